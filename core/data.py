@@ -1,0 +1,87 @@
+"""What a dataset is to the core: images by row, who is on them, and how a test pairs queries with gallery.
+
+Readers in `datasets` build these; the core never opens a file of a dataset itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+VISIBLE, INFRARED = 0, 1
+
+
+class Images(Protocol):
+    """Decoded images at the training size, by row."""
+
+    shape: tuple[int, int, int, int]  # (N, H, W, 3)
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """Rows (n,) of integers -> uint8 (n, H, W, 3)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Split:
+    """N images of one split.
+
+    files: where each image lies (absolute paths), or "ARRAY.npy#ROW" for images that come in an array.
+    identities: int32 (N,); -1 where the identity is unknown.
+    cameras: int32 (N,), as numbered by the dataset.
+    modalities: uint8 (N,); VISIBLE or INFRARED.
+    pixels: uint8 (N, h, w, 3) where the dataset ships decoded images (SYSU-MM01's .npy files), else None.
+    """
+
+    files: tuple[str, ...]
+    identities: np.ndarray
+    cameras: np.ndarray
+    modalities: np.ndarray
+    pixels: np.ndarray | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One draw of query and gallery: rows of the dataset's test split, int64."""
+
+    query: np.ndarray
+    gallery: np.ndarray
+
+
+@dataclass(frozen=True)
+class Search:
+    """One way to test, e.g. SYSU-MM01's "all, single-shot": its trials share everything but the draw.
+
+    ignore: which gallery images a query does not see. "same-camera": those of its own identity and camera
+        (Market-1501, DukeMTMC-reID, MSMT17); "same-place": those from camera 2 for queries of camera 3
+        (SYSU-MM01); "nothing" (RegDB).
+    distinct_identities: CMC counts each identity once, at its first image (SYSU-MM01).
+    official: the draw is the dataset's own; False when it was made from a seed.
+    """
+
+    name: str
+    trials: tuple[Trial, ...]
+    ignore: str = "same-camera"
+    distinct_identities: bool = False
+    official: bool = True
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset as read from disk. `train` carries hidden identities too where they are known.
+
+    trial: the training split's number where a dataset has several (RegDB: 1 to 10), else 0.
+    """
+
+    name: str
+    root: str
+    train: Split
+    test: Split
+    searches: tuple[Search, ...]
+    trial: int = 0

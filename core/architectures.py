@@ -77,9 +77,7 @@ def blocks(arch: Architecture, last_stride: int = 1) -> list[list[Block]]:
     if last_stride not in (1, 2):
         raise ValueError(f"last_stride must be 1 or 2 (the stride of layer4), got {last_stride}")
     layers, inputs = [], arch.stem
-    for layer, (depth, width, stride) in enumerate(
-        zip(arch.depths, arch.widths, (1, 2, 2, last_stride), strict=True)
-    ):
+    for layer, (depth, width, stride) in enumerate(zip(arch.depths, arch.widths, (1, 2, 2, last_stride), strict=True)):
         outputs = width * arch.expansion
         layers.append([])
         for index in range(depth):

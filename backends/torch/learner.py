@@ -1,0 +1,186 @@
+"""The six verbs in torch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from backends.torch.methods import LOSSES
+from backends.torch.networks import ReIDNetwork, normalise
+from backends.torch.optimiser import Adam, update_teachers
+from backends.torch.runtime import Runtime
+from core.config import LearnerConfig
+from core.learner import Batch
+from core.methods.roles import roles
+from core.state import FIRST, SECOND, capacity_of, check_state, initial
+
+log = logging.getLogger(__name__)
+
+
+class TorchLearner:
+    """Networks, losses and Adam of one method on one device; see core/learner.py for the verbs."""
+
+    def __init__(self, config: LearnerConfig, runtime: Runtime, seed: int) -> None:
+        self.config, self.runtime = config, runtime
+        self.roles = roles(config.method)
+        self.networks: dict[str, ReIDNetwork] = {}
+        self._classes = torch.zeros((), dtype=torch.int64, device=runtime.device)
+        self._names, self._sums, self._count = (), None, 0
+        self.import_state(initial(config, seed))
+
+    # -- building ---------------------------------------------------------------------------------------------
+
+    def _build(self, capacity: int) -> None:
+        self.config = replace(self.config, capacity=capacity)
+        for role in self.roles.all:
+            network = ReIDNetwork(self.config.network, capacity).to(self.runtime.device, self.runtime.dtype)
+            network.train()
+            if role in self.roles.teachers:
+                network.requires_grad_(False)
+            self.networks[role] = network
+        self._forwards = {role: self._compiled(self.networks[role]) for role in self.roles.all}
+        self._restart_optimiser()
+
+    def _compiled(self, network: ReIDNetwork) -> ReIDNetwork:
+        return torch.compile(network) if self.runtime.compile else network
+
+    def _restart_optimiser(self) -> None:
+        self.optimiser = Adam([p for _, p in self._trained()], self.config.weight_decay)
+
+    def _trained(self) -> list[tuple[str, Tensor]]:
+        named = []
+        for role in self.roles.students:
+            named += [(f"{role}.{n}", p) for n, p in self.networks[role].named_parameters() if p.requires_grad]
+        return named
+
+    def _parameters(self, chosen: Iterable[str]) -> list[Tensor]:
+        return [parameter for role in chosen for parameter in self.networks[role].parameters()]
+
+    # -- the verbs --------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def embed(self, images: Iterable[np.ndarray]) -> np.ndarray:
+        """Embed chunks uint8 (b, H, W, 3) in test mode -> float32 (M, N, D) (float64 in double precision)."""
+        networks = [self.networks[role] for role in self.roles.embedders]
+        for network in networks:
+            network.eval()
+        try:
+            chunks = []
+            for chunk in images:
+                x = normalise(self._to_device(chunk), self.runtime.dtype)
+                with self._autocast():
+                    rows = torch.stack([network.embed(x) for network in networks])
+                chunks.append(rows.to(self.runtime.dtype).cpu().numpy())
+        finally:
+            for network in networks:
+                network.train()
+        if not chunks:
+            raise ValueError("embed needs at least one chunk of images (b, H, W, 3), got none")
+        return np.concatenate(chunks, axis=1)
+
+    @torch.no_grad()
+    def relabel(self, centroids: np.ndarray) -> None:
+        """Set every classifier to the L2-normalised centroids (K, D); Adam starts afresh."""
+        classes = len(centroids)
+        if classes > self.config.capacity:
+            capacity = -(-classes // 64) * 64
+            log.warning("classifier grows from %d to %d rows for %d clusters", self.config.capacity, capacity, classes)
+            state = self.export_state()
+            for role in self.roles.all:
+                self._grow(state, f"{role}.classifier.weight", capacity)
+            for role in self.roles.students:
+                for prefix in (FIRST, SECOND):
+                    self._grow(state, f"{prefix}{role}.classifier.weight", capacity)
+            self.import_state(state)
+        rows = torch.as_tensor(np.asarray(centroids), dtype=self.runtime.dtype, device=self.runtime.device)
+        rows = torch.nn.functional.normalize(rows)
+        for network in self.networks.values():
+            network.classifier.weight.zero_()
+            network.classifier.weight[:classes] = rows
+        self._classes.fill_(classes)
+        self._restart_optimiser()
+
+    @staticmethod
+    def _grow(state: dict[str, np.ndarray], name: str, rows: int) -> None:
+        old = state[name]
+        state[name] = np.concatenate([old, np.zeros((rows - len(old), old.shape[1]), old.dtype)])
+
+    def step(self, batch: Batch, rate: float, ema: float) -> None:
+        """Forward, backward, Adam, mean teachers. Nothing is read back."""
+        parts = self.losses_of(batch)
+        parts["total"].backward()
+        self.optimiser.step(rate)
+        if self.roles.teachers:
+            update_teachers(self._parameters(self.roles.teachers), self._parameters(self.roles.students), ema)
+        values = torch.stack([part.detach() for part in parts.values()])
+        self._names = tuple(parts)
+        self._sums = values if self._sums is None else self._sums + values
+        self._count += 1
+
+    def losses_of(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the losses of a batch, by name, with their graph."""
+        views = [normalise(self._to_device(view), self.runtime.dtype) for view in batch.images]
+        labels = self._to_device(batch.labels.astype(np.int64))
+        return LOSSES[self.config.method](self._forward, views, labels, self._classes, self.config)
+
+    def _forward(self, role: str, x: Tensor) -> tuple[Tensor, Tensor]:
+        with self._autocast():
+            features, logits = self._forwards[role](x)
+        return features.to(self.runtime.dtype), logits.to(self.runtime.dtype)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.runtime.device.type, torch.bfloat16, enabled=self.runtime.autocast)
+
+    def _to_device(self, array: np.ndarray) -> Tensor:
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        if self.runtime.device.type == "cuda":
+            tensor = tensor.pin_memory().to(self.runtime.device, non_blocking=True)
+        return tensor
+
+    def losses(self) -> dict[str, float]:
+        """Return the means since the last call; empty when no step was done."""
+        if not self._count:
+            return {}
+        means = (self._sums / self._count).tolist()
+        self._sums, self._count = None, 0
+        return dict(zip(self._names, means, strict=True))
+
+    def export_state(self) -> dict[str, np.ndarray]:
+        """Copy every network, Adam's moments and the counters to NumPy, in the learner's precision."""
+        state = {}
+        for role, network in self.networks.items():
+            state.update({f"{role}.{name}": _copy(value) for name, value in network.state_dict().items()})
+        steps, first, second = self.optimiser.moments()
+        for (name, _), mean, square in zip(self._trained(), first, second, strict=True):
+            state[FIRST + name], state[SECOND + name] = _copy(mean), _copy(square)
+        return state | {"adam.step": np.int64(steps), "classes": np.int64(self._classes.item())}
+
+    @torch.no_grad()
+    def import_state(self, state: dict[str, np.ndarray]) -> None:
+        """Replace everything; UserError lists what does not fit. The classifier takes the state's capacity."""
+        capacity = capacity_of(state, self.config)
+        check_state(state, replace(self.config, capacity=capacity))
+        if not self.networks or capacity != self.config.capacity:
+            self._build(capacity)
+        for role, network in self.networks.items():
+            for name, tensor in network.state_dict().items():
+                tensor.copy_(torch.as_tensor(np.asarray(state[f"{role}.{name}"])))
+        self._classes.fill_(int(state["classes"]))
+        self._restart_optimiser()
+        steps = int(state["adam.step"])
+        if steps:
+            names = [name for name, _ in self._trained()]
+            moments = [[self._tensor(state[prefix + name]) for name in names] for prefix in (FIRST, SECOND)]
+            self.optimiser.load(steps, *moments)
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.as_tensor(np.array(array), dtype=self.runtime.dtype, device=self.runtime.device)
+
+
+def _copy(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().cpu().numpy().copy()

@@ -1,0 +1,153 @@
+"""The re-ID network in torch. Module names are the canonical names of core/architectures.py."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from core.architectures import Block, architecture, blocks
+from core.config import NetworkConfig
+
+EPSILON, MOMENTUM = 1e-5, 0.1
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def normalise(images: Tensor, dtype: torch.dtype) -> Tensor:
+    """Images uint8 (B, H, W, 3) -> (B, 3, H, W): ImageNet's mean and deviation removed."""
+    mean = torch.tensor(MEAN, dtype=dtype, device=images.device)
+    deviation = torch.tensor(DEVIATION, dtype=dtype, device=images.device)
+    return ((images.to(dtype) / 255 - mean) / deviation).permute(0, 3, 1, 2).contiguous()
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over (B, C) or (B, C, H, W), optionally over groups of `group` images.
+
+    With groups each one has its own statistics in training, as on several devices; the running statistics move
+    by the groups' mean (mean, and unbiased variance).
+    """
+
+    def __init__(self, channels: int, group: int = 0, *, trained_bias: bool = True) -> None:
+        super().__init__()
+        self.group = group
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels), requires_grad=trained_bias)
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        group = self.group or x.shape[0]
+        if not self.training or group >= x.shape[0]:
+            return F.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, self.training, MOMENTUM, EPSILON
+            )
+        return self._grouped(x, group)
+
+    def _grouped(self, x: Tensor, group: int) -> Tensor:
+        batch, channels, *space = x.shape
+        if batch % group:
+            raise ValueError(f"batch_norm_group {group} must divide the batch of {batch} images")
+        count = batch // group
+        # Groups become channels: (B, C, ...) -> (group, count * C, ...), so one call keeps their statistics apart.
+        split = x.reshape(count, group, channels, *space).transpose(0, 1).reshape(group, count * channels, *space)
+        mean, var = self.running_mean.repeat(count), self.running_var.repeat(count)
+        weight, bias = self.weight.repeat(count), self.bias.repeat(count)
+        out = F.batch_norm(split, mean, var, weight, bias, True, MOMENTUM, EPSILON)
+        self.running_mean.copy_(mean.view(count, channels).mean(0))
+        self.running_var.copy_(var.view(count, channels).mean(0))
+        return out.reshape(group, count, channels, *space).transpose(0, 1).reshape(x.shape)
+
+
+class InstanceNorm(nn.Module):
+    """Instance normalisation with affine parameters and no running statistics."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=EPSILON)
+
+
+class IBN(nn.Module):
+    """IBN-Net-a: the first half of the channels instance-normalised, the rest batch-normalised."""
+
+    def __init__(self, channels: int, group: int) -> None:
+        super().__init__()
+        self.half = channels // 2
+        self.IN = InstanceNorm(self.half)
+        self.BN = BatchNorm(channels - self.half, group)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = x.split([self.half, x.shape[1] - self.half], dim=1)
+        return torch.cat([self.IN(first), self.BN(second)], dim=1)
+
+
+class ResidualBlock(nn.Module):
+    """A basic or bottleneck block; in the bottleneck the 3x3 convolution carries the stride."""
+
+    def __init__(self, kind: str, block: Block, group: int) -> None:
+        super().__init__()
+        width, stride = block.width, block.stride
+        first = IBN(width, group) if block.ibn else BatchNorm(width, group)
+        if kind == "basic":
+            self.conv1 = nn.Conv2d(block.inputs, width, 3, stride, 1, bias=False)
+            self.bn1 = first
+            self.conv2 = nn.Conv2d(width, block.outputs, 3, 1, 1, bias=False)
+            self.bn2 = BatchNorm(block.outputs, group)
+        else:
+            self.conv1 = nn.Conv2d(block.inputs, width, 1, bias=False)
+            self.bn1 = first
+            self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+            self.bn2 = BatchNorm(width, group)
+            self.conv3 = nn.Conv2d(width, block.outputs, 1, bias=False)
+            self.bn3 = BatchNorm(block.outputs, group)
+        self.kind = kind
+        self.downsample = None
+        if block.downsample:
+            projection = nn.Conv2d(block.inputs, block.outputs, 1, stride, bias=False)
+            self.downsample = nn.Sequential(projection, BatchNorm(block.outputs, group))
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.bn2(self.conv2(x))
+        if self.kind == "bottleneck":
+            x = self.bn3(self.conv3(F.relu(x)))
+        return F.relu(x + shortcut)
+
+
+class ReIDNetwork(nn.Module):
+    """Residual backbone, global average pooling, BNNeck, linear classifier of fixed capacity."""
+
+    def __init__(self, config: NetworkConfig, capacity: int) -> None:
+        super().__init__()
+        arch, group = architecture(config.arch), config.batch_norm_group
+        self.stem_relu = config.stem_relu
+        self.conv1 = nn.Conv2d(3, arch.stem, 7, 2, 3, bias=False)
+        self.bn1 = BatchNorm(arch.stem, group)
+        layers = blocks(arch, config.last_stride)
+        for index, layer in enumerate(layers, start=1):
+            built = nn.Sequential(*(ResidualBlock(arch.block, block, group) for block in layer))
+            self.add_module(f"layer{index}", built)
+        self.neck = BatchNorm(arch.features, group, trained_bias=False)
+        self.classifier = nn.Linear(arch.features, capacity, bias=False)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) -> pooled feature (B, D), before the neck."""
+        x = self.bn1(self.conv1(x))
+        if self.stem_relu:
+            x = F.relu(x)
+        x = F.max_pool2d(x, 3, 2, 1)
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return x.mean(dim=(2, 3))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised images (B, 3, H, W) -> (pooled feature (B, D), logits (B, capacity))."""
+        features = self.features(x)
+        return features, self.classifier(self.neck(features))
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) -> L2-normalised neck output (B, D), the feature of the test."""
+        return F.normalize(self.neck(self.features(x)))

@@ -1,0 +1,101 @@
+"""Losses, miners, networks and gradients with NumPy on both sides, for conformance and parity checks.
+
+Every backend has this file with these functions; the precision is that of the arrays that come in.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from backends.torch import losses
+from backends.torch.learner import TorchLearner
+from backends.torch.networks import ReIDNetwork, normalise
+from backends.torch.optimiser import Adam, update_teachers
+from backends.torch.runtime import RuntimeConfig, open_runtime
+from core.config import LearnerConfig, NetworkConfig
+from core.learner import Batch
+
+
+def _tensors(*arrays: np.ndarray) -> list[torch.Tensor]:
+    return [torch.tensor(np.asarray(array)) for array in arrays]
+
+
+def loss(name: str, inputs: tuple[np.ndarray, ...], labels: np.ndarray | None = None, **options: Any) -> tuple:
+    """Return (value, gradient of inputs[0]) of one loss of backends/*/losses.py.
+
+    inputs: the student's array and, for soft losses, the teacher's. labels: integers (B,) for those that take them.
+    """
+    tensors = _tensors(*inputs)
+    tensors[0].requires_grad_(True)
+    arguments = list(tensors)
+    if labels is not None:
+        arguments.append(torch.tensor(np.asarray(labels, np.int64)))
+    if "classes" in options:
+        options["classes"] = torch.tensor(int(options["classes"]))
+    value = getattr(losses, name)(*arguments, **options)
+    value.backward()
+    return value.item(), tensors[0].grad.numpy().copy()
+
+
+def batch_hard(distances: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the miner's (positive, negative) indices, int64 (B,) each."""
+    positive, negative = losses.batch_hard(*_tensors(distances, np.asarray(labels, np.int64)))
+    return positive.numpy(), negative.numpy()
+
+
+def forward(
+    config: NetworkConfig, state: dict[str, np.ndarray], images: np.ndarray, *, train: bool
+) -> dict[str, np.ndarray]:
+    """Run one network. Returns features, logits, embedding (test mode only) and, by name, its buffers afterwards."""
+    dtype = torch.tensor(state["conv1.weight"]).dtype
+    network = ReIDNetwork(config, len(state["classifier.weight"])).to(dtype)
+    network.load_state_dict({name: torch.tensor(value) for name, value in state.items()})
+    network.train(train)
+    x = normalise(torch.tensor(images), dtype)
+    with torch.no_grad():
+        features, logits = network(x)
+        found = {"features": features, "logits": logits}
+        if not train:
+            found["embedding"] = network.embed(x)
+    found.update(dict(network.named_buffers()))
+    return {name: value.numpy().copy() for name, value in found.items()}
+
+
+def gradients(
+    config: LearnerConfig, state: dict[str, np.ndarray], batch: Batch, *, precision: str = "float32"
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Return the losses of one batch and the gradient of "total" for every trained tensor, by canonical name."""
+    learner = TorchLearner(config, open_runtime(RuntimeConfig(device="cpu", precision=precision)), seed=0)
+    learner.import_state(state)
+    parts = learner.losses_of(batch)
+    parts["total"].backward()
+    found = {name: parameter.grad.numpy().copy() for name, parameter in learner._trained()}
+    return {name: part.item() for name, part in parts.items()}, found
+
+
+def adam(
+    parameters: list[np.ndarray], gradients: list[list[np.ndarray]], rates: list[float], weight_decay: float
+) -> list[np.ndarray]:
+    """Apply one Adam step for each list of gradients; return the parameters afterwards."""
+    tensors = [torch.nn.Parameter(tensor) for tensor in _tensors(*parameters)]
+    optimiser = Adam(tensors, weight_decay)
+    for step, rate in zip(gradients, rates, strict=True):
+        for tensor, gradient in zip(tensors, _tensors(*step), strict=True):
+            tensor.grad = gradient
+        optimiser.step(rate)
+    return [tensor.detach().numpy().copy() for tensor in tensors]
+
+
+def ema(teachers: list[np.ndarray], students: list[np.ndarray], decay: float) -> list[np.ndarray]:
+    """Return the teachers' tensors after one update."""
+    moved = _tensors(*teachers)
+    update_teachers(moved, _tensors(*students), decay)
+    return [tensor.numpy().copy() for tensor in moved]
+
+
+def make_learner(config: LearnerConfig, *, precision: str = "float32", seed: int = 0) -> TorchLearner:
+    """Return a learner on the CPU."""
+    return TorchLearner(config, open_runtime(RuntimeConfig(device="cpu", precision=precision)), seed)

@@ -1,0 +1,77 @@
+"""The canonical state of a learner: names, shapes and the check that a state is whole.
+
+For each network `ROLE.TENSOR` (names of core/architectures.py); for each trained tensor of a student Adam's moments
+`adam.first.ROLE.TENSOR` and `adam.second.ROLE.TENSOR`; `adam.step` and `classes` (live classes), both int64 ().
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from core.architectures import architecture, entries, initial_state
+from core.config import LearnerConfig
+from core.errors import UserError
+from core.methods.roles import roles
+
+FIRST, SECOND = "adam.first.", "adam.second."
+
+
+def expected_shapes(config: LearnerConfig) -> dict[str, tuple[int, ...]]:
+    """Return every name of the state with its shape."""
+    tensors = entries(architecture(config.network.arch), config.capacity)
+    shapes = {}
+    for role in roles(config.method).all:
+        shapes.update({f"{role}.{entry.name}": entry.shape for entry in tensors})
+    for role in roles(config.method).students:
+        for entry in tensors:
+            if entry.trained:
+                shapes[f"{FIRST}{role}.{entry.name}"] = entry.shape
+                shapes[f"{SECOND}{role}.{entry.name}"] = entry.shape
+    return shapes | {"adam.step": (), "classes": ()}
+
+
+def initial(config: LearnerConfig, seed: int, dtype: type = np.float32) -> dict[str, np.ndarray]:
+    """Return the state at the start: students i drawn from seed + i, teachers equal to them, moments at zero."""
+    chosen, state = roles(config.method), {}
+    for index, role in enumerate(chosen.students):
+        drawn = initial_state(architecture(config.network.arch), config.capacity, seed + index)
+        for twin in (role, *chosen.teachers[index : index + 1]):
+            state.update({f"{twin}.{name}": value.astype(dtype) for name, value in drawn.items()})
+    for name, shape in expected_shapes(config).items():
+        if name not in state:
+            state[name] = np.zeros(shape, dtype)
+    return state | {"adam.step": np.int64(0), "classes": np.int64(config.classes)}
+
+
+def check_state(state: Mapping[str, np.ndarray], config: LearnerConfig, where: str = "the state") -> None:
+    """Raise UserError that lists what is missing, unexpected, of another shape or not finite."""
+    expected, problems = expected_shapes(config), []
+    for name in sorted(expected.keys() - state.keys()):
+        problems.append(f"missing: {name} {expected[name]}")
+    for name in sorted(state.keys() - expected.keys()):
+        problems.append(f"unexpected: {name} {np.shape(state[name])}")
+    for name in sorted(expected.keys() & state.keys()):
+        if tuple(np.shape(state[name])) != tuple(expected[name]):
+            problems.append(f"shape: {name} is {np.shape(state[name])}, expected {expected[name]}")
+        elif not np.isfinite(state[name]).all():
+            problems.append(f"not finite: {name}")
+    if problems:
+        shown = "\n  ".join(problems[:20]) + (f"\n  ... and {len(problems) - 20} more" if len(problems) > 20 else "")
+        raise UserError(
+            f"{where} does not fit method {config.method!r} with {config.network.arch} and {config.capacity} classes:\n"
+            f"  {shown}\nGive the method, architecture and class count that the state was made with."
+        )
+
+
+def network(state: Mapping[str, np.ndarray], role: str) -> dict[str, np.ndarray]:
+    """Return the tensors of one network without its role's prefix."""
+    prefix = f"{role}."
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def capacity_of(state: Mapping[str, np.ndarray], config: LearnerConfig) -> int:
+    """Return the rows of the state's classifiers, or the configured capacity where it has none."""
+    name = f"{roles(config.method).students[0]}.classifier.weight"
+    return int(np.shape(state[name])[0]) if name in state else config.capacity

@@ -6,7 +6,7 @@ For each network `ROLE.TENSOR` (names of core/architectures.py); for each traine
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -75,3 +75,15 @@ def capacity_of(state: Mapping[str, np.ndarray], config: LearnerConfig) -> int:
     """Return the rows of the state's classifiers, or the configured capacity where it has none."""
     name = f"{roles(config.method).students[0]}.classifier.weight"
     return int(np.shape(state[name])[0]) if name in state else config.capacity
+
+
+def overlay(
+    state: Mapping[str, np.ndarray], method: str, networks: Sequence[Mapping[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Return the state with student i, and its teacher, started from network i; classifiers stay as they are."""
+    chosen, changed = roles(method), dict(state)
+    for index, tensors in enumerate(networks):
+        for role in (chosen.students[index], *chosen.teachers[index : index + 1]):
+            kept = {f"{role}.{name}": value for name, value in tensors.items() if name != "classifier.weight"}
+            changed.update(kept)
+    return changed

@@ -1,0 +1,31 @@
+"""`python -m backends.torch.train`: the shared command line with torch behind it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from backends.torch.runtime import RuntimeConfig, open_runtime
+from core.command import Backend, train
+from core.config import LearnerConfig
+from datasets.library import open_data
+
+
+def make_learner(config: LearnerConfig, runtime: Any, seed: int) -> Any:
+    """Return a TorchLearner; the framework is imported here, not for --help."""
+    from backends.torch.learner import TorchLearner
+
+    return TorchLearner(config, runtime, seed)
+
+
+def about(runtime: Any) -> str:
+    """Return the framework, its version and the hardware."""
+    import torch
+
+    return f"torch {torch.__version__} on {runtime.name}"
+
+
+BACKEND = Backend("torch", RuntimeConfig, open_runtime, about, make_learner)
+
+if __name__ == "__main__":
+    sys.exit(train(BACKEND, open_data))

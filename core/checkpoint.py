@@ -1,0 +1,81 @@
+"""Checkpoints: a state in one safetensors file, with JSON metadata, written so that a reader never sees half of one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.errors import UserError
+
+FORMAT = "duoreid-1"
+
+
+def digest(state: Mapping[str, np.ndarray]) -> str:
+    """Return a digest of names, types, shapes and bytes, whatever the order of the names."""
+    found = hashlib.blake2b(digest_size=16)
+    for name in sorted(state):
+        array = np.ascontiguousarray(state[name])
+        found.update(f"{name}{array.dtype.str}{array.shape}".encode())
+        found.update(array.tobytes())
+    return found.hexdigest()
+
+
+def save(path: Path, state: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
+    """Write atomically: temporary file in the same folder, fsync, rename, fsync of the folder.
+
+    metadata: anything that JSON can hold. On any failure the file that stood at `path` is still there, whole.
+    """
+    from safetensors.numpy import save as serialise
+
+    arrays = {name: np.ascontiguousarray(value) for name, value in state.items()}
+    header = {"format": FORMAT, "digest": digest(arrays), "metadata": json.dumps(metadata)}
+    write_atomically(path, serialise(arrays, metadata=header))
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace `path` by `content` or leave it as it was; UserError says why it could not be written."""
+    handle, temporary = -1, ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+    except OSError as error:
+        Path(temporary).unlink(missing_ok=True) if temporary else None
+        raise UserError(
+            f"{path} ({len(content):,} bytes) could not be written: {error.strerror}. What was saved before is "
+            "untouched. Free some space or choose another --output."
+        ) from error
+
+
+def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return (state, metadata), verified against the digest; UserError says what is wrong with the file."""
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path} is not a file: give a .safetensors checkpoint that a run has written.")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} cannot be read as safetensors ({error}): it is damaged or of another kind.") from error
+    if header.get("format") != FORMAT:
+        raise UserError(f"{path} is a safetensors file but no checkpoint of this library (format {FORMAT}).")
+    if header["digest"] != digest(state):
+        raise UserError(f"{path} is damaged: its contents do not match their digest. Use an earlier checkpoint.")
+    return state, json.loads(header["metadata"])

@@ -1,0 +1,103 @@
+"""Stage 2: training on the target from pseudo-labels, as `baseline` (one network) or `mmt` (two and their teachers)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from core.augment import augment
+from core.config import Config, LearnerConfig
+from core.learner import Batch, Learner
+from core.methods.base import Labelling, TrainingSet
+from core.methods.pseudo_labels import labelling
+from core.methods.recipe import augmentation
+from core.methods.roles import roles
+from core.random import rng
+from core.sampling import identity_batches
+from core.schedules import ema_decay
+
+
+class Adaptation:
+    """Host half of `baseline` and `mmt`: they differ in their networks and in the views that these see."""
+
+    def __init__(self, config: Config, target: TrainingSet) -> None:
+        self.name = config.method
+        self.config, self.seed, self.target = config, config.run.seed, target
+        self.schedule = config.adapt
+        self.views = len(roles(self.name).students)
+        self.augmentation = augmentation(config.adapt)
+        self._memory: dict[str, Any] = {}
+
+    def learner_config(self) -> LearnerConfig:
+        """The four weights for mmt; hard losses alone, at weight 1, for the baseline."""
+        adapt = self.schedule
+        mutual = self.name == "mmt"
+        capacity = adapt.clusters if adapt.clustering == "kmeans" else max(64, len(self.target.split) // 8)
+        return LearnerConfig(
+            method=self.name,
+            network=self.config.network,
+            capacity=capacity,
+            classes=min(capacity, adapt.clusters),
+            height=self.config.data.height,
+            width=self.config.data.width,
+            weight_decay=adapt.weight_decay,
+            smoothing=adapt.smoothing,
+            hard_ce=adapt.hard_ce if mutual else 1.0,
+            hard_triplet=adapt.hard_triplet if mutual else 1.0,
+            soft_ce=adapt.soft_ce if mutual else 0.0,
+            soft_triplet=adapt.soft_triplet if mutual else 0.0,
+        )
+
+    def label(self, learner: Learner, epoch: int) -> Labelling:
+        """Embed the target with the mean teachers, cluster, and give every network the centroids as classifier."""
+        features = learner.embed(self._chunks())
+        found, centroids = labelling(
+            features,
+            self.target.split.identities,
+            self.schedule,
+            seed=self.seed,
+            epoch=epoch,
+            memory=self._memory,
+        )
+        learner.relabel(centroids)
+        return found
+
+    def _chunks(self) -> Any:
+        size, count = self.config.run.evaluate_batch, len(self.target.split)
+        return (self.target.images[np.arange(i, min(i + size, count))] for i in range(0, count, size))
+
+    def sample(self, labelling: Labelling, epoch: int) -> np.ndarray:
+        """P x K rows of the target, outliers left out."""
+        schedule = self.schedule
+        return identity_batches(
+            labelling.labels,
+            self.target.split.cameras,
+            identities=schedule.identities,
+            images=schedule.images,
+            iterations=schedule.iterations,
+            seed=self.seed,
+            epoch=epoch,
+        )
+
+    def batch(self, labelling: Labelling, rows: np.ndarray, epoch: int, step: int) -> Batch:
+        """One augmentation of the same rows for each student (D12)."""
+        images = self.target.images[rows]
+        views = [
+            augment(images, self.augmentation, rng(self.seed, f"augment/{view}", epoch, step))
+            for view in range(self.views)
+        ]
+        return Batch(np.stack(views), labelling.labels[rows])
+
+    def rates(self, epoch: int, step: int) -> tuple[float, float]:
+        """A constant rate; the teachers' decay counts iterations over all epochs from 0 (MMT, equation 6)."""
+        done = epoch * self.schedule.iterations + step
+        return self.schedule.rate, ema_decay(done, self.schedule.ema_limit)
+
+    def memory(self) -> dict[str, Any]:
+        """The eps that DBSCAN's first epoch fixed."""
+        return dict(self._memory)
+
+    def remember(self, memory: dict[str, Any]) -> None:
+        """Take back what `memory` returned."""
+        self._memory = dict(memory)

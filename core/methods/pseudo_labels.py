@@ -1,0 +1,114 @@
+"""Pseudo-labels: cluster the features of unlabelled images (MMT, section 3.2)."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from core.agreement import agreement
+from core.config import AdaptConfig
+from core.dbscan import dbscan, eps_from_share
+from core.errors import UserError
+from core.jaccard import jaccard_similarity
+from core.kmeans import kmeans
+from core.methods.base import Labelling
+
+
+def normalise(rows: np.ndarray) -> np.ndarray:
+    """Rows (N, D) -> rows of unit length, float32."""
+    lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64))
+    return (rows / np.maximum(lengths, 1e-12)[:, None]).astype(np.float32)
+
+
+def average(features: np.ndarray) -> np.ndarray:
+    """Features of M networks (M, N, D) -> their mean (N, D), float32; UserError where they are not finite."""
+    mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
+    bad = int((~np.isfinite(mean)).any(axis=1).sum())
+    if bad:
+        raise UserError(
+            f"the features of {bad} of {len(mean)} training images are not finite, so they cannot be clustered: "
+            "training has diverged. Lower --rate, or start from the last saved epoch."
+        )
+    return mean
+
+
+def cluster(
+    features: np.ndarray, config: AdaptConfig, *, seed: int, epoch: int, eps: float | None
+) -> tuple[np.ndarray, np.ndarray, float | None]:
+    """Mean features (N, D) -> (labels int32 (N,) with -1 for outliers, centroids (K, D), eps of DBSCAN).
+
+    k-means clusters the mean as it is; DBSCAN its L2-normalised form on the k-reciprocal Jaccard distance, with eps
+    fixed by the first epoch (D6, METHODS 2.2).
+    """
+    if config.clustering == "kmeans":
+        if config.clusters > len(features):
+            raise UserError(
+                f"--clusters {config.clusters} is more than the {len(features)} training images of the target: "
+                "choose K near the number of identities that you expect."
+            )
+        found = kmeans(features, config.clusters, seed=seed + epoch, restarts=config.kmeans_restarts)
+        return found.labels, found.centroids, None
+    rows = normalise(features)
+    if len(rows) <= config.k1:
+        raise UserError(f"--k1 {config.k1} needs more than that many training images, the target has {len(rows)}.")
+    similarity = jaccard_similarity(rows, k1=config.k1, k2=config.k2)
+    if eps is None:
+        eps = eps_from_share(similarity, config.eps_share)
+    labels = dbscan(similarity, eps=eps, min_samples=config.min_samples)
+    return labels, centroids_of(rows, labels), eps
+
+
+def centroids_of(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Features (N, D), labels (N,) with -1 left out -> mean of each class (K, D), float32."""
+    classes = int(labels.max(initial=-1)) + 1
+    kept = labels >= 0
+    order = np.argsort(labels[kept], kind="stable")
+    counts = np.bincount(labels[kept], minlength=classes)
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
+    if not classes:
+        return np.zeros((0, features.shape[1]), np.float32)
+    sums = np.add.reduceat(features[kept][order].astype(np.float64), starts, axis=0)
+    return (sums / counts[:, None]).astype(np.float32)
+
+
+def check_clusters(labels: np.ndarray, classes: int, config: AdaptConfig) -> None:
+    """Raise UserError where clusters are too few to train on: none, one, or fewer than the batch's identities."""
+    if classes >= max(2, config.identities):
+        return
+    outliers = int((labels < 0).sum())
+    remedy = (
+        "raise --eps-share, lower --min-samples or use --clustering kmeans"
+        if config.clustering == "dbscan"
+        else "raise --clusters"
+    )
+    found = "every image is an outlier" if not classes else f"{classes} cluster(s), {outliers} outliers"
+    raise UserError(
+        f"clustering {len(labels)} target images gave too little to train on: {found}. A batch needs "
+        f"{config.identities} identities and the triplet loss two: {remedy}, or lower --identities."
+    )
+
+
+def labelling(
+    features: np.ndarray, identities: np.ndarray, config: AdaptConfig, *, seed: int, epoch: int, memory: dict[str, Any]
+) -> tuple[Labelling, np.ndarray]:
+    """Features (M, N, D) of M networks -> (labels with facts about them, centroids (K, D)).
+
+    identities: int (N,), the hidden ones, -1 where unknown: they are reported on, never trained on. memory keeps eps.
+    """
+    began = time.perf_counter()
+    mean = average(features)
+    labels, centroids, eps = cluster(mean, config, seed=seed, epoch=epoch, eps=memory.get("eps"))
+    if eps is not None:
+        memory["eps"] = eps
+    classes = len(centroids)
+    check_clusters(labels, classes, config)
+    facts = {"clusters": float(classes), "outliers": float((labels < 0).sum()), "cluster_seconds": 0.0}
+    known = identities >= 0
+    if known.any():
+        scores = agreement(labels[known], identities[known])
+        facts["adjusted_rand"] = scores.adjusted_rand
+        facts["mutual_information"] = scores.mutual_information
+    facts["cluster_seconds"] = time.perf_counter() - began
+    return Labelling(labels, classes, facts), centroids

@@ -1,0 +1,101 @@
+"""Stage 1: supervised training on the source, batch norm adapted to the target (MMT, section 3.1 and D2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from core.augment import augment
+from core.config import Config, LearnerConfig
+from core.errors import UserError
+from core.learner import Batch, Learner
+from core.methods.base import Labelling, TrainingSet
+from core.methods.recipe import augmentation
+from core.random import rng
+from core.sampling import identity_batches, shuffled_batches
+from core.schedules import warmup_multistep
+
+
+class Source:
+    """Host half of `source`. seed: of this network; target: None where batch norm is not adapted."""
+
+    name = "source"
+
+    def __init__(self, config: Config, seed: int, source: TrainingSet, target: TrainingSet | None) -> None:
+        self.config, self.seed = config, seed
+        self.schedule = config.pretrain
+        self.source, self.target = source, target
+        known = source.split.identities >= 0
+        if not known.any():
+            raise UserError(f"{source.name} has no labelled training image: stage 1 needs a labelled --source.")
+        names, labels = np.unique(source.split.identities[known], return_inverse=True)
+        self.labels = np.full(len(source.split), -1, np.int32)
+        self.labels[known] = labels
+        self.classes = len(names)
+        self.augmentation = augmentation(config.pretrain)
+
+    def learner_config(self) -> LearnerConfig:
+        """Both hard losses at weight 1, one classifier row an identity."""
+        return LearnerConfig(
+            method=self.name,
+            network=self.config.network,
+            capacity=self.classes,
+            classes=self.classes,
+            height=self.config.data.height,
+            width=self.config.data.width,
+            weight_decay=self.schedule.weight_decay,
+            smoothing=self.schedule.smoothing,
+        )
+
+    def label(self, learner: Learner, epoch: int) -> Labelling:
+        """The source's own identities."""
+        return Labelling(self.labels, self.classes)
+
+    def sample(self, labelling: Labelling, epoch: int) -> np.ndarray:
+        """P x K rows of the source."""
+        schedule = self.schedule
+        return identity_batches(
+            labelling.labels,
+            self.source.split.cameras,
+            identities=schedule.identities,
+            images=schedule.images,
+            iterations=schedule.iterations,
+            seed=self.seed,
+            epoch=epoch,
+        )
+
+    def batch(self, labelling: Labelling, rows: np.ndarray, epoch: int, step: int) -> Batch:
+        """View 0: the source's rows; view 1, where batch norm is adapted: as many images of the target."""
+        views = [augment(self.source.images[rows], self.augmentation, rng(self.seed, "augment/source", epoch, step))]
+        if self.target is not None:
+            images = self.target.images[self._target_rows(len(rows), epoch, step)]
+            views.append(augment(images, self.augmentation, rng(self.seed, "augment/target", epoch, step)))
+        return Batch(np.stack(views), labelling.labels[rows])
+
+    def _target_rows(self, count: int, epoch: int, step: int) -> np.ndarray:
+        everything = np.arange(len(self.target.split))
+        plan = shuffled_batches(
+            everything, count, self.schedule.iterations, seed=self.seed, epoch=epoch, purpose="sampling/target"
+        )
+        return plan[step]
+
+    def rates(self, epoch: int, step: int) -> tuple[float, float]:
+        """Linear warm-up, then a step at each milestone; no teachers."""
+        schedule = self.schedule
+        rate = warmup_multistep(
+            epoch,
+            rate=schedule.rate,
+            warmup_epochs=schedule.warmup_epochs,
+            warmup_factor=schedule.warmup_factor,
+            milestones=schedule.milestones,
+            gamma=schedule.gamma,
+        )
+        return rate, 0.0
+
+    def memory(self) -> dict[str, Any]:
+        """Nothing: every epoch follows from its number."""
+        return {}
+
+    def remember(self, memory: dict[str, Any]) -> None:
+        """Take nothing back."""

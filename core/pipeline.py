@@ -1,0 +1,210 @@
+"""A whole run: stage 1 on the source, stage 2 on the target, tests before and after, and the final table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from core import checkpoint, report
+from core.config import Config, DataConfig
+from core.data import Dataset, Images
+from core.learner import Learner, MakeLearner
+from core.loop import EpochReport, train
+from core.methods.adaptation import Adaptation
+from core.methods.base import TrainingSet
+from core.methods.roles import roles
+from core.methods.source import Source
+from core.protocols import Metrics, evaluate
+from core.published import published
+from core.record import Record, free_folder
+from core.state import network, overlay
+
+
+@dataclass(frozen=True)
+class OpenData:
+    """A dataset with its decoded images. synthetic: its hidden identities are known for certain."""
+
+    dataset: Dataset
+    train: Images
+    test: Images
+
+    def training_set(self) -> TrainingSet:
+        """Return the half that a method trains on."""
+        return TrainingSet(self.dataset.name, self.train, self.dataset.train)
+
+
+class OpenDataset(Protocol):
+    """What the entry point injects: a dataset by name, generated first where it is synthetic and absent."""
+
+    def __call__(self, name: str, config: DataConfig) -> OpenData: ...
+
+
+@dataclass
+class Run:
+    """One run of one backend: its settings, its record, and what it has found so far."""
+
+    config: Config
+    make_learner: MakeLearner
+    runtime: Any
+    record: Record
+    say: Callable[[str], None] = print
+    rows: list[report.Row] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time of a block to a stage's."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.spend(stage, time.perf_counter() - began)
+
+    def spend(self, stage: str, seconds: float) -> None:
+        """Add to a stage's time."""
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+
+    def test(
+        self, learner: Learner, data: OpenData, names: list[str], epoch: EpochReport | None = None
+    ) -> list[Metrics]:
+        """Test every embedding network of a learner on a dataset; add its rows to the table and the log."""
+        began = time.perf_counter()
+        with self.timed("testing"):
+            size, count = self.config.run.evaluate_batch, len(data.test)
+            chunks = (data.test[np.arange(i, min(i + size, count))] for i in range(0, count, size))
+            searches = [evaluate(features, data.dataset)[0] for features in learner.embed(chunks)]
+        facts = epoch.facts if epoch else {}
+        spent = epoch.label_seconds + epoch.train_seconds + time.perf_counter() - began if epoch else None
+        for name, search in zip(names, searches, strict=True):
+            self.rows.append(report.Row(name, search.mean, facts, spent))
+            self.record.line("test", network=name, search=search.name, **vars(search.mean))
+            self.say(f"  {name}: mAP {100 * search.mean.mean_ap:.1f}, rank-1 {100 * search.mean.rank1:.1f}")
+        return [search.mean for search in searches]
+
+    def log_epoch(self, stage: str, epoch: EpochReport, epochs: int) -> None:
+        """Print and record what an epoch did."""
+        losses = " ".join(f"{name} {value:.3f}" for name, value in epoch.losses.items())
+        facts = epoch.facts
+        found = f" · {facts['clusters']:.0f} clusters, {facts['outliers']:.0f} outliers" if "clusters" in facts else ""
+        agreed = f", ARI {facts['adjusted_rand']:.3f}" if "adjusted_rand" in facts else ""
+        spent = epoch.label_seconds + epoch.train_seconds
+        self.say(f"{stage} · epoch {epoch.epoch + 1}/{epochs} · {spent:.1f} s{found}{agreed} · {losses}")
+        self.record.line("epoch", stage=stage, **vars(epoch))
+
+
+def run(
+    config: Config,
+    runtime: Any,
+    *,
+    backend: str,
+    about: str,
+    options: Any,
+    make_learner: MakeLearner,
+    open_dataset: OpenDataset,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Do what the configuration says and return the summary that is also written to summary.json."""
+    folder = Path(config.run.output) if config.run.output else free_folder(Path("runs"), f"{config.method}-{backend}")
+    record = Record(folder, config, {"backend": backend, "about": about, "runtime": vars(options)})
+    current = Run(config, make_learner, runtime, record, say)
+    say(f"{config.method} · {about} · preset {config.preset} · seed {config.run.seed} · {folder}")
+    with current.timed("data"):
+        source, target = (open_dataset(name, config.data) for name in (config.data.source, config.data.target))
+    for role, data in (("source", source), ("target", target)):
+        say(f"  {role}: {data.dataset.name}, {len(data.train):,} training and {len(data.test):,} test images")
+    states = [_stage1(current, source, target, index) for index in range(len(roles(config.method).students))]
+    if config.method != "source":
+        _stage2(current, target, states)
+    return _finish(current)
+
+
+def _stage1(current: Run, source: OpenData, target: OpenData, index: int) -> dict[str, np.ndarray]:
+    """Train or load network `index` of stage 1, test it on the target, and return its tensors."""
+    config, seed = current.config, current.config.run.seed + index
+    adapted = target.training_set() if config.pretrain.adapt_batch_norm else None
+    method = Source(config, seed, source.training_set(), adapted)
+    learner = current.make_learner(method.learner_config(), current.runtime, seed)
+    title, name = f"stage 1, network {index + 1}", f"stage1-{index + 1}"
+    if config.run.start:
+        state, _ = checkpoint.load(Path(config.run.start) / f"{name}.safetensors")
+        learner.import_state(state)
+        current.say(f"{title} · read from {config.run.start}")
+    else:
+
+        def after(epoch: EpochReport) -> None:
+            current.log_epoch(title, epoch, method.schedule.epochs)
+            current.record.save(name, learner.export_state(), stage=1, epoch=epoch.epoch + 1)
+
+        with current.timed(title):
+            train(method, learner, after, loss_every=config.run.loss_every, title=title)
+    current.test(learner, target, [f"source only, network {index + 1}"])
+    return network(learner.export_state(), "student")
+
+
+def _stage2(current: Run, target: OpenData, states: list[dict[str, np.ndarray]]) -> None:
+    """Adapt to the target, starting students and their teachers from the networks of stage 1."""
+    config = current.config
+    method = Adaptation(config, target.training_set())
+    learner = current.make_learner(method.learner_config(), current.runtime, config.run.seed)
+    learner.import_state(overlay(learner.export_state(), config.method, states))
+    names = [role.replace("teacher", "teacher ") for role in roles(config.method).embedders]
+    best = -1.0
+
+    def after(epoch: EpochReport) -> None:
+        nonlocal best
+        done = epoch.epoch + 1
+        current.log_epoch(config.method, epoch, method.schedule.epochs)
+        current.spend("labelling", epoch.label_seconds)
+        current.spend("adaptation", epoch.train_seconds)
+        state = learner.export_state()
+        current.record.save("last", state, stage=2, epoch=done, memory=method.memory())
+        if done % config.run.evaluate_every and done != method.schedule.epochs:
+            return
+        metrics = current.test(learner, target, [f"epoch {done}, {name}" for name in names], epoch)
+        score = max(found.mean_ap for found in metrics)
+        if config.run.select == "test" and score > best:
+            best = score
+            current.say(f"  best so far ON THE TARGET'S TEST LABELS (--select test): mAP {100 * score:.1f}")
+            current.record.save("best", state, stage=2, epoch=done, selected_on="target test labels")
+
+    train(method, learner, after, loss_every=config.run.loss_every, title=config.method)
+
+
+def _finish(current: Run) -> dict[str, Any]:
+    """Print the tables, write the summary and return it."""
+    config = current.config
+    adapted = config.method != "source"
+    beside = [("source only", published(config, adapted=False))]
+    if adapted:
+        beside.append((config.method, published(config, adapted=True)))
+    current.say("\n" + report.results(current.rows, beside))
+    current.say("\n" + report.stages(current.seconds))
+    networks = len(roles(config.method).students)
+    before = _mean_ap(current.rows[:networks])
+    summary = {
+        "source_only_mean_ap": before,
+        "rows": [{"name": row.name, **vars(row.metrics), **row.facts, "seconds": row.seconds} for row in current.rows],
+        "stage_seconds": current.seconds,
+        "published": dict(beside),
+    }
+    if adapted:
+        last = current.rows[-len(roles(config.method).embedders) :]
+        summary["final_mean_ap"] = _mean_ap(last)
+        first, final = 100 * before, 100 * summary["final_mean_ap"]
+        current.say(
+            f"\n{config.data.target}: mAP {first:.1f} from the source alone, {final:.1f} after {config.method} "
+            f"({final - first:+.1f} points)."
+        )
+    current.say(f"Run: {current.record.folder}")
+    current.record.summary(summary)
+    return summary
+
+
+def _mean_ap(rows: list[report.Row]) -> float:
+    return float(np.mean([row.metrics.mean_ap for row in rows]))

@@ -28,7 +28,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, classes: Tensor, smoothing: fl
 
 
 def soft_cross_entropy(logits: Tensor, teacher_logits: Tensor, classes: Tensor) -> Tensor:
-    """Cross-entropy against the teacher's probabilities, mean over the batch (MMT, equation 7)."""
+    """Cross-entropy against the teacher's probabilities, mean over the batch (MMT, section 3.2)."""
     log_probabilities, _ = masked_log_softmax(logits, classes)
     teacher, live = masked_log_softmax(teacher_logits.detach(), classes)
     probabilities = torch.where(live, teacher.exp(), teacher.new_zeros(()))
@@ -57,14 +57,14 @@ def _hardest(distances: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
 
 
 def softmax_triplet(features: Tensor, labels: Tensor, margin: float = 0.0) -> Tensor:
-    """Softmax triplet loss on batch-hard pairs (MMT, equation 5): -m l_ap - (1 - m) l_an, mean over the batch."""
+    """Softmax triplet loss on batch-hard pairs (MMT, section 3.2): -m l_ap - (1 - m) l_an, mean over the batch."""
     distances = euclidean_distances(features)
     pair = torch.log_softmax(_hardest(distances, *batch_hard(distances, labels)), dim=1)
     return -(margin * pair[:, 0] + (1 - margin) * pair[:, 1]).mean()
 
 
 def soft_softmax_triplet(features: Tensor, teacher_features: Tensor, labels: Tensor) -> Tensor:
-    """Softmax triplet loss against the teacher's softmax at the pairs mined on the student (MMT, equation 8)."""
+    """Softmax triplet loss against the teacher's softmax at the pairs mined on the student (MMT, section 3.2)."""
     distances = euclidean_distances(features)
     mined = batch_hard(distances, labels)
     pair = torch.log_softmax(_hardest(distances, *mined), dim=1)

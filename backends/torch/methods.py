@@ -32,7 +32,7 @@ def supervised(forward: Forward, views: Tensor, labels: Tensor, classes: Tensor,
 def mutual_mean_teaching(
     forward: Forward, views: Tensor, labels: Tensor, classes: Tensor, config: LearnerConfig
 ) -> Mapping:
-    """Loss of MMT (ICLR 2020, equation 9): student k and teacher k see view k; each student follows the other's teacher."""
+    """Loss of MMT (section 3.2): student k and teacher k see view k; each student follows the other's teacher."""
     features1, logits1 = forward("student1", views[0])
     features2, logits2 = forward("student2", views[1])
     with torch.no_grad():

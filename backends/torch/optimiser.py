@@ -48,6 +48,6 @@ class Adam:
 
 @torch.no_grad()
 def update_teachers(teachers: Sequence[Tensor], students: Sequence[Tensor], decay: float) -> None:
-    """Move the teachers' parameters: teacher = decay * teacher + (1 - decay) * student (MMT, equation 6)."""
+    """Move the teachers' parameters: teacher = decay * teacher + (1 - decay) * student (MMT, section 3.2)."""
     torch._foreach_mul_(list(teachers), decay)
     torch._foreach_add_(list(teachers), list(students), alpha=1 - decay)

@@ -7,8 +7,7 @@ from typing import Any
 
 from backends.torch.runtime import RuntimeConfig, open_runtime
 from core.command import Backend, train
-from core.config import LearnerConfig
-from datasets.library import open_data
+from core.config import DataConfig, LearnerConfig
 
 
 def make_learner(config: LearnerConfig, runtime: Any, seed: int) -> Any:
@@ -16,6 +15,13 @@ def make_learner(config: LearnerConfig, runtime: Any, seed: int) -> Any:
     from backends.torch.learner import TorchLearner
 
     return TorchLearner(config, runtime, seed)
+
+
+def open_data(name: str, config: DataConfig) -> Any:
+    """Return a dataset with its images; see datasets/library.py."""
+    from datasets import library
+
+    return library.open_data(name, config)
 
 
 def about(runtime: Any) -> str:

@@ -90,7 +90,7 @@ class Adaptation:
         return Batch(np.stack(views), labelling.labels[rows])
 
     def rates(self, epoch: int, step: int) -> tuple[float, float]:
-        """A constant rate; the teachers' decay counts iterations over all epochs from 0 (MMT, equation 6)."""
+        """A constant rate; the teachers' decay counts iterations over all epochs from 0 (MMT, section 3.2)."""
         done = epoch * self.schedule.iterations + step
         return self.schedule.rate, ema_decay(done, self.schedule.ema_limit)
 

@@ -31,16 +31,29 @@ class Split:
 
     files: where each image lies (absolute paths), or "ARRAY.npy#ROW" for images that come in an array.
     identities: int32 (N,); -1 where the identity is unknown.
-    cameras: int32 (N,), as numbered by the dataset.
+    cameras: int32 (N,), as numbered by the dataset; -1 where the camera is unknown.
     modalities: uint8 (N,); VISIBLE or INFRARED.
-    pixels: uint8 (N, h, w, 3) where the dataset ships decoded images (SYSU-MM01's .npy files), else None.
+    pixels: the images, uint8 (N, h, w, 3), where the dataset ships them decoded (SYSU-MM01's .npy files; an array
+        or anything that reads like `Images`), else None.
     """
 
     files: tuple[str, ...]
     identities: np.ndarray
     cameras: np.ndarray
     modalities: np.ndarray
-    pixels: np.ndarray | None = field(default=None, repr=False)
+    pixels: Images | np.ndarray | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        count = len(self.files)
+        columns = {"identities": self.identities, "cameras": self.cameras, "modalities": self.modalities}
+        if self.pixels is not None:
+            columns["pixels"] = self.pixels
+        wrong = {name: len(column) for name, column in columns.items() if len(column) != count}
+        if wrong:
+            raise ValueError(
+                f"a split needs one entry per image in each column: {count} files, but {wrong}. Rows would be "
+                "paired with the wrong identity; build all columns from the same list."
+            )
 
     def __len__(self) -> int:
         return len(self.files)
@@ -76,6 +89,7 @@ class Search:
 class Dataset:
     """A dataset as read from disk. `train` carries hidden identities too where they are known.
 
+    searches: empty where nothing can be tested (unlabelled images).
     trial: the training split's number where a dataset has several (RegDB: 1 to 10), else 0.
     """
 

@@ -1,0 +1,162 @@
+"""How each dataset is tested: from features of its test split to mAP, CMC and mINP over its trials.
+
+Market-1501, DukeMTMC-reID and MSMT17: gallery images with the query's identity and camera are ignored (Zheng et
+al., ICCV 2015). SYSU-MM01 (Wu et al., ICCV 2017): a query of camera 3 does not see camera 2, which stands at the
+same place; CMC counts distinct identities; ten draws of the gallery. RegDB (Nguyen et al., Sensors
+2017; protocol of Ye et al., AAAI 2018): nothing is ignored; ten trials, each with a training split of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from core.data import Dataset, Search, Trial
+from core.distances import as_features
+from core.errors import UserError
+from core.ranking import rank
+
+SYSU_SAME_PLACE = (3, 2)
+"""Queries of the first camera do not see the second in the gallery."""
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Fractions from 0 to 1. rank1 to rank20: the CMC curve at these ranks."""
+
+    mean_ap: float
+    rank1: float
+    rank5: float
+    rank10: float
+    rank20: float
+    mean_inp: float
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """One search's result. spread: sample standard deviation over trials, 0 for one trial.
+
+    official: the draws are the dataset's own; False when they were made from a seed.
+    """
+
+    name: str
+    trials: tuple[Metrics, ...]
+    mean: Metrics
+    spread: Metrics
+    official: bool
+
+
+def evaluate(features: np.ndarray, dataset: Dataset, *, max_rank: int = 20, rerank: bool = False) -> list[SearchResult]:
+    """Test features under every search of a dataset.
+
+    features: float32 (N, D), L2-normalised, one row for each image of `dataset.test`. max_rank: how far the CMC
+    is counted, at least 20.
+    Returns one result per search; none where the dataset has no labels to test by. Raises ValueError for features that
+    are not finite, not normalised, or not one per image, and for a search without a single match.
+    """
+    features = as_features(features, "features", normalised=True)
+    if len(features) != len(dataset.test):
+        raise ValueError(
+            f"{len(features)} features for the {len(dataset.test)} test images of {dataset.name}: each image needs "
+            "its row. Embed dataset.test as it is, in its order."
+        )
+    if max_rank < 20:
+        raise ValueError(f"max_rank of at least 20 expected, since rank-20 is reported, got {max_rank}.")
+    return [
+        summarise(
+            search.name,
+            [_trial(features, dataset, search, trial, max_rank) for trial in search.trials],
+            search.official,
+        )
+        for search in dataset.searches
+    ]
+
+
+def summarise(name: str, trials: Sequence[Metrics], official: bool) -> SearchResult:
+    """Return the mean and the spread of the trials of one search."""
+    if not trials:
+        raise ValueError(f"the search {name!r} has no trial to average.")
+    table = np.array([[getattr(trial, field.name) for field in fields(Metrics)] for trial in trials])
+    spread = table.std(axis=0, ddof=1) if len(trials) > 1 else np.zeros(table.shape[1])
+    return SearchResult(
+        name, tuple(trials), Metrics(*map(float, table.mean(axis=0))), Metrics(*map(float, spread)), official
+    )
+
+
+def across_trials(results: Sequence[Sequence[SearchResult]]) -> list[SearchResult]:
+    """Join what `evaluate` returned for several trials of a dataset (RegDB: one model for each) into one summary."""
+    names = [[search.name for search in result] for result in results]
+    if not results or any(other != names[0] for other in names):
+        raise ValueError(f"results of the same searches expected from every trial, got {names}.")
+    return [
+        summarise(group[0].name, [t for search in group for t in search.trials], all(s.official for s in group))
+        for group in zip(*results, strict=True)
+    ]
+
+
+def require_trial(dataset: Dataset, trained_on: str, trained_trial: int) -> None:
+    """Refuse to test a model on another trial of the dataset it was trained on.
+
+    trained_on, trained_trial: `name` and `trial` of the dataset of the model's training. In RegDB, a person tested
+    in one trial is trained on in others: mixing trials tests on known people and inflates the scores.
+    """
+    if dataset.name == trained_on and dataset.trial != trained_trial:
+        raise UserError(
+            f"the model was trained on trial {trained_trial} of {dataset.name} but would be tested on trial "
+            f"{dataset.trial}, whose test people it has partly been trained on: the scores would be too good. Test "
+            f"with trial {trained_trial}, or train a model on trial {dataset.trial}."
+        )
+
+
+def _trial(features: np.ndarray, dataset: Dataset, search: Search, trial: Trial, max_rank: int) -> Metrics:
+    """Rank one draw. The groups of queries see different galleries; their means are weighted by their queries."""
+    ids, cameras = dataset.test.identities, dataset.test.cameras
+    queries, ap, inp, cmc = 0, 0.0, 0.0, np.zeros(max_rank)
+    for query, gallery in _groups(search, trial, cameras):
+        query_cameras, gallery_cameras = cameras[query], cameras[gallery]
+        if search.ignore != "same-camera":
+            query_cameras, gallery_cameras = np.zeros(len(query), np.int64), np.ones(len(gallery), np.int64)
+        found = rank(
+            _take(features, query),
+            _take(features, gallery),
+            ids[query],
+            ids[gallery],
+            query_cameras,
+            gallery_cameras,
+            max_rank=max_rank,
+            distinct_identities=search.distinct_identities,
+        )
+        if found.valid_queries:
+            queries += found.valid_queries
+            ap += found.mean_ap * found.valid_queries
+            inp += found.mean_inp * found.valid_queries
+            cmc += found.cmc * found.valid_queries
+    if not queries:
+        raise ValueError(
+            f"no query of the search {search.name!r} in {dataset.name} has a match in its gallery: nothing can be "
+            "measured. Check the identities and cameras with `python -m datasets.doctor`."
+        )
+    cmc /= queries
+    return Metrics(ap / queries, *(float(cmc[k - 1]) for k in (1, 5, 10, 20)), inp / queries)
+
+
+def _groups(search: Search, trial: Trial, cameras: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield rows (query, gallery) such that all queries of a group see the same gallery."""
+    if search.ignore == "same-place":
+        camera, hidden = SYSU_SAME_PLACE
+        there = cameras[trial.query] == camera
+        yield trial.query[there], trial.gallery[cameras[trial.gallery] != hidden]
+        yield trial.query[~there], trial.gallery
+    elif search.ignore in ("same-camera", "nothing"):
+        yield trial.query, trial.gallery
+    else:
+        raise ValueError(f"ignore {search.ignore!r}: expected same-camera, same-place or nothing.")
+
+
+def _take(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return features[rows], without a copy where the rows follow each other."""
+    if len(rows) and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
+        return features[rows[0] : rows[0] + len(rows)]
+    return features[rows]

@@ -1,0 +1,95 @@
+"""Listing folders and reading small text files, with errors that name the place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from datasets.errors import DatasetError, Problem
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
+
+
+def is_image(name: str) -> bool:
+    """Tell whether a file of this name should be an image. Hidden files (macOS writes "._x.jpg") never are."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def entries(folder: Path) -> list[os.DirEntry[str]]:
+    """Return a folder's entries in order of their names; DatasetError where it cannot be listed."""
+    try:
+        with os.scandir(folder) as found:
+            return sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        raise DatasetError(
+            f"cannot list {folder}: {error.strerror}. Check that it is a folder, that its permissions allow "
+            "reading, and that no symbolic link leads to itself."
+        ) from error
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry is a folder; a symbolic link that leads nowhere, or to itself, is not."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """Return the folders inside a folder, hidden ones left out, in order of their names."""
+    return [Path(e.path) for e in entries(folder) if is_folder(e) and not e.name.startswith(".")]
+
+
+def images(folder: Path, problems: list[Problem]) -> Iterator[Path]:
+    """Yield the image files directly inside a folder in order of their names, and note whatever else is there."""
+    other: list[str] = []
+    for entry in entries(folder):
+        try:
+            regular = entry.is_file()
+        except OSError:  # a symbolic link that leads to itself
+            regular = False
+        if regular and is_image(entry.name):
+            yield Path(entry.path)
+        elif is_image(entry.name) and not is_folder(entry):
+            problems.append(
+                Problem("unreadable", "image names that lead to no file (a broken symbolic link?):", (entry.path,))
+            )
+        else:
+            other.append(entry.path)
+    if other:
+        problems.append(
+            Problem(
+                "other files", f"ignored in {folder.name}: {len(other)} entries that are no images", tuple(other), False
+            )
+        )
+
+
+def read_lines(file: Path) -> list[str]:
+    """Return the lines of a text file that are not blank, stripped; DatasetError where it cannot be read."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise DatasetError(f"{file} is missing.") from error
+    except OSError as error:
+        raise DatasetError(f"cannot read {file}: {error.strerror}. Check its permissions.") from error
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{file} is not text in UTF-8: {error}. Fetch it again or convert it.") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def inside(root: Path, relative: str, where: str) -> Path:
+    """Return root/relative for a path that a list file names; DatasetError if it is not below the root.
+
+    where: the file and line, for the error. Only the text of the path is judged: a user may well link parts of a
+    dataset to another disk.
+    """
+    path = PurePosixPath(relative.replace("\\", "/"))
+    parts = [part for part in path.parts if part != "."]
+    absolute = path.is_absolute() or (parts and parts[0].endswith(":"))
+    if absolute or ".." in parts or not parts or "\0" in relative:
+        raise DatasetError(
+            f"{where} names {relative!r}, expected a path below {root}. A list file may not lead out of its "
+            "dataset: write the path relative to the dataset's folder, without '..'."
+        )
+    return root.joinpath(*parts)

@@ -1,0 +1,73 @@
+"""From a dataset's name and folder to a `core.data.Dataset`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.data import Dataset
+from core.errors import unknown
+from datasets import market
+from datasets.errors import Problem, raise_fatal
+from datasets.roots import Part, find_root, plain
+
+Read = Callable[[Path, list[Problem], int, int], Dataset]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How one name is read. read: (folder, problems, trial, seed) -> Dataset. spellings: of its folder's name."""
+
+    spellings: tuple[str, ...]
+    parts: tuple[Part, ...]
+    read: Read
+
+
+def _market(name: str, naming: str, *spellings: str) -> Reader:
+    return Reader(
+        spellings, market.PARTS, lambda root, problems, trial, seed: market.read(root, name, problems, naming=naming)
+    )
+
+
+READERS = {
+    "market1501": _market("market1501", "market1501", *market.SPELLINGS["market1501"]),
+    "dukemtmc": _market("dukemtmc", "dukemtmc", *market.SPELLINGS["dukemtmc"]),
+    "synthetic-a": _market("synthetic-a", "market1501", "synthetic-a"),
+    "synthetic-b": _market("synthetic-b", "market1501", "synthetic-b"),
+}
+NAMES = tuple(READERS)
+
+
+def open_dataset(name: str, root: str | Path, *, trial: int = 1, seed: int = 0) -> Dataset:
+    """Read a dataset's index: which images it has, who is on them, and how it is tested. No image is decoded.
+
+    name: one of NAMES, in any spelling ("DukeMTMC-reID" is "dukemtmc"). root: the dataset's folder, or a parent
+    that holds it under one of its usual names. trial: the training split, where a dataset has several (RegDB: 1
+    to 10). seed: of the draws where a dataset has no official ones.
+    Raises UserError for an unknown name and DatasetError (both ValueErrors) for a dataset that is missing,
+    incomplete or has files that cannot be understood.
+    """
+    name = canonical(name)
+    problems: list[Problem] = []
+    dataset = read(name, find(name, root), problems, trial, seed)
+    raise_fatal(problems, f"{name} in {dataset.root}")
+    return dataset
+
+
+def canonical(name: str) -> str:
+    """Return the name in NAMES that a user's spelling means; UserError where there is none."""
+    for known, reader in READERS.items():
+        if plain(name) in {plain(known), *map(plain, reader.spellings)}:
+            return known
+    raise unknown("dataset", name, NAMES)
+
+
+def find(name: str, root: str | Path) -> Path:
+    """Return the folder of a dataset below root; DatasetError where there is none, or more than one."""
+    return find_root(root, name, READERS[name].spellings, READERS[name].parts)
+
+
+def read(name: str, folder: Path, problems: list[Problem], trial: int, seed: int) -> Dataset:
+    """Read a dataset from its own folder, appending what is wrong to `problems`."""
+    return READERS[name].read(folder, problems, trial, seed)

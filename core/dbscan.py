@@ -1,0 +1,106 @@
+"""DBSCAN on a sparse similarity graph.
+
+Ester, Kriegel, Sander, Xu: "A density-based algorithm for discovering clusters", KDD 1996.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse import csgraph
+
+from core.distances import as_count
+
+
+def dbscan(similarity: sparse.csr_array, *, eps: float, min_samples: int = 4) -> np.ndarray:
+    """Cluster points by density and return labels int32 (N,), -1 for outliers.
+
+    similarity: symmetric sparse (N, N); the distance is 1 - similarity, absent entries are at distance 1.
+    A point with at least min_samples points within eps, itself counted, is a core point. Core points within eps
+    of each other share a cluster; a border point joins the first cluster that has a core point within eps.
+    Clusters are numbered by their first core point, as scikit-learn does with metric="precomputed".
+    Time and memory grow with the number of entries.
+    """
+    similarity = _as_similarity(similarity)
+    min_samples = as_count(min_samples, "min_samples")
+    if not eps >= 0:
+        raise ValueError(f"eps must be a distance of at least 0, but is {eps!r}")
+    count = similarity.shape[0]
+    if eps >= 1:  # absent entries are neighbours too: everything touches everything
+        return np.full(count, 0 if count >= min_samples else -1, np.int32)
+    graph = _within(similarity, eps)
+    core = np.diff(graph.indptr) + 1 >= min_samples
+    row = np.repeat(np.arange(count), np.diff(graph.indptr))
+    column = graph.indices
+    inner = core[row] & core[column]
+    linked = sparse.csr_array((np.ones(inner.sum(), np.int8), (row[inner], column[inner])), shape=(count, count))
+    component = csgraph.connected_components(linked, directed=False)[1]
+    labels = np.full(count, -1, np.int32)
+    _, first, number = np.unique(component[core], return_index=True, return_inverse=True)
+    labels[core] = np.argsort(np.argsort(first))[number.ravel()]
+    border = ~core[row] & core[column]
+    reached = np.full(count, count, np.int32)
+    np.minimum.at(reached, row[border], labels[column[border]])
+    return np.where(reached < count, reached, labels)
+
+
+def eps_from_share(similarity: sparse.csr_array, share: float = 1.6e-3) -> float:
+    """Return the mean of the smallest `share` of all non-zero distances between two different points.
+
+    similarity: symmetric sparse (N, N), whole (not pruned by a radius): absent entries count as distance 1.
+    At least one distance is taken. Raises ValueError where there is none that is not zero.
+    """
+    similarity = _as_similarity(similarity)
+    if not 0 < share <= 1:
+        raise ValueError(f"share must lie in (0, 1], but is {share!r}")
+    count = similarity.shape[0]
+    row = np.repeat(np.arange(count), np.diff(similarity.indptr))
+    distances = 1 - similarity.data[similarity.indices > row].astype(np.float64)
+    absent = count * (count - 1) // 2 - len(distances)
+    distances = distances[distances != 0]
+    total = len(distances) + absent
+    if total == 0:
+        raise ValueError(
+            f"similarity of shape {similarity.shape} holds no two different points at a distance other than 0, "
+            "so no eps can be read from it"
+        )
+    taken = max(1, round(share * total))
+    stored = min(taken, len(distances))
+    if 0 < stored < len(distances):
+        distances = np.partition(distances, stored - 1)[:stored]
+    # distances beyond 1 cannot occur, so absent entries come last
+    return float((np.sort(distances).sum() + (taken - stored)) / taken)
+
+
+def _as_similarity(similarity: sparse.csr_array) -> sparse.csr_array:
+    if not sparse.issparse(similarity) or similarity.ndim != 2 or similarity.shape[0] != similarity.shape[1]:
+        shape = getattr(similarity, "shape", None)
+        raise ValueError(
+            f"similarity must be a square scipy.sparse matrix, but is {type(similarity).__name__} of shape {shape}"
+        )
+    matrix = sparse.csr_array(similarity)
+    if not matrix.has_canonical_format:
+        matrix = matrix.copy()
+        matrix.sum_duplicates()
+    if matrix.nnz and not (matrix.data.min() >= 0 and matrix.data.max() <= 1 + 1e-5):
+        raise ValueError(
+            f"similarity of shape {matrix.shape} must lie in [0, 1], but its entries span "
+            f"{matrix.data.min()} to {matrix.data.max()}"
+        )
+    return matrix
+
+
+def _within(similarity: sparse.csr_array, eps: float) -> sparse.csr_array:
+    """Return the graph of different points at distance <= eps, after checking that it is symmetric."""
+    count = similarity.shape[0]
+    row = np.repeat(np.arange(count), np.diff(similarity.indptr))
+    kept = (1 - similarity.data.astype(np.float64) <= eps) & (similarity.indices != row)
+    row, column = row[kept], similarity.indices[kept]
+    graph = sparse.csr_array((np.ones(len(row), np.int8), (row, column)), shape=similarity.shape)
+    mirrored = graph.T.tocsr()
+    if not (np.array_equal(graph.indptr, mirrored.indptr) and np.array_equal(graph.indices, mirrored.indices)):
+        raise ValueError(
+            f"similarity of shape {similarity.shape} must be symmetric, but some pair is within eps={eps} one way "
+            "only; take the mean of the matrix and its transpose"
+        )
+    return graph

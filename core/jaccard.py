@@ -1,0 +1,124 @@
+"""Jaccard similarity of k-reciprocal encodings, sparse from end to end.
+
+Zhong, Zheng, Cao, Li: "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017, section 3.3.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from core.distances import as_count, as_features
+from core.neighbours import nearest
+from core.reciprocal import encode, expanded_sets
+
+ACCUMULATORS = 1 << 19  # sums held at a time: 4 MiB of float64, near the processor's caches
+TERMS = 1 << 20  # terms of sums formed at a time
+
+
+def jaccard_similarity(
+    features: np.ndarray, *, k1: int = 30, k2: int = 6, radius: float | None = None
+) -> sparse.csr_array:
+    """Return the Jaccard similarity of all points: symmetric float32 CSR (N, N), distance = 1 - similarity.
+
+    features: L2-normalised float32 (N, D). k1: length of the rankings the reciprocal sets come from. k2: rows
+    averaged by query expansion (1: none). radius: return only pairs at distance <= radius, all that DBSCAN with
+    eps <= radius needs. Absent entries are at distance 1 (with a radius: further than it). With s the sum of the
+    minima of two encodings, the similarity is s / (2 - s) (equation 10; each encoding sums to one).
+    Numbers beyond N - 1 for k1 and N for k2 mean "all". Raises ValueError for features that are not finite unit
+    vectors and for k1, k2 or radius out of range.
+    """
+    features = as_features(features, "features", normalised=True)
+    k1, k2 = as_count(k1, "k1"), as_count(k2, "k2")
+    if radius is not None and not 0 <= radius <= 1:
+        raise ValueError(f"radius must be a Jaccard distance in [0, 1] or None, but is {radius!r}")
+    count = len(features)
+    if count == 0:
+        return sparse.csr_array((0, 0), dtype=np.float32)
+    indices, similarities = nearest(features, min(max(k1 + 1, k2), count))
+    sets = expanded_sets(indices, k1)
+    products = _set_similarities(sets, features, indices, similarities)
+    encoding = encode(sets, np.maximum(0, 2 - 2 * products.astype(np.float64)), indices, k2)
+    return similarity_of(encoding, radius)
+
+
+def similarity_of(encoding: sparse.csr_array, radius: float | None = None) -> sparse.csr_array:
+    """Return s / (2 - s) for every pair of rows with s > 0, s the sum of the minima of the two rows.
+
+    encoding: CSR (N, N) with sorted columns and rows that sum to one.
+    """
+    row, column, data = _minimum_sums(encoding)
+    data = data / (2 - data)
+    data[row == column] = 1
+    data = np.minimum(data, 1).astype(np.float32)
+    if radius is not None:
+        kept = 1 - data.astype(np.float64) <= radius
+        row, column, data = row[kept], column[kept], data[kept]
+    upper = sparse.csr_array((data, (row, column)), shape=encoding.shape)
+    upper.setdiag(0.5)
+    full = sparse.csr_array(upper + upper.T)
+    full.sort_indices()
+    return full
+
+
+def _set_similarities(
+    sets: sparse.csr_array, features: np.ndarray, indices: np.ndarray, similarities: np.ndarray
+) -> np.ndarray:
+    """Return the cosine similarity of every pair in `sets`: float32 (nnz,)."""
+    count = len(features)
+    row = np.repeat(np.arange(count), np.diff(sets.indptr))
+    wanted = row * count + sets.indices
+    known = (np.arange(count)[:, None] * count + indices).ravel()
+    order = np.argsort(known)
+    place = np.minimum(np.searchsorted(known, wanted, sorter=order), len(known) - 1)
+    products = similarities.ravel()[order[place]]
+    missing = np.flatnonzero(known[order[place]] != wanted)
+    for start in range(0, len(missing), 4096):
+        part = missing[start : start + 4096]
+        products[part] = np.einsum("ij,ij->i", features[row[part]], features[sets.indices[part]])
+    return products
+
+
+def _minimum_sums(encoding: sparse.csr_array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (row, column, sum of minima) of every pair of rows, row <= column, that share a column.
+
+    For each entry of a block of rows, the entries of the same column from its own row on are its partners; their
+    minima are summed in a dense strip of accumulators, one line per row of the block.
+    """
+    count = encoding.shape[0]
+    by_column = np.argsort(encoding.indices, kind="stable")
+    place = np.empty(len(by_column), np.int64)
+    place[by_column] = np.arange(len(by_column))
+    row = np.repeat(np.arange(count), np.diff(encoding.indptr))
+    partner, weight = row[by_column], encoding.data[by_column]
+    ends = np.cumsum(np.bincount(encoding.indices, minlength=count))
+    partners = ends[encoding.indices] - place
+    found = []
+    for start, stop in _blocks(encoding.indptr, partners):
+        part = slice(encoding.indptr[start], encoding.indptr[stop])
+        length = partners[part]
+        first = np.cumsum(length) - length
+        entry = np.repeat(place[part] - first, length)
+        entry += np.arange(len(entry))
+        minima = np.minimum(weight[entry], np.repeat(encoding.data[part], length))
+        key = partner[entry]
+        key += np.repeat((row[part] - start) * count, length)
+        sums = np.bincount(key, weights=minima, minlength=(stop - start) * count)
+        key = np.flatnonzero(sums)
+        found.append((*np.divmod(key, count), sums[key], start))
+    rows = np.concatenate([block[0] + block[3] for block in found])
+    return rows, np.concatenate([block[1] for block in found]), np.concatenate([block[2] for block in found])
+
+
+def _blocks(indptr: np.ndarray, partners: np.ndarray) -> list[tuple[int, int]]:
+    """Cut the rows so that a block holds about TERMS terms and ACCUMULATORS sums."""
+    count = len(indptr) - 1
+    total = np.concatenate([[0], np.cumsum(partners)])[indptr]
+    most = max(1, ACCUMULATORS // count)
+    blocks, start = [], 0
+    while start < count:
+        stop = int(np.searchsorted(total, total[start] + TERMS, side="right")) - 1
+        stop = min(max(stop, start + 1), start + most, count)
+        blocks.append((start, stop))
+        start = stop
+    return blocks

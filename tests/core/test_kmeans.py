@@ -1,0 +1,135 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies
+
+from core.kmeans import kmeans, lloyd, start_rows
+from tests.core.features import clustered, exact_unit_rows, generators
+
+
+def lloyd_by_definition(features, centroids, iterations=100):
+    """Assign and average in float64; centroids are rounded to float32 between the rounds."""
+    features, labels = features.astype(np.float64), None
+    for _ in range(iterations):
+        distances = ((features[:, None] - centroids[None].astype(np.float64)) ** 2).sum(axis=2)
+        assigned = distances.argmin(axis=1)
+        if labels is not None and (assigned == labels).all():
+            break
+        labels = assigned
+        if len(np.unique(labels)) < len(centroids):
+            return None
+        centroids = np.stack([features[labels == c].mean(axis=0) for c in range(len(centroids))]).astype(np.float32)
+    return labels, centroids, ((features - centroids[labels]) ** 2).sum()
+
+
+@settings(max_examples=60, deadline=None)
+@given(generators, strategies.integers(1, 80), strategies.data())
+def test_equals_lloyd_in_float64(random, count, data):
+    features = exact_unit_rows(random, count) if random.random() < 0.5 else clustered(random, count, 5)[0]
+    clusters = data.draw(strategies.integers(1, min(count, 9)))
+    start = features[random.choice(count, clusters, replace=False)]
+    expected = lloyd_by_definition(features, start)
+    result = lloyd(features, start)
+    assert np.bincount(result.labels, minlength=clusters).min() > 0
+    if expected is not None:
+        np.testing.assert_array_equal(result.labels, expected[0])
+        np.testing.assert_allclose(result.centroids, expected[1], atol=1e-7)
+        assert result.inertia == pytest.approx(expected[2], rel=1e-9, abs=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(generators, strategies.integers(1, 60), strategies.data())
+def test_no_cluster_is_empty_and_everything_is_consistent(random, count, data):
+    features = exact_unit_rows(random, count)[random.integers(count, size=count)]  # more duplicates
+    clusters = data.draw(strategies.integers(1, count))
+    result = kmeans(features, clusters, seed=int(random.integers(100)))
+    assert result.labels.dtype == np.int32
+    assert result.centroids.shape == (clusters, 16)
+    assert (np.bincount(result.labels, minlength=clusters) > 0).all()
+    means = np.stack([features[result.labels == c].mean(axis=0, dtype=np.float64) for c in range(clusters)])
+    np.testing.assert_allclose(result.centroids, means, atol=1e-6)
+    inertia = ((features.astype(np.float64) - result.centroids[result.labels]) ** 2).sum()
+    assert result.inertia == pytest.approx(inertia, rel=1e-9, abs=1e-12)
+
+
+def test_equals_scikit_learn_from_the_same_start():
+    cluster = pytest.importorskip("sklearn.cluster")
+    features, _ = clustered(np.random.default_rng(7), 3000, 40, width=64, noise=0.8)
+    start = features[start_rows(features, 50, seed=3)]
+    theirs = cluster.KMeans(50, init=start, n_init=1, tol=0, max_iter=300).fit(features)
+    ours = lloyd(features, start, iterations=300)
+    assert ours.inertia <= theirs.inertia_ * (1 + 1e-6)
+    assert (ours.labels == theirs.labels_).mean() > 0.99
+
+
+def test_finds_separate_clusters():
+    features, member = clustered(np.random.default_rng(8), 600, 12, width=64, noise=0.05)
+    result = kmeans(features, 12, seed=0, restarts=3)
+    assert len(np.unique(np.stack([result.labels, member]), axis=1).T) == 12
+
+
+def test_more_restarts_are_no_worse():
+    features, _ = clustered(np.random.default_rng(9), 500, 30)
+    assert kmeans(features, 20, seed=1, restarts=4).inertia <= kmeans(features, 20, seed=1).inertia
+
+
+def test_start_rows_differ_and_depend_on_the_seed():
+    features = np.repeat(np.eye(4, dtype=np.float32), 5, axis=0)
+    for seed in range(5):
+        assert len(np.unique(start_rows(features, 20, seed=seed))) == 20
+        assert len(np.unique(features[start_rows(features, 4, seed=seed)].argmax(axis=1))) == 4
+    assert (start_rows(features, 4, seed=0) != start_rows(features, 4, seed=1)).any()
+
+
+def test_does_not_need_normalised_features_nor_modify_them():
+    random = np.random.default_rng(10)
+    features = random.normal(5, 30, (200, 7))
+    before = features.copy()
+    expected = kmeans(features.astype(np.float32), 5, seed=2)
+    for converted in (features, np.asfortranarray(features)):
+        np.testing.assert_array_equal(kmeans(converted, 5, seed=2).labels, expected.labels)
+    np.testing.assert_array_equal(features, before)
+
+
+THREADS = """
+import zlib, numpy as np
+from core.kmeans import kmeans
+random = np.random.default_rng(0)
+features = random.normal(size=(3000, 96)).astype(np.float32)
+result = kmeans(features, 60, seed=5, iterations=20)
+print(zlib.crc32(result.labels.tobytes()), zlib.crc32(result.centroids.tobytes()), result.inertia.hex())
+"""
+
+
+def test_same_bytes_whatever_the_number_of_threads():
+    def run(threads):
+        variables = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
+        done = subprocess.run(
+            [sys.executable, "-c", THREADS], env=variables, capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    assert run("1") == run("2")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"clusters": 4}, r"clusters must be at most .* 4 .* \(3, 3\)"),
+        ({"clusters": 0}, "clusters must be an integer"),
+        ({"clusters": 2, "restarts": 0}, "restarts"),
+        ({"clusters": 2, "iterations": 0}, "iterations"),
+    ],
+)
+def test_refuses(arguments, text):
+    with pytest.raises(ValueError, match=text):
+        kmeans(np.eye(3, dtype=np.float32), seed=0, **arguments)
+
+
+def test_refuses_no_points_and_nan():
+    with pytest.raises(ValueError, match="clusters must be at most"):
+        kmeans(np.zeros((0, 3), np.float32), 1, seed=0)
+    with pytest.raises(ValueError, match="finite"):
+        kmeans(np.full((3, 3), np.nan, np.float32), 1, seed=0)

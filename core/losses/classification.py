@@ -32,7 +32,7 @@ def soft_cross_entropy(
     """Return mean_b -sum_c softmax(teacher)_bc log softmax(logits)_bc, and its gradient for `logits` only.
 
     Both (B, capacity). The teacher is a constant. Raises ValueError on unequal shapes and on what is not finite.
-    Source: Ge, Chen, Li, "Mutual Mean-Teaching", ICLR 2020, eq. 7.
+    Source: Ge, Chen, Li, "Mutual Mean-Teaching", ICLR 2020, section 3.2.
     """
     if np.shape(logits) != np.shape(teacher_logits):
         raise ValueError(

@@ -17,7 +17,7 @@ def softmax_triplet(features: np.ndarray, labels: np.ndarray, margin: float = 0.
 
     features: (B, D). labels: integers (B,). margin: m in [0, 1]; 0 gives mean log(1 + exp(d_ap - d_an)).
     Raises ValueError as `batch_hard` does.
-    Source: Ge, Chen, Li, "Mutual Mean-Teaching", ICLR 2020, section 3.2, eq. 3 to 5 (hard pseudo-labels).
+    Source: Ge, Chen, Li, "Mutual Mean-Teaching", ICLR 2020, section 3.2 (hard pseudo-labels).
     """
     if not 0 <= margin <= 1:
         raise ValueError(f"The softmax triplet's margin must lie in [0, 1], but is {margin}: it is a probability.")
@@ -33,7 +33,7 @@ def soft_softmax_triplet(
 
     features: (B, D), on which the pairs are mined. teacher_features: (B, D'), a constant, whose distances are read
     at the same indices. labels: integers (B,). Raises ValueError as `batch_hard` does.
-    Source: Ge, Chen, Li, "Mutual Mean-Teaching", ICLR 2020, section 3.2, eq. 8.
+    Source: Ge, Chen, Li, "Mutual Mean-Teaching", ICLR 2020, section 3.2 (soft pseudo-labels).
     """
     if len(teacher_features) != len(features):
         raise ValueError(

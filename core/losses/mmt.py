@@ -31,7 +31,7 @@ def mmt(
     labels: pseudo-labels, integers (B,). The four weights multiply the four parts, each of which is the sum over
     the two students: the paper's are (1 - w_ce, 1 - w_tri, w_ce, w_tri) with w_ce = 0.5 and w_tri = 0.8.
     Raises ValueError as the four losses do.
-    Source: Ge, Chen, Li, "Mutual Mean-Teaching", ICLR 2020, eq. 9.
+    Source: Ge, Chen, Li, "Mutual Mean-Teaching", ICLR 2020, section 3.2.
     """
     if len(students) != 2 or len(teachers) != 2:
         raise ValueError(

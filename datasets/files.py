@@ -93,3 +93,37 @@ def inside(root: Path, relative: str, where: str) -> Path:
             "dataset: write the path relative to the dataset's folder, without '..'."
         )
     return root.joinpath(*parts)
+
+
+class Listing:
+    """Whether files exist, asked of each folder once: far faster than asking for each of 100,000 files."""
+
+    def __init__(self) -> None:
+        self._names: dict[Path, set[str]] = {}
+
+    def __contains__(self, file: Path) -> bool:
+        names = self._names.get(file.parent)
+        if names is None:
+            try:
+                names = set(os.listdir(file.parent))
+            except OSError:
+                names = set()
+            self._names[file.parent] = names
+        return file.name in names
+
+
+def labelled_lines(file: Path, root: Path, images_root: Path) -> Iterator[tuple[Path, int, str]]:
+    """Yield (image, label, path as written) for the lines "path label" of a list file.
+
+    root: of the dataset. images_root: the folder below it that the paths start from. DatasetError for lines of
+    another form and for paths that lead out of it.
+    """
+    for number, line in enumerate(read_lines(file), start=1):
+        where = f"{file.relative_to(root)}, line {number},"
+        path, _, label = line.rpartition(" ")
+        if not path or not label.isdigit():
+            raise DatasetError(
+                f"{where} is {line[:80]!r}, expected a path, a space and a label, e.g. 'folder/image.jpg 12'. "
+                "Is the file cut off, or of another dataset?"
+            )
+        yield inside(images_root, path.strip(), where), int(label), path

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from core.data import Dataset
 from core.errors import unknown
-from datasets import market
-from datasets.errors import Problem, raise_fatal
+from datasets import folder, market, msmt, regdb, sysu
+from datasets.errors import DatasetError, Problem, raise_fatal
 from datasets.roots import Part, find_root, plain
 
 Read = Callable[[Path, list[Problem], int, int], Dataset]
@@ -17,24 +17,42 @@ Read = Callable[[Path, list[Problem], int, int], Dataset]
 
 @dataclass(frozen=True)
 class Reader:
-    """How one name is read. read: (folder, problems, trial, seed) -> Dataset. spellings: of its folder's name."""
+    """How one name is read.
+
+    spellings: of its folder's name. parts: what its folder is recognised by; none for a user's own data, whose
+    folder is given itself. read: (folder, problems, trial, seed) -> Dataset.
+    """
 
     spellings: tuple[str, ...]
     parts: tuple[Part, ...]
     read: Read
 
 
-def _market(name: str, naming: str, *spellings: str) -> Reader:
+def _market(name: str, naming: str, spellings: tuple[str, ...]) -> Reader:
     return Reader(
-        spellings, market.PARTS, lambda root, problems, trial, seed: market.read(root, name, problems, naming=naming)
+        spellings, market.PARTS, lambda root, found, trial, seed: market.read(root, name, found, naming=naming)
     )
 
 
+def _sysu(name: str, spellings: tuple[str, ...]) -> Reader:
+    return Reader(spellings, sysu.PARTS, lambda root, found, trial, seed: sysu.read(root, name, found, seed))
+
+
+def _regdb(name: str, spellings: tuple[str, ...]) -> Reader:
+    return Reader(spellings, regdb.PARTS, lambda root, found, trial, seed: regdb.read(root, name, found, trial))
+
+
 READERS = {
-    "market1501": _market("market1501", "market1501", *market.SPELLINGS["market1501"]),
-    "dukemtmc": _market("dukemtmc", "dukemtmc", *market.SPELLINGS["dukemtmc"]),
-    "synthetic-a": _market("synthetic-a", "market1501", "synthetic-a"),
-    "synthetic-b": _market("synthetic-b", "market1501", "synthetic-b"),
+    "market1501": _market("market1501", "market1501", market.SPELLINGS["market1501"]),
+    "dukemtmc": _market("dukemtmc", "dukemtmc", market.SPELLINGS["dukemtmc"]),
+    "msmt17": Reader(msmt.SPELLINGS, msmt.PARTS, lambda root, found, trial, seed: msmt.read(root, "msmt17", found)),
+    "sysu": _sysu("sysu", sysu.SPELLINGS),
+    "regdb": _regdb("regdb", regdb.SPELLINGS),
+    "folder": Reader((), (), lambda root, found, trial, seed: folder.read(root, "folder", found)),
+    "synthetic-a": _market("synthetic-a", "market1501", ("synthetic-a",)),
+    "synthetic-b": _market("synthetic-b", "market1501", ("synthetic-b",)),
+    "synthetic-sysu": _sysu("synthetic-sysu", ("synthetic-sysu",)),
+    "synthetic-regdb": _regdb("synthetic-regdb", ("synthetic-regdb",)),
 }
 NAMES = tuple(READERS)
 
@@ -64,10 +82,14 @@ def canonical(name: str) -> str:
 
 
 def find(name: str, root: str | Path) -> Path:
-    """Return the folder of a dataset below root; DatasetError where there is none, or more than one."""
-    return find_root(root, name, READERS[name].spellings, READERS[name].parts)
+    """Return the folder of a dataset at or below root; DatasetError where there is none, or more than one."""
+    if READERS[name].parts:
+        return find_root(root, name, READERS[name].spellings, READERS[name].parts)
+    if not Path(root).exists():
+        raise DatasetError(f"{root} does not exist; {folder.TREE}")
+    return Path(root)
 
 
-def read(name: str, folder: Path, problems: list[Problem], trial: int, seed: int) -> Dataset:
+def read(name: str, place: Path, problems: list[Problem], trial: int, seed: int) -> Dataset:
     """Read a dataset from its own folder, appending what is wrong to `problems`."""
-    return READERS[name].read(folder, problems, trial, seed)
+    return READERS[name].read(place, problems, trial, seed)

@@ -1,0 +1,95 @@
+"""Which gallery images of SYSU-MM01 each trial draws: the official permutations, or seeded ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from core.data import Search, Split, Trial
+from core.random import rng
+from datasets.errors import DatasetError
+
+VISIBLE_CAMERAS, INFRARED_CAMERAS = (1, 2, 4, 5), (3, 6)
+GALLERY = {"all": VISIBLE_CAMERAS, "indoor": (1, 2)}
+SHOTS = {"single-shot": 1, "10-shot": 10}
+TRIALS = 10
+
+Order = dict[tuple[int, int], list[np.ndarray]]
+"""(camera, identity) -> for each trial the rows of all their images, in the order in which they are drawn."""
+
+
+def searches(test: Split, official: Path | None, seed: int) -> tuple[Search, ...]:
+    """Return "all, single-shot", "all, 10-shot", "indoor, single-shot" and "indoor, 10-shot", ten trials each.
+
+    test: the infrared queries and all visible images. official: rand_perm_cam.mat, or None for draws from the seed.
+    A draw takes the first images of one permutation per camera and identity, so single-shot is part of 10-shot.
+    """
+    rows = _rows_by_place(test)
+    order = _seeded(rows, seed) if official is None else _official(rows, test, official)
+    query = np.flatnonzero(np.isin(test.cameras, INFRARED_CAMERAS)).astype(np.int64)
+
+    def draw(cameras: tuple[int, ...], shots: int, trial: int) -> Trial:
+        chosen = [order[place][trial][:shots] for place in sorted(order) if place[0] in cameras]
+        return Trial(query, np.concatenate(chosen).astype(np.int64))
+
+    return tuple(
+        Search(
+            f"{mode}, {shot}",
+            tuple(draw(cameras, shots, trial) for trial in range(TRIALS)),
+            ignore="same-place",
+            distinct_identities=True,
+            official=official is not None,
+        )
+        for mode, cameras in GALLERY.items()
+        for shot, shots in SHOTS.items()
+    )
+
+
+def load_mat(file: Path, name: str) -> np.ndarray:
+    """Return one variable of a MATLAB file; DatasetError where it cannot be read or has no such variable."""
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    try:
+        return loadmat(file)[name]
+    except (OSError, ValueError, TypeError, KeyError, IndexError, NotImplementedError, MatReadError) as error:
+        raise DatasetError(
+            f"{file}: expected a MATLAB file (version 5 or 7) with the variable {name!r}: {error}. Fetch it again."
+        ) from error
+
+
+def _rows_by_place(test: Split) -> dict[tuple[int, int], np.ndarray]:
+    """(camera, identity) of each visible image -> its rows."""
+    found: dict[tuple[int, int], list[int]] = {}
+    for row, place in enumerate(zip(test.cameras.tolist(), test.identities.tolist(), strict=True)):
+        if place[0] in VISIBLE_CAMERAS:
+            found.setdefault(place, []).append(row)
+    return {place: np.array(rows) for place, rows in found.items()}
+
+
+def _seeded(rows: dict[tuple[int, int], np.ndarray], seed: int) -> Order:
+    order: Order = {place: [] for place in rows}
+    for trial in range(TRIALS):
+        generator = rng(seed, "sysu gallery", trial)
+        for place in sorted(rows):
+            order[place].append(generator.permutation(rows[place]))
+    return order
+
+
+def _official(rows: dict[tuple[int, int], np.ndarray], test: Split, file: Path) -> Order:
+    """rand_perm_cam{camera}{identity} is a matrix of (trials, images): numbers of images, from 1, as in their names."""
+    cameras = load_mat(file, "rand_perm_cam").ravel()
+    order: Order = {}
+    for (camera, identity), own in rows.items():
+        row_of = {int(Path(test.files[row]).stem): row for row in own}
+        try:
+            numbers = np.atleast_2d(cameras[camera - 1].ravel()[identity - 1])
+            order[camera, identity] = [np.array([row_of[int(n)] for n in numbers[trial]]) for trial in range(TRIALS)]
+        except (IndexError, KeyError, ValueError, TypeError, AttributeError) as error:
+            raise DatasetError(
+                f"{file} does not fit the images of identity {identity} in cam{camera} ({len(own)} images): "
+                f"{type(error).__name__} {error}. It must come from the dataset's own evaluation code; without this "
+                "file the draws are made from a seed."
+            ) from error
+    return order

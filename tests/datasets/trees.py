@@ -1,0 +1,169 @@
+"""Miniature trees in the layouts of the real datasets, with the oddities of the real ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def image(file: Path, value: int | None = None, size: tuple[int, int] = (8, 16), mode: str = "RGB") -> Path:
+    """Write a small image whose content follows from its path, or is flat where a value is given."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if value is None:
+        generator = np.random.default_rng(list(str(file).encode()))
+        pixels = generator.integers(0, 256, (size[1], size[0], 3), np.uint8)
+    else:
+        pixels = np.full((size[1], size[0], 3), value, np.uint8)
+    Image.fromarray(pixels).convert(mode).save(file)
+    return file
+
+
+def clutter(folder: Path) -> None:
+    """Add what Windows, macOS and people leave between images."""
+    (folder / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
+    (folder / "._0001_c1s1_000001_00.jpg").write_bytes(b"\x00\x05\x16\x07")
+    (folder / "readme.txt").write_text("hello")
+
+
+def text(file: Path, content: str) -> Path:
+    """Write a text file and its folders."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(content)
+    return file
+
+
+def market(root: Path) -> Path:
+    """Two training people, two test people on two of three cameras, one distractor, one junk image."""
+    for person in (2, 7):
+        for camera in (1, 2, 3):
+            image(root / f"bounding_box_train/{person:04d}_c{camera}s1_{camera:06d}_00.jpg")
+    for person, cameras in ((1, (1, 2)), (5, (2, 3))):  # no person passes every camera
+        image(root / f"query/{person:04d}_c{cameras[0]}s1_000100_00.jpg")
+        for camera in cameras:
+            image(root / f"bounding_box_test/{person:04d}_c{camera}s1_{camera:06d}_01.jpg")
+    image(root / "bounding_box_test/0000_c1s1_000300_01.jpg")
+    image(root / "bounding_box_test/-1_c3s1_000400_01.jpg")
+    clutter(root / "bounding_box_test")
+    return root
+
+
+def duke(root: Path) -> Path:
+    """One training and one test person."""
+    image(root / "bounding_box_train/0001_c2_f0046182.jpg")
+    image(root / "query/0005_c1_f0000001.jpg")
+    image(root / "bounding_box_test/0005_c2_f0000002.jpg")
+    image(root / "bounding_box_test/0006_c8_f0000003.jpg")
+    return root
+
+
+def msmt(root: Path, version: int = 1) -> Path:
+    """Training and test both number their people from 0; one validation image."""
+    train, test = ("train", "test") if version == 1 else ("mask_train_v2", "mask_test_v2")
+    lists = {
+        "train": (train, [("0000", 1, 0), ("0000", 15, 1), ("0001", 2, 2)]),
+        "val": (train, [("0001", 3, 3)]),
+        "query": (test, [("0000", 1, 0), ("0001", 4, 1)]),
+        "gallery": (test, [("0000", 2, 2), ("0001", 5, 3), ("0002", 5, 4)]),
+    }
+    for kind, (folder, rows) in lists.items():
+        lines = []
+        for person, camera, number in rows:
+            path = f"{person}/{person}_{number:03d}_{camera:02d}_0303morning_0008_0.jpg"
+            image(root / folder / path)
+            lines.append(f"{path} {int(person)}")
+        text(root / f"list_{kind}.txt", "\n".join(lines) + "\n")
+    return root
+
+
+def sysu(root: Path, shots: int = 12, *, draws: bool = False) -> Path:
+    """People 1 and 2 train, 3 validates, 4 and 9 test; 9 is not on cam2, 4 has `shots` images on cam1."""
+    for camera in range(1, 7):
+        for person in (1, 2, 3, 4, 9):
+            if (camera, person) == (2, 9):
+                continue
+            for number in range(1, (shots if (camera, person) == (1, 4) else 2) + 1):
+                image(root / f"cam{camera}/{person:04d}/{number:04d}.jpg")
+    clutter(root / "cam1/0004")
+    text(root / "exp/train_id.txt", "1,2\n")
+    text(root / "exp/val_id.txt", "3")
+    text(root / "exp/test_id.txt", "4,9\n")
+    if draws:
+        permutations(root, shots)
+    return root
+
+
+def permutations(root: Path, shots: int) -> np.ndarray:
+    """Write rand_perm_cam.mat as MATLAB nests it: cell{camera}{identity} = (trials, images), from 1."""
+    from scipy.io import savemat
+
+    generator = np.random.default_rng(3)
+    cells = np.empty((6, 1), object)
+    for camera in range(1, 7):
+        people = np.empty((9, 1), object)
+        for person in range(1, 10):
+            folder = root / f"cam{camera}/{person:04d}"
+            count = len(list(folder.glob("0*.jpg"))) if folder.is_dir() else 0
+            rows = [generator.permutation(count) + 1 for _ in range(10)]
+            people[person - 1, 0] = np.array(rows, np.uint8) if count else np.zeros((0, 0), np.uint8)
+        cells[camera - 1, 0] = people
+    (root / "exp").mkdir(exist_ok=True)
+    savemat(root / "exp/rand_perm_cam.mat", {"rand_perm_cam": cells})
+    return cells
+
+
+def sysu_arrays(root: Path, height: int = 16, width: int = 8) -> dict[str, np.ndarray]:
+    """Write the training arrays of the MindSpore port."""
+    generator = np.random.default_rng(0)
+    arrays = {}
+    for kind, count in (("rgb", 5), ("ir", 3)):
+        arrays[f"{kind}_img"] = generator.integers(0, 256, (count, height, width, 3), np.uint8)
+        arrays[f"{kind}_label"] = np.arange(count) % 3
+    for name, array in arrays.items():
+        kind, what = name.split("_")
+        np.save(root / f"train_{kind}_resized_{what}.npy", array)
+    return arrays
+
+
+def regdb(root: Path, trials: tuple[int, ...] = (1, 2)) -> Path:
+    """Four people, two images a side; the halves swap from one trial to the next."""
+    for person in range(1, 5):
+        for number in (1, 2):
+            for side, letter in (("Visible", "v"), ("Thermal", "t")):
+                image(root / f"{side}/{person}/male_front_{letter}_{number:05d}_{person}.bmp")
+    for trial in trials:
+        halves = {"train": (1, 2), "test": (3, 4)}
+        if trial % 2 == 0:
+            halves = {"train": halves["test"], "test": halves["train"]}
+        for half, people in halves.items():
+            for side, letter in (("Visible", "v"), ("Thermal", "t")):
+                lines = [
+                    f"{side}/{person}/male_front_{letter}_{number:05d}_{person}.bmp {label}"
+                    for label, person in enumerate(people)
+                    for number in (1, 2)
+                ]
+                text(root / f"idx/{half}_{side.lower()}_{trial}.txt", "\n".join(lines) + "\n")
+    return root
+
+
+def folder(root: Path) -> Path:
+    """Own data: names instead of numbers, cameras as folders."""
+    for split in ("train", "query", "gallery"):
+        for person in ("ann", "bob") if split == "train" else ("cid", "dee"):
+            for camera in ("door", "hall"):
+                image(root / split / person / camera / f"{split}.png")
+    return root
+
+
+TREES = {
+    "market1501": market,
+    "dukemtmc": duke,
+    "msmt17": msmt,
+    "sysu": sysu,
+    "regdb": regdb,
+    "folder": folder,
+    "synthetic-a": market,
+    "synthetic-sysu": sysu,
+    "synthetic-regdb": regdb,
+}

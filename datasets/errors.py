@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from core.errors import UserError
 
-SHOWN = 5
+SHOWN = 6
 
 
 class DatasetError(UserError):

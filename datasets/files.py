@@ -9,6 +9,8 @@ from pathlib import Path, PurePosixPath
 from datasets.errors import DatasetError, Problem
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
+OTHER = "other files"
+"""The check under which everything is noted that is no image."""
 
 
 def is_image(name: str) -> bool:
@@ -41,8 +43,11 @@ def subfolders(folder: Path) -> list[Path]:
     return [Path(e.path) for e in entries(folder) if is_folder(e) and not e.name.startswith(".")]
 
 
-def images(folder: Path, problems: list[Problem]) -> Iterator[Path]:
-    """Yield the image files directly inside a folder in order of their names, and note whatever else is there."""
+def images(folder: Path, problems: list[Problem], *, nested: bool = False) -> Iterator[Path]:
+    """Yield the image files directly inside a folder in order of their names, and note whatever else is there.
+
+    nested: the folder may hold folders too, which are not worth a note.
+    """
     other: list[str] = []
     for entry in entries(folder):
         try:
@@ -55,14 +60,10 @@ def images(folder: Path, problems: list[Problem]) -> Iterator[Path]:
             problems.append(
                 Problem("unreadable", "image names that lead to no file (a broken symbolic link?):", (entry.path,))
             )
-        else:
+        elif not (nested and is_folder(entry)):
             other.append(entry.path)
     if other:
-        problems.append(
-            Problem(
-                "other files", f"ignored in {folder.name}: {len(other)} entries that are no images", tuple(other), False
-            )
-        )
+        problems.append(Problem(OTHER, f"{len(other)} entries that are no images are ignored:", tuple(other), False))
 
 
 def read_lines(file: Path) -> list[str]:

@@ -78,7 +78,7 @@ def _csv_file(root: Path) -> Path | None:
 
 def _tree_rows(root: Path, problems: list[Problem]) -> Iterator[Row]:
     for place in _places(root):
-        for file in images(place.folder, problems):
+        for file in images(place.folder, problems, nested=place.camera is None):
             yield Row(file, place.identity, place.camera, place.split, VISIBLE)
 
 

@@ -10,7 +10,7 @@ from core.data import Dataset
 from core.errors import unknown
 from datasets import folder, market, msmt, regdb, sysu
 from datasets.errors import DatasetError, Problem, raise_fatal
-from datasets.roots import Part, find_root, plain
+from datasets.roots import Part, draw, find_root, plain
 
 Read = Callable[[Path, list[Problem], int, int], Dataset]
 
@@ -20,12 +20,13 @@ class Reader:
     """How one name is read.
 
     spellings: of its folder's name. parts: what its folder is recognised by; none for a user's own data, whose
-    folder is given itself. read: (folder, problems, trial, seed) -> Dataset.
+    folder is given itself. read: (folder, problems, trial, seed) -> Dataset. trials: numbers of its training splits.
     """
 
     spellings: tuple[str, ...]
     parts: tuple[Part, ...]
     read: Read
+    trials: tuple[int, ...] = (1,)
 
 
 def _market(name: str, naming: str, spellings: tuple[str, ...]) -> Reader:
@@ -39,7 +40,10 @@ def _sysu(name: str, spellings: tuple[str, ...]) -> Reader:
 
 
 def _regdb(name: str, spellings: tuple[str, ...]) -> Reader:
-    return Reader(spellings, regdb.PARTS, lambda root, found, trial, seed: regdb.read(root, name, found, trial))
+    def read(root: Path, found: list[Problem], trial: int, seed: int) -> Dataset:
+        return regdb.read(root, name, found, trial)
+
+    return Reader(spellings, regdb.PARTS, read, tuple(regdb.TRIALS))
 
 
 READERS = {
@@ -83,11 +87,19 @@ def canonical(name: str) -> str:
 
 def find(name: str, root: str | Path) -> Path:
     """Return the folder of a dataset at or below root; DatasetError where there is none, or more than one."""
+    check_exists(name, root)
     if READERS[name].parts:
         return find_root(root, name, READERS[name].spellings, READERS[name].parts)
-    if not Path(root).exists():
-        raise DatasetError(f"{root} does not exist; {folder.TREE}")
     return Path(root)
+
+
+def check_exists(name: str, root: str | Path) -> None:
+    """Raise DatasetError where root is no folder (for a user's own images also: no CSV file)."""
+    root, parts = Path(root), READERS[name].parts
+    if not (root.is_dir() or (root.exists() and not parts)):
+        kind = "is a file, not a folder" if root.exists() else "does not exist"
+        tree = draw(name, None, parts) if parts else folder.TREE
+        raise DatasetError(f"{root} {kind}. Give the folder that holds {name}.\n{tree}")
 
 
 def read(name: str, place: Path, problems: list[Problem], trial: int, seed: int) -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ class Part:
         """Return the part's place below root, or None where it is not there."""
         for spelling in (self.path, *self.others):
             place = root / spelling.rstrip("/")
-            if place.is_dir() if spelling.endswith("/") else place.is_file():
+            if os.path.isdir(place) if spelling.endswith("/") else os.path.isfile(place):
                 return place
         return None
 
@@ -40,13 +41,11 @@ def plain(name: str) -> str:
 def find_root(root: str | Path, name: str, spellings: Sequence[str], parts: Sequence[Part]) -> Path:
     """Return the folder of a dataset: root itself, or one up to two levels below it that is named as expected.
 
-    spellings: names of the dataset's folder and of parents of it, compared without case and punctuation.
+    root: a folder. spellings: names of the dataset's folder and of parents of it, compared without case and
+    punctuation.
     Raises DatasetError where none, or more than one, is there, with a drawing of the tree that is expected.
     """
     root = Path(root)
-    if not root.is_dir():
-        kind = "is a file, not a folder" if root.exists() else "does not exist"
-        raise DatasetError(f"{root} {kind}. Give the folder that holds {name}.\n{draw(name, None, parts)}")
     if any(part.find(root) for part in parts):
         return root
     known = {plain(spelling) for spelling in spellings}

@@ -1,0 +1,129 @@
+"""The networks of each backend against the NumPy reference: forwards, running statistics, options of the config."""
+
+from functools import lru_cache
+
+import numpy as np
+import pytest
+
+from core.architectures import ARCHITECTURES
+from core.config import NetworkConfig
+from core.random import rng
+from tests.conformance.examples import CAPACITY, HEIGHT, WIDTH, example_network
+from tests.conformance.reference import Network
+from tests.tolerances import check_close
+
+OUTPUTS = ("features", "logits", "embedding")
+
+
+@lru_cache(maxsize=None)
+def weights(arch: str) -> dict[str, np.ndarray]:
+    """One network's tensors, float32 and all different, statistics included."""
+    return example_network(arch, seed=3)
+
+
+def images(count: int) -> np.ndarray:
+    return rng(1, "network").integers(0, 256, (count, HEIGHT, WIDTH, 3), dtype=np.uint8)
+
+
+@lru_cache(maxsize=None)
+def expected(config: NetworkConfig, count: int, train: bool) -> dict[str, np.ndarray]:
+    reference = Network(config, weights(config.arch))
+    outputs = dict(zip(OUTPUTS, reference(images(count), train), strict=True))
+    return outputs | reference.buffers
+
+
+def compare(found, reference, train, kind):
+    buffers = [name for name in reference if ".running_" in name]
+    assert len(buffers) >= 20
+    for name in OUTPUTS[:2] if train else OUTPUTS:
+        check_close(kind, found[name], reference[name], what=name)
+    for name in buffers:
+        check_close(kind, found[name], reference[name], what=name)
+
+
+def run(probe, config, count, train, dtype):
+    state = {name: value.astype(dtype) for name, value in weights(config.arch).items()}
+    found = probe.forward(config, state, images(count), train=train)
+    assert found["features"].dtype == dtype
+    mode = "" if dtype == np.float64 else f"{'train' if train else 'test'}."
+    return found, f"network.{mode}{np.dtype(dtype).name}"
+
+
+CONFIGS = {
+    "tiny": NetworkConfig("tiny"),
+    "no ReLU in the stem": NetworkConfig("tiny", stem_relu=False),
+    "last stride 2": NetworkConfig("tiny", last_stride=2),
+    "groups of 4": NetworkConfig("tiny", batch_norm_group=4),
+}
+
+
+@pytest.mark.parametrize("train", [True, False], ids=["train", "test"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_network_float64(probe, name, train):
+    found, kind = run(probe, CONFIGS[name], 8, train, np.float64)
+    compare(found, expected(CONFIGS[name], 8, train), train, kind)
+
+
+@pytest.mark.parametrize("train", [True, False], ids=["train", "test"])
+@pytest.mark.parametrize("name", ["tiny", "groups of 4"])
+def test_network_float32(probe, name, train):
+    found, kind = run(probe, CONFIGS[name], 8, train, np.float32)
+    compare(found, expected(CONFIGS[name], 8, train), train, kind)
+
+
+@pytest.mark.parametrize("other", [name for name in CONFIGS if name != "tiny"])
+def test_the_comparison_tells_the_options_apart(probe, other):
+    found, kind = run(probe, CONFIGS["tiny"], 8, True, np.float32)
+    with pytest.raises(AssertionError, match="differs by"):
+        compare(found, expected(CONFIGS[other], 8, True), True, kind)
+
+
+def test_groups_that_hold_the_batch_are_no_groups(probe):
+    found, kind = run(probe, NetworkConfig("tiny", batch_norm_group=8), 8, True, np.float32)
+    compare(found, expected(CONFIGS["tiny"], 8, True), True, kind)
+
+
+@pytest.mark.parametrize("train", [True, False], ids=["train", "test"])
+def test_ibn_bottleneck_network(probe, train):
+    config = NetworkConfig("resnet50_ibn_a")
+    found, kind = run(probe, config, 2, train, np.float64)
+    compare(found, expected(config, 2, train), train, f"{kind}.deep")
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "resnet50", "resnet50_ibn_a"])
+def test_deep_network_float32(probe, arch):
+    config = NetworkConfig(arch, stem_relu=arch != "resnet50")
+    found, kind = run(probe, config, 2, False, np.float32)
+    compare(found, expected(config, 2, False), False, f"{kind}.deep")
+    assert found["features"].shape == (2, ARCHITECTURES[arch].features)
+    assert found["logits"].shape == (2, CAPACITY)
+
+
+def test_test_mode_moves_no_statistics(probe):
+    found, _ = run(probe, CONFIGS["tiny"], 8, False, np.float32)
+    for name, value in weights("tiny").items():
+        if ".running_" in name:
+            np.testing.assert_array_equal(found[name], value)
+
+
+def test_embeddings_have_length_one(probe):
+    found, _ = run(probe, CONFIGS["tiny"], 8, False, np.float32)
+    np.testing.assert_allclose(np.linalg.norm(found["embedding"], axis=1), 1, rtol=1e-6)
+
+
+def test_running_variance_is_the_unbiased_one(probe):
+    """By hand, on the neck: momentum 0.1 of the batch's mean and of its variance over B - 1."""
+    found, kind = run(probe, CONFIGS["tiny"], 8, True, np.float64)
+    before = {name: value.astype(np.float64) for name, value in weights("tiny").items()}
+    features = found["features"]
+    mean = 0.9 * before["neck.running_mean"] + 0.1 * features.mean(0)
+    unbiased, biased = (0.9 * before["neck.running_var"] + 0.1 * features.var(0, ddof=ddof) for ddof in (1, 0))
+    check_close(kind, found["neck.running_mean"], mean)
+    check_close(kind, found["neck.running_var"], unbiased)
+    with pytest.raises(AssertionError, match="differs by"):
+        check_close(kind, found["neck.running_var"], biased)
+
+
+def test_a_batch_that_groups_do_not_divide(probe):
+    with pytest.raises(ValueError, match="batch_norm_group 3 must divide the batch of 8"):
+        run(probe, NetworkConfig("tiny", batch_norm_group=3), 8, True, np.float32)

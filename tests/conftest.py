@@ -1,0 +1,61 @@
+"""Fixtures that conformance and parity tests share: the backends, and learners that are built once.
+
+A backend that cannot be imported is a failure, never a skip.
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from core.config import LearnerConfig
+
+BACKENDS = ["torch", "mindspore"]
+
+
+def probe_of(name: str) -> ModuleType:
+    """Return a backend's probe: NumPy in, NumPy out."""
+    return importlib.import_module(f"backends.{name}.probe")
+
+
+@lru_cache(maxsize=None)
+def _learner(name: str, config: LearnerConfig, precision: str) -> Any:
+    return probe_of(name).make_learner(config, precision=precision)
+
+
+def learner_of(name: str, config: LearnerConfig, precision: str = "float32") -> Any:
+    """Return the learner of a backend and configuration, built once a session: import a state before use.
+
+    A test that changes the capacity must make a learner of its own.
+    """
+    learner = _learner(name, config, precision)
+    learner.losses()
+    return learner
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    """The name of one backend after the other."""
+    return request.param
+
+
+@pytest.fixture
+def probe(backend: str) -> ModuleType:
+    """The probe of one backend after the other."""
+    return probe_of(backend)
+
+
+@pytest.fixture(scope="session")
+def _work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture
+def elsewhere(_work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run in a temporary folder: MindSpore writes reports of failed compilations into the working directory."""
+    monkeypatch.chdir(_work)

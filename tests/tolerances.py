@@ -1,0 +1,86 @@
+"""Every tolerance of the conformance and parity tests, with its reason: one table, so that none is loosened unseen.
+
+A tolerance is relative to the largest absolute value expected in the array (or to a scale that the test names).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Tolerance(NamedTuple):
+    """How far two arrays may lie apart, and why that far."""
+
+    value: float
+    reason: str
+
+
+TOLERANCES = {
+    # One backend against the float64 oracle.
+    "loss.float32": Tolerance(3e-6, "a softmax of float32 carries about 1.6e-6 in MindSpore, 5e-7 in torch"),
+    "loss.float64": Tolerance(1e-12, "sums of at most a few hundred terms of size 1, in double precision"),
+    "loss.float32.cancelling": Tolerance(
+        2e-3, "|x|^2 + |y|^2 - 2xy of near-equal features loses eps |x|^2 / d^2, here up to 1e-3, before the root"
+    ),
+    "loss.float64.cancelling": Tolerance(1e-10, "the same loss of digits, from eps of double precision"),
+    "network.test.float32": Tolerance(1e-5, "single operations differ by up to 9e-7, a dozen layers deep: torch 4e-7"),
+    "network.train.float32": Tolerance(1e-4, "batch norm over few values amplifies rounding: measured 3e-6 in torch"),
+    "network.test.float32.deep": Tolerance(
+        1e-4, "50 layers with instance norm over as few as 8 values: measured 1.4e-5"
+    ),
+    "network.float64": Tolerance(1e-11, "a dozen layers in double precision: measured below 1e-14 in torch"),
+    "network.float64.deep": Tolerance(
+        1e-7, "50 layers with batch norm over as few as 4 values amplify rounding 1e6 times: measured 2e-9 in torch"
+    ),
+    "adam.float32": Tolerance(1e-4, "of the summed rates: float32 moments carry 3e-5 of an update at any gradient"),
+    "adam.float64": Tolerance(1e-11, "of the summed rates: bias correction 1 - 0.999^t loses three digits at first"),
+    "ema.float32": Tolerance(2.5e-7, "two roundings of float32"),
+    "ema.float64": Tolerance(5e-16, "two roundings of float64"),
+    "step.losses.float64": Tolerance(1e-11, "the network's own tolerance, through losses of slope about 1"),
+    "step.parameters.float64": Tolerance(1e-11, "one update from the same gradients, in double precision"),
+    "step.losses.float32": Tolerance(1e-4, "the network's tolerance in training, through losses of slope about 1"),
+    "gradient.along": Tolerance(
+        2e-5, "central differences with step 1e-7: rounding of 1e-8, and ReLUs that switch within the step, 1e-6"
+    ),
+    "gradient.across": Tolerance(
+        1e-2, "of 1/sqrt(n) of the gradient, which is what a random direction sees of it: the same noise, magnified"
+    ),
+    "embed.chunks.float32": Tolerance(2e-6, "a batch of another size may choose another kernel for the same sums"),
+    # One backend against the other.
+    "parity.embedding.float32": Tolerance(1e-5, "test mode has no statistics to amplify noise: measured below 4e-6"),
+    "parity.losses.float32": Tolerance(1e-4, "train mode divides by deviations of a batch of 8: measured below 1e-5"),
+    "parity.gradient.factor": Tolerance(3.0, "as many times torch's own float32 error, against float64 gradients"),
+    "parity.gradient.floor": Tolerance(
+        1e-5, "of a tensor's L2 norm: where torch happens to err less, by luck of rounding, no one is held to it"
+    ),
+    "parity.float64": Tolerance(1e-9, "20 steps in double precision: rounding of 1e-16 grows by Adam and batch norm"),
+    "parity.drift.factor": Tolerance(
+        3.0, "as many times the widest of several torch runs that start with 1e-7 relative noise on the weights"
+    ),
+}
+
+
+def tolerance(name: str) -> float:
+    """Return one entry's value."""
+    return TOLERANCES[name].value
+
+
+def check_close(name: str, actual: object, expected: object, *, scale: float | None = None, what: str = "") -> None:
+    """Raise AssertionError where |actual - expected| exceeds tolerance times scale (default: max |expected|).
+
+    Shapes must be equal and everything finite: a comparison with NaN in it never passes.
+    """
+    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    if actual.shape != expected.shape:
+        raise AssertionError(f"{what or name}: shape {actual.shape}, expected {expected.shape}")
+    if not (np.isfinite(actual).all() and np.isfinite(expected).all()):
+        raise AssertionError(f"{what or name}: not everything is finite")
+    scale = float(np.abs(expected).max(initial=0.0)) if scale is None else scale
+    distance = float(np.abs(actual - expected).max(initial=0.0))
+    if distance > tolerance(name) * scale:
+        raise AssertionError(
+            f"{what or name}: differs by {distance:.3g} at scale {scale:.3g}; tolerance {name} is {tolerance(name):g} "
+            f"({TOLERANCES[name].reason})"
+        )

@@ -7,14 +7,17 @@ and how many are as near but come first. Zheng et al., "Scalable Person Re-ident
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
-from core.distances import as_count, as_features, as_integers, row_blocks, squared_norms
+from core.distances import as_count, as_features, row_blocks, squared_norms, workers
+from core.matches import Matches
+from core.positions import Positions
 
-SORT_FROM = 96  # positives from which sorting the row is cheaper than counting for each
+UNIT = 1e-5  # squared norms this near to one leave cosine distances as they are
 
 
 @dataclass(frozen=True)
@@ -57,29 +60,9 @@ def rank(
             f"query and gallery must have as many columns, but have {query.shape} and {gallery.shape}; "
             "they must come from the same network"
         )
-    if metric not in ("cosine", "euclidean"):
-        raise ValueError(f"metric must be 'cosine' or 'euclidean', but is {metric!r}")
-    squared = squared_norms(gallery)
-    shift = None
-    scale = None
-    if metric == "euclidean":
-        shift = squared / 2
-    elif len(squared) and np.abs(squared - 1).max() > 1e-5:
-        if not (squared.all() and squared_norms(query).all()):
-            raise ValueError("query and gallery must have no zero rows for metric='cosine', whose angle is undefined")
-        scale = 1 / np.sqrt(squared)
-
-    def blocks() -> Iterator[tuple[slice, np.ndarray]]:
-        for block in row_blocks(len(query), len(gallery), entries=1 << 24, fewest=128):
-            distances = -query[block] @ gallery.T
-            if shift is not None:
-                distances += shift
-            if scale is not None:
-                distances *= scale
-            yield block, distances
-
-    labels = _Labels(query_ids, gallery_ids, query_cameras, gallery_cameras, len(query), len(gallery))
-    return _score(blocks(), labels, as_count(max_rank, "max_rank"), distinct_identities)
+    matches = Matches(query_ids, gallery_ids, query_cameras, gallery_cameras, len(query), len(gallery))
+    blocks = _distance_blocks(query, gallery, metric)
+    return rank_blocks(blocks, matches, max_rank=max_rank, distinct_identities=distinct_identities)
 
 
 def rank_distances(
@@ -106,88 +89,110 @@ def rank_distances(
             f"distances must be real numbers of shape (Q, G), but are {distances.dtype} of shape {distances.shape}"
         )
     dtype = np.float32 if distances.dtype in (np.float16, np.float32) else np.float64
-    labels = _Labels(query_ids, gallery_ids, query_cameras, gallery_cameras, *distances.shape)
+    matches = Matches(query_ids, gallery_ids, query_cameras, gallery_cameras, *distances.shape)
     blocks = (
-        (block, np.ascontiguousarray(distances[block], dtype))
-        for block in row_blocks(*distances.shape, entries=1 << 22, fewest=64)
+        (block.start, np.ascontiguousarray(distances[block], dtype))
+        for block in row_blocks(*distances.shape, entries=1 << 23, fewest=64)
     )
-    return _score(blocks, labels, as_count(max_rank, "max_rank"), distinct_identities)
+    return rank_blocks(blocks, matches, max_rank=max_rank, distinct_identities=distinct_identities)
 
 
-class _Labels:
-    """Which gallery items are a query's positives and which it ignores."""
-
-    def __init__(self, query_ids, gallery_ids, query_cameras, gallery_cameras, queries: int, gallery: int) -> None:
-        self.query_ids = as_integers(query_ids, "query_ids", queries, "query")
-        self.gallery_ids = as_integers(gallery_ids, "gallery_ids", gallery, "gallery item")
-        self.query_cameras = as_integers(query_cameras, "query_cameras", queries, "query")
-        self.gallery_cameras = as_integers(gallery_cameras, "gallery_cameras", gallery, "gallery item")
-        self._order = np.argsort(self.gallery_ids, kind="stable")
-        ordered = self.gallery_ids[self._order]
-        self._first = np.searchsorted(ordered, self.query_ids, side="left")
-        self._end = np.searchsorted(ordered, self.query_ids, side="right")
-
-    def of(self, query: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the rows of the query's positives and of the items it ignores, both in gallery order."""
-        same = self._order[self._first[query] : self._end[query]]
-        ignored = self.gallery_cameras[same] == self.query_cameras[query]
-        return same[~ignored], same[ignored]
-
-
-def _score(
-    blocks: Iterator[tuple[slice, np.ndarray]], labels: _Labels, max_rank: int, distinct_identities: bool
+def rank_blocks(
+    blocks: Iterable[tuple[int, np.ndarray]],
+    matches: Matches,
+    *,
+    max_rank: int = 50,
+    distinct_identities: bool = False,
 ) -> Ranking:
-    queries = len(labels.query_ids)
-    precision = np.full(queries, np.nan)
-    penalty = np.full(queries, np.nan)
-    first = np.zeros(queries, np.int64)
-    for block, distances in blocks:
-        if np.isnan(np.min(distances, initial=np.inf)):
-            row, column = np.argwhere(np.isnan(distances))[0]
-            raise ValueError(
-                f"distances must not be NaN, but that of query {block.start + row} to gallery item {column} is; "
-                "no rank follows from it"
+    """Score distances that come in blocks: (first query, contiguous floats (b, G)), so that they need not all exist."""
+    max_rank = as_count(max_rank, "max_rank")
+    scores = np.full((3, matches.queries), np.nan)  # average precision, inverse penalty, rank of the first match
+    threads = workers()
+    scratch = [Positions(matches.gallery) for _ in range(threads)]
+
+    def score(worker: int, start: int, distances: np.ndarray) -> None:
+        for query in range(worker, len(distances), threads):
+            scores[:, start + query] = _scores_of(
+                distances[query], *matches.of(start + query), scratch[worker], matches, distinct_identities
             )
-        for query, row in enumerate(distances, start=block.start):
-            positives, ignored = labels.of(query)
-            if not len(positives):
-                continue
-            ranks = np.sort(_ranks(row, positives, ignored))
-            precision[query] = np.mean(np.arange(1, len(ranks) + 1) / ranks)
-            penalty[query] = len(ranks) / ranks[-1]
-            first[query] = ranks[0]
-            if distinct_identities:
-                nearest = positives[np.lexsort((positives, row[positives]))[0]]
-                ahead = row < row[nearest]
-                ahead[:nearest] |= row[:nearest] == row[nearest]
-                ahead[ignored] = False
-                first[query] = len(np.unique(labels.gallery_ids[ahead])) + 1
+
+    with ThreadPoolExecutor(threads) as pool:
+        for start, distances in blocks:
+            _refuse_nan(distances, start)
+            list(pool.map(score, range(threads), [start] * threads, [distances] * threads))
+    return _summary(*scores, max_rank)
+
+
+def _summary(precision: np.ndarray, inverse_penalty: np.ndarray, first: np.ndarray, max_rank: int) -> Ranking:
     valid = ~np.isnan(precision)
     count = int(valid.sum())
-    hits = np.bincount(first[valid], minlength=max_rank + 1)[1 : max_rank + 1]
-    with np.errstate(invalid="ignore"):
-        cmc = np.cumsum(hits) / np.float64(count)
-    mean_ap, mean_inp = (float(v[valid].mean()) if count else np.nan for v in (precision, penalty))
-    return Ranking(mean_ap, cmc, mean_inp, count, precision)
+    if not count:
+        return Ranking(np.nan, np.full(max_rank, np.nan), np.nan, 0, precision)
+    hits = np.bincount(first[valid].astype(np.int64), minlength=max_rank + 1)[1 : max_rank + 1]
+    mean_ap, mean_inp = float(precision[valid].mean()), float(inverse_penalty[valid].mean())
+    return Ranking(mean_ap, np.cumsum(hits) / count, mean_inp, count, precision)
 
 
-def _ranks(row: np.ndarray, positives: np.ndarray, ignored: np.ndarray) -> np.ndarray:
-    """Return the ranks of the positives among the kept items of a row of distances, from 1."""
-    own = row[positives]
-    if len(positives) < SORT_FROM:
-        ahead = np.array(
-            [
-                np.count_nonzero(row[:place] <= value) + np.count_nonzero(row[place:] < value)
-                for place, value in zip(positives, own, strict=True)
-            ]
-        )
-    else:
-        order = np.argsort(row, kind="stable")
-        place = np.empty(len(row), np.int64)
-        place[order] = np.arange(len(row))
-        ahead = place[positives]
+def _scores_of(
+    row: np.ndarray,
+    positives: np.ndarray,
+    ignored: np.ndarray,
+    positions: Positions,
+    matches: Matches,
+    distinct_identities: bool,
+) -> tuple[float, float, float]:
+    """Return (average precision, inverse penalty, rank of the first match) of one query; NaN without a match."""
+    if not len(positives):
+        return np.nan, np.nan, np.nan
+    ranks = positions.ahead(row, positives) + 1
     if len(ignored):
-        theirs = row[ignored]
-        before = (theirs < own[:, None]) | ((theirs == own[:, None]) & (ignored < positives[:, None]))
-        ahead = ahead - before.sum(1)
-    return ahead + 1
+        ranks -= _ignored_ahead(row, positives, ignored)
+    first = positives[ranks.argmin()]
+    ranks.sort()
+    precision = (np.arange(1, len(ranks) + 1) / ranks).sum() / len(ranks)
+    best = ranks[0]
+    if distinct_identities:
+        ahead = row < row[first]
+        ahead[:first] |= row[:first] == row[first]
+        ahead[ignored] = False
+        best = len(np.unique(matches.gallery_ids[ahead])) + 1
+    return precision, len(ranks) / ranks[-1], best
+
+
+def _ignored_ahead(row: np.ndarray, positives: np.ndarray, ignored: np.ndarray) -> np.ndarray:
+    """Return how many ignored items stand ahead of each positive: int64 (P,)."""
+    if len(positives) * len(ignored) <= 1 << 16:
+        own, theirs = row[positives][:, None], row[ignored]
+        return ((theirs < own) | ((theirs == own) & (ignored < positives[:, None]))).sum(axis=1)
+    same = np.sort(np.concatenate([positives, ignored]))
+    order = np.argsort(row[same], kind="stable")
+    before = np.empty(len(same), np.int64)
+    before[order] = np.cumsum(np.isin(same, ignored)[order])
+    return before[np.searchsorted(same, positives)]
+
+
+def _refuse_nan(distances: np.ndarray, start: int) -> None:
+    if np.isnan(np.min(distances, initial=np.inf)):
+        row, column = np.argwhere(np.isnan(distances))[0]
+        raise ValueError(
+            f"distances must not be NaN, but that of query {start + row} to gallery item {column} is; "
+            "no rank follows from it"
+        )
+
+
+def _distance_blocks(query: np.ndarray, gallery: np.ndarray, metric: str) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield blocks of numbers that rank as the distances do: -q.g / |g|, or |g|^2 / 2 - q.g."""
+    if metric not in ("cosine", "euclidean"):
+        raise ValueError(f"metric must be 'cosine' or 'euclidean', but is {metric!r}")
+    squared = squared_norms(gallery)
+    if metric == "cosine" and not (squared.all() and squared_norms(query).all()):
+        raise ValueError("query and gallery must have no zero rows for metric='cosine': such a row has no direction")
+    shift = squared / 2 if metric == "euclidean" else None
+    scale = 1 / np.sqrt(squared) if metric == "cosine" and (np.abs(squared - 1) > UNIT).any() else None
+    for block in row_blocks(len(query), len(gallery), entries=1 << 24, fewest=128):
+        distances = -query[block] @ gallery.T
+        if shift is not None:
+            distances += shift
+        if scale is not None:
+            distances *= scale
+        yield block.start, distances

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from core.distances import as_count, as_features
-from core.neighbours import nearest
+from core.neighbours import search
 from core.reciprocal import encode, expanded_sets
 
 ACCUMULATORS = 1 << 19  # sums held at a time: 4 MiB of float64, near the processor's caches
@@ -35,9 +35,9 @@ def jaccard_similarity(
     count = len(features)
     if count == 0:
         return sparse.csr_array((0, 0), dtype=np.float32)
-    indices, similarities = nearest(features, min(max(k1 + 1, k2), count))
+    indices, similarities, _ = search(features, min(max(k1 + 1, k2), count))
     sets = expanded_sets(indices, k1)
-    products = _set_similarities(sets, features, indices, similarities)
+    products = set_similarities(sets, features, indices, similarities)
     encoding = encode(sets, np.maximum(0, 2 - 2 * products.astype(np.float64)), indices, k2)
     return similarity_of(encoding, radius)
 
@@ -47,7 +47,7 @@ def similarity_of(encoding: sparse.csr_array, radius: float | None = None) -> sp
 
     encoding: CSR (N, N) with sorted columns and rows that sum to one.
     """
-    row, column, data = _minimum_sums(encoding)
+    row, column, data = minimum_sums(encoding)
     data = data / (2 - data)
     data[row == column] = 1
     data = np.minimum(data, 1).astype(np.float32)
@@ -61,7 +61,7 @@ def similarity_of(encoding: sparse.csr_array, radius: float | None = None) -> sp
     return full
 
 
-def _set_similarities(
+def set_similarities(
     sets: sparse.csr_array, features: np.ndarray, indices: np.ndarray, similarities: np.ndarray
 ) -> np.ndarray:
     """Return the cosine similarity of every pair in `sets`: float32 (nnz,)."""
@@ -79,8 +79,10 @@ def _set_similarities(
     return products
 
 
-def _minimum_sums(encoding: sparse.csr_array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def minimum_sums(encoding: sparse.csr_array, rows: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return (row, column, sum of minima) of every pair of rows, row <= column, that share a column.
+
+    rows: only pairs whose row is below it.
 
     For each entry of a block of rows, the entries of the same column from its own row on are its partners; their
     minima are summed in a dense strip of accumulators, one line per row of the block.
@@ -94,7 +96,7 @@ def _minimum_sums(encoding: sparse.csr_array) -> tuple[np.ndarray, np.ndarray, n
     ends = np.cumsum(np.bincount(encoding.indices, minlength=count))
     partners = ends[encoding.indices] - place
     found = []
-    for start, stop in _blocks(encoding.indptr, partners):
+    for start, stop in _blocks(encoding.indptr[: None if rows is None else rows + 1], partners, count):
         part = slice(encoding.indptr[start], encoding.indptr[stop])
         length = partners[part]
         first = np.cumsum(length) - length
@@ -110,11 +112,11 @@ def _minimum_sums(encoding: sparse.csr_array) -> tuple[np.ndarray, np.ndarray, n
     return rows, np.concatenate([block[1] for block in found]), np.concatenate([block[2] for block in found])
 
 
-def _blocks(indptr: np.ndarray, partners: np.ndarray) -> list[tuple[int, int]]:
+def _blocks(indptr: np.ndarray, partners: np.ndarray, width: int) -> list[tuple[int, int]]:
     """Cut the rows so that a block holds about TERMS terms and ACCUMULATORS sums."""
     count = len(indptr) - 1
     total = np.concatenate([[0], np.cumsum(partners)])[indptr]
-    most = max(1, ACCUMULATORS // count)
+    most = max(1, ACCUMULATORS // width)
     blocks, start = [], 0
     while start < count:
         stop = int(np.searchsorted(total, total[start] + TERMS, side="right")) - 1

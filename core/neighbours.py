@@ -17,19 +17,28 @@ def nearest(features: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     Raises ValueError for k outside 1..N and for features that are not finite unit vectors.
     """
     features = as_features(features, "features", normalised=True)
-    count, k = len(features), as_count(k, "k")
-    if k > count:
+    k = as_count(k, "k")
+    if k > len(features):
         raise ValueError(f"k must be at most the number of points, but k is {k} and features has {features.shape}")
+    indices, similarities, _ = search(features, k)
+    return indices, similarities
+
+
+def search(features: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Do what `nearest` does on features that were checked, and add each point's lowest similarity: float32 (N,)."""
+    count = len(features)
     indices = np.empty((count, k), np.int32)
     similarities = np.empty((count, k), np.float32)
+    lowest = np.empty(count, np.float32)
     for block in row_blocks(count, count):
         product = features[block] @ features.T
         rows = np.arange(block.start, block.stop)
+        lowest[block] = product.min(axis=1)
         own = product[rows - block.start, rows]
         product[rows - block.start, rows] = np.inf
         indices[block], similarities[block] = largest(product, k)
         similarities[block, 0] = own
-    return indices, similarities
+    return indices, similarities, lowest
 
 
 def largest(values: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,94 @@
+"""`python -m core.evaluate FILE.npz`: mAP, CMC and mINP of anybody's features."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import zipfile
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from core.matches import Matches
+from core.ranking import Ranking, rank, rank_blocks
+from core.rerank import rerank_blocks
+
+ARRAYS = ("query", "gallery", "query_ids", "gallery_ids", "query_cameras", "gallery_cameras")
+SHOWN = (1, 5, 10, 20)
+
+
+def evaluate(
+    arrays: dict[str, np.ndarray], *, metric: str = "cosine", max_rank: int = 50, rerank: bool = False
+) -> Ranking:
+    """Score the arrays that a file holds: query (Q, D), gallery (G, D), and ids and cameras of both."""
+    missing = [name for name in ARRAYS if name not in arrays]
+    if missing:
+        raise ValueError(
+            f"the file must hold the arrays {', '.join(ARRAYS)}, but lacks {', '.join(missing)} "
+            f"(it has {', '.join(arrays) or 'none'})"
+        )
+    if not rerank:
+        return rank(*(arrays[name] for name in ARRAYS), metric=metric, max_rank=max_rank)
+    query, gallery, *labels = (arrays[name] for name in ARRAYS)
+    matches = Matches(*labels, len(query), len(gallery))
+    return rank_blocks(rerank_blocks(query, gallery), matches, max_rank=max_rank)
+
+
+def read(file: str) -> dict[str, np.ndarray]:
+    """Read the arrays of an .npz file; pickled objects in it are refused."""
+    with np.load(file, allow_pickle=False) as archive:
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError(f"{file} holds a single array; save the arrays {', '.join(ARRAYS)} with numpy.savez")
+        return {name: archive[name] for name in archive.files if name in ARRAYS}
+
+
+def summary(ranking: Ranking) -> dict[str, Any]:
+    """Return the scores as JSON types; a score that does not exist is None."""
+    scores = {"mAP": ranking.mean_ap, "mINP": ranking.mean_inp}
+    scores |= {f"rank-{place}": ranking.cmc[place - 1] for place in SHOWN if place <= len(ranking.cmc)}
+    shown: dict[str, Any] = {name: None if np.isnan(score) else float(score) for name, score in scores.items()}
+    return shown | {
+        "cmc": None if not ranking.valid_queries else ranking.cmc.tolist(),
+        "queries": len(ranking.average_precision),
+        "valid_queries": ranking.valid_queries,
+    }
+
+
+def table(scores: dict[str, Any]) -> str:
+    """Return the scores as two lines of columns, in per cent."""
+    names = [name for name in scores if name.startswith(("m", "rank"))]
+    values = ["-" if scores[name] is None else f"{100 * scores[name]:.2f}" for name in names]
+    widths = [max(len(name), len(value)) for name, value in zip(names, values, strict=True)]
+    lines = ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in (names, values)]
+    return "\n".join([*lines, f"{scores['valid_queries']} of {scores['queries']} queries have a match"])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return 0, or exit with 2 and a message for a file that cannot be evaluated."""
+    parser = argparse.ArgumentParser(
+        prog="python -m core.evaluate",
+        description=f"Evaluate features from an .npz file that holds {', '.join(ARRAYS)}.",
+    )
+    parser.add_argument("file", metavar="FILE.npz")
+    parser.add_argument("--metric", choices=("cosine", "euclidean"), default="cosine", help="default: %(default)s")
+    parser.add_argument("--max-rank", type=int, default=50, help="length of the CMC, default: %(default)s")
+    parser.add_argument(
+        "--rerank", action="store_true", help="k-reciprocal re-ranking: lambda 0.3, k1 20, k2 6, L2-normalised features"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON with the whole CMC")
+    options = parser.parse_args(arguments)
+    if options.rerank and options.metric != "cosine":
+        parser.error("--rerank compares L2-normalised features: leave out --metric")
+    try:
+        ranking = evaluate(read(options.file), metric=options.metric, max_rank=options.max_rank, rerank=options.rerank)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        parser.error(str(error))
+    scores = summary(ranking)
+    sys.stdout.write((json.dumps(scores) if options.json else table(scores)) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

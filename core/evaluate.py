@@ -38,9 +38,10 @@ def evaluate(
 
 def read(file: str) -> dict[str, np.ndarray]:
     """Read the arrays of an .npz file; pickled objects in it are refused."""
-    with np.load(file, allow_pickle=False) as archive:
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError(f"{file} holds a single array; save the arrays {', '.join(ARRAYS)} with numpy.savez")
+    archive = np.load(file, allow_pickle=False)
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise ValueError(f"{file} holds a single array; save the arrays {', '.join(ARRAYS)} with numpy.savez")
+    with archive:
         return {name: archive[name] for name in archive.files if name in ARRAYS}
 
 

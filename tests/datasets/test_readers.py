@@ -1,0 +1,186 @@
+"""Readers of the visible datasets, and where a dataset is looked for."""
+
+import numpy as np
+import pytest
+
+from datasets import NAMES, open_dataset
+from datasets.errors import DatasetError
+from tests.datasets import trees
+
+HOMES = [
+    ("market1501", "Market-1501-v15.09.15"),
+    ("market1501", "market1501"),
+    ("market1501", "market1501/Market-1501-v15.09.15"),
+    ("dukemtmc", "dukemtmc"),
+    ("dukemtmc", "dukemtmcreid"),
+    ("dukemtmc", "dukemtmc-reid/DukeMTMC-reID"),
+    ("dukemtmc", "dukemtmc/DukeMTMC-reID"),
+    ("msmt17", "msmt17/MSMT17_V1"),
+    ("msmt17", "MSMT17_V2"),
+    ("msmt17", "msmt17"),
+    ("sysu", "sysu"),
+    ("sysu", "sysu/SYSU-MM01"),
+    ("sysu", "SYSU-MM01"),
+    ("regdb", "regdb"),
+    ("regdb", "RegDB"),
+    ("synthetic-a", "synthetic-a"),
+    ("synthetic-sysu", "synthetic-sysu"),
+    ("synthetic-regdb", "synthetic-regdb"),
+]
+
+
+@pytest.mark.parametrize(("name", "home"), HOMES)
+def test_found_under_every_spelling_and_by_its_own_folder(tmp_path, name, home):
+    trees.TREES[name](tmp_path / home)
+    by_parent, itself = open_dataset(name, tmp_path), open_dataset(name, tmp_path / home)
+    assert by_parent.root == itself.root == str(tmp_path / home)
+    assert by_parent.train.files == itself.train.files
+    assert by_parent.name == name
+    assert all(file.startswith(str(tmp_path)) for file in by_parent.train.files + by_parent.test.files)
+
+
+def test_every_name_is_tried_here():
+    assert {name for name, _ in HOMES} | {"folder", "synthetic-b"} == set(NAMES)
+
+
+def test_names_in_any_spelling_and_unknown_ones(tmp_path):
+    trees.duke(tmp_path / "dukemtmc")
+    assert open_dataset("DukeMTMC-reID", tmp_path).name == "dukemtmc"
+    with pytest.raises(ValueError, match="market1501"):
+        open_dataset("market1502", tmp_path)
+
+
+def test_two_copies_side_by_side_are_refused(tmp_path):
+    trees.msmt(tmp_path / "MSMT17_V1")
+    trees.msmt(tmp_path / "MSMT17_V2", version=2)
+    with pytest.raises(DatasetError, match="2 folders"):
+        open_dataset("msmt17", tmp_path)
+
+
+def test_market_identities_cameras_and_junk(tmp_path):
+    data = open_dataset("market1501", trees.market(tmp_path))
+    assert data.train.identities.tolist() == [2, 2, 2, 7, 7, 7]
+    assert data.train.cameras.tolist() == [1, 2, 3, 1, 2, 3]
+    (trial,) = data.searches[0].trials
+    assert data.test.identities[trial.query].tolist() == [1, 5]
+    assert sorted(data.test.identities[trial.gallery].tolist()) == [0, 1, 1, 5, 5]  # a distractor, no junk
+    assert (data.test.cameras[trial.query] == [1, 2]).all()
+    assert (data.searches[0].ignore, data.searches[0].official) == ("same-camera", True)
+    assert data.train.identities.dtype == data.train.cameras.dtype == np.int32
+    assert data.train.modalities.dtype == np.uint8
+
+
+def test_duke_names(tmp_path):
+    data = open_dataset("dukemtmc", trees.duke(tmp_path))
+    assert data.train.cameras.tolist() == [2]
+    assert data.test.identities.tolist() == [5, 5, 6]
+    assert data.test.cameras.tolist() == [1, 2, 8]
+
+
+def test_market_takes_doubled_suffixes_and_refuses_other_names(tmp_path):
+    root = trees.market(tmp_path)
+    trees.image(root / "query/0001_c3s2_000900_00.jpg.jpg")
+    assert len(open_dataset("market1501", root).searches[0].trials[0].query) == 3
+    trees.image(root / "query/holiday.jpg")
+    with pytest.raises(DatasetError, match=r"do not parse(.|\n)*holiday\.jpg"):
+        open_dataset("market1501", root)
+
+
+def test_distractors_belong_to_the_gallery(tmp_path):
+    root = trees.market(tmp_path)
+    trees.image(root / "bounding_box_train/0000_c1s1_000001_00.jpg")
+    with pytest.raises(DatasetError, match="distractors"):
+        open_dataset("market1501", root)
+
+
+def test_duke_read_as_market_says_what_it_is(tmp_path):
+    with pytest.raises(DatasetError, match="dukemtmc"):
+        open_dataset("market1501", trees.duke(tmp_path))
+
+
+def test_half_a_dataset_is_drawn_with_what_is_missing(tmp_path):
+    root = trees.market(tmp_path)
+    (root / "bounding_box_test").rename(tmp_path / "elsewhere")
+    with pytest.raises(DatasetError) as error:
+        open_dataset("market1501", root)
+    drawn = {line.split()[1]: line for line in str(error.value).splitlines() if "──" in line}
+    assert "found" in drawn["query/"]
+    assert "MISSING" in drawn["bounding_box_test/"]
+
+
+def test_absent_empty_and_file_roots(tmp_path):
+    with pytest.raises(DatasetError, match="does not exist"):
+        open_dataset("market1501", tmp_path / "nowhere")
+    with pytest.raises(DatasetError, match=r"bounding_box_train/"):
+        open_dataset("market1501", tmp_path)
+    with pytest.raises(DatasetError, match="is a file"):
+        open_dataset("market1501", trees.text(tmp_path / "x", "x"))
+    (tmp_path / "market1501").mkdir()
+    with pytest.raises(DatasetError, match="holds nothing"):
+        open_dataset("market1501", tmp_path)
+
+
+def test_empty_folder_of_a_part(tmp_path):
+    root = trees.market(tmp_path)
+    for file in (root / "query").iterdir():
+        file.unlink()
+    with pytest.raises(DatasetError, match="query holds no image"):
+        open_dataset("market1501", root)
+
+
+def test_links_that_lead_round_or_nowhere(tmp_path):
+    root = trees.market(tmp_path / "market1501")
+    (tmp_path / "market-1501").symlink_to("market-1501")
+    (root / "query/round").symlink_to(root / "query")
+    assert len(open_dataset("market1501", tmp_path).test) == 7
+    (root / "query/0009_c1s1_000001_00.jpg").symlink_to(tmp_path / "gone.jpg")
+    (root / "query/0008_c1s1_000001_00.jpg").symlink_to("0008_c1s1_000001_00.jpg")
+    with pytest.raises(DatasetError, match=r"0009_c1s1"):
+        open_dataset("market1501", tmp_path)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_msmt_lists(tmp_path, version):
+    data = open_dataset("msmt17", trees.msmt(tmp_path, version))
+    assert data.train.identities.tolist() == [0, 0, 1, 1]  # the last from the validation list
+    assert data.train.cameras.tolist() == [1, 15, 2, 3]
+    (trial,) = data.searches[0].trials
+    assert data.test.identities[trial.gallery].tolist() == [0, 1, 2]
+    assert ("mask_test_v2" in data.test.files[0]) == (version == 2)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("../../secret/0000_000_01_x.jpg 0", "may not lead out"),
+        ("/etc/0000_000_01_x.jpg 0", "may not lead out"),
+        ("C:\\data\\0000_000_01_x.jpg 0", "may not lead out"),
+        ("..\\0000_000_01_x.jpg 0", "may not lead out"),
+        ("0000/0000_000_01_0303morning_0008_0.jpg", "line 1"),
+        ("0000/0000_000_01_0303morning_0008_0.jpg x", "line 1"),
+        ("0000/0000_099_01_0303morning_0008_0.jpg 0", "not there"),
+        ("0000/portrait.jpg 0", "do not parse"),
+    ],
+)
+def test_msmt_bad_lines(tmp_path, line, message):
+    trees.text(trees.msmt(tmp_path) / "list_query.txt", line + "\n")
+    with pytest.raises(DatasetError, match=message):
+        open_dataset("msmt17", tmp_path)
+
+
+def test_msmt_one_image_missing_is_named(tmp_path):
+    data = open_dataset("msmt17", trees.msmt(tmp_path))
+    lost = data.train.files[1]
+    (tmp_path / lost).unlink()
+    with pytest.raises(DatasetError, match=f"list_train.txt lists(.|\n)*{lost}"):
+        open_dataset("msmt17", tmp_path)
+
+
+def test_lists_that_are_not_text_or_missing(tmp_path):
+    root = trees.msmt(tmp_path)
+    (root / "list_val.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DatasetError, match="UTF-8"):
+        open_dataset("msmt17", root)
+    (root / "list_val.txt").unlink()
+    with pytest.raises(DatasetError, match=r"list_val\.txt missing"):
+        open_dataset("msmt17", root)

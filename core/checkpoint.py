@@ -21,7 +21,7 @@ def digest(state: Mapping[str, np.ndarray]) -> str:
     """Return a digest of names, types, shapes and bytes, whatever the order of the names."""
     found = hashlib.blake2b(digest_size=16)
     for name in sorted(state):
-        array = np.ascontiguousarray(state[name])
+        array = np.asarray(state[name], order="C")
         found.update(f"{name}{array.dtype.str}{array.shape}".encode())
         found.update(array.tobytes())
     return found.hexdigest()
@@ -34,7 +34,7 @@ def save(path: Path, state: Mapping[str, np.ndarray], metadata: Mapping[str, Any
     """
     from safetensors.numpy import save as serialise
 
-    arrays = {name: np.ascontiguousarray(value) for name, value in state.items()}
+    arrays = {name: np.asarray(value, order="C") for name, value in state.items()}
     header = {"format": FORMAT, "digest": digest(arrays), "metadata": json.dumps(metadata)}
     write_atomically(path, serialise(arrays, metadata=header))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -39,7 +40,7 @@ def build(prog: str, runtime: type, presets: dict[str, Config]) -> argparse.Argu
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
-    parser.add_argument("method", nargs="?", choices=tuple(ROLES), help="what to train (default: mmt)")
+    parser.add_argument("method", nargs="?", choices=tuple(ROLES), default=None, help="what to train (default: mmt)")
     parser.add_argument("--preset", help=f"recipe to start from: {', '.join(presets)}")
     parser.add_argument("--config", type=Path, help="JSON file of settings, such as a run's config.json")
     base = presets["synthetic"]
@@ -69,18 +70,19 @@ def _add(group: argparse._ArgumentGroup, section: Any, prefix: str) -> None:
 def parse(argv: Sequence[str] | None, prog: str, runtime: type, presets: dict[str, Config]) -> tuple[Config, Any]:
     """Return (the resolved Config, the backend's RuntimeConfig): preset, then --config, then options."""
     parser = build(prog, runtime, presets)
-    known, extra = parser.parse_known_args(argv)
-    if extra:
-        flags = [flag for action in parser._actions for flag in action.option_strings]
-        raise unknown("option", extra[0].split("=")[0], [flag for flag in flags if flag.startswith("--")])
-    given = vars(known)
+    argv = sys.argv[1:] if argv is None else list(argv)
+    flags = [flag for action in parser._actions for flag in action.option_strings]
+    for word in argv:
+        if word.startswith("--") and word.split("=")[0] not in flags:
+            raise unknown("option", word.split("=")[0], [flag for flag in flags if flag.startswith("--")])
+    given = vars(parser.parse_args(argv))
     name = given.pop("preset", "synthetic")
     if name not in presets:
         raise unknown("preset", name, presets)
     config = presets[name]
     if "config" in given:
         config = from_dict(config, _read_json(given.pop("config")))
-    config = replace(config, method=given.pop("method", config.method))
+    config = replace(config, method=given.pop("method") or config.method)
     for section, prefix in PREFIXES.items():
         config = replace(config, **{section: _override(getattr(config, section), given, prefix)})
     device = _override(runtime(), given, "")

@@ -8,12 +8,12 @@ from core.config import DataConfig
 from core.pipeline import OpenData
 from datasets import open_dataset
 from datasets.cache import load_images
-from datasets.synthetic import DOMAINS, generate
+from datasets.synthetic import NAMES, generate
 
 
 def open_data(name: str, config: DataConfig) -> OpenData:
     """Open a dataset by name under DATA, with its images at the configured size."""
-    if name in DOMAINS:
+    if name in NAMES:
         generate(name, Path(config.data), size=config.size, seed=config.data_seed)
     dataset = open_dataset(name, config.data)
     folder = None if config.cache == "none" else Path(config.cache or Path(config.data) / "cache")

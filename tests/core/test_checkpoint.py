@@ -1,0 +1,91 @@
+"""Checkpoints: whole or not there, and never read when damaged."""
+
+import json
+
+import numpy as np
+import pytest
+
+from core import checkpoint
+from core.config import Config
+from core.errors import UserError
+from core.record import Record, free_folder
+
+
+def state():
+    return {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "adam.step": np.int64(3), "d": np.ones(2)}
+
+
+def test_round_trip_is_bitwise(tmp_path):
+    checkpoint.save(tmp_path / "x.safetensors", state(), {"epoch": 3, "config": {"a": [1, 2]}})
+    found, metadata = checkpoint.load(tmp_path / "x.safetensors")
+    assert metadata == {"epoch": 3, "config": {"a": [1, 2]}}
+    assert found.keys() == state().keys()
+    for name, value in state().items():
+        assert found[name].dtype == value.dtype
+        np.testing.assert_array_equal(found[name], value)
+
+
+def test_non_contiguous_arrays_keep_their_values(tmp_path):
+    array = np.arange(12, dtype=np.float32).reshape(3, 4).T
+    checkpoint.save(tmp_path / "x.safetensors", {"a": array}, {})
+    np.testing.assert_array_equal(checkpoint.load(tmp_path / "x.safetensors")[0]["a"], array)
+
+
+def test_any_flipped_byte_is_noticed(tmp_path):
+    path = tmp_path / "x.safetensors"
+    checkpoint.save(path, state(), {"epoch": 1})
+    content = path.read_bytes()
+    header = 8 + int.from_bytes(content[:8], "little")
+    for place in range(header, len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(UserError, match="damaged"):
+            checkpoint.load(path)
+
+
+@pytest.mark.parametrize("kept", [0, 5, 40, -1])
+def test_a_truncated_file_is_refused(tmp_path, kept):
+    path = tmp_path / "x.safetensors"
+    checkpoint.save(path, state(), {})
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(UserError, match="cannot be read"):
+        checkpoint.load(path)
+
+
+def test_other_files_are_refused(tmp_path):
+    from safetensors.numpy import save_file
+
+    with pytest.raises(UserError, match="not a file"):
+        checkpoint.load(tmp_path / "missing.safetensors")
+    (tmp_path / "x.safetensors").write_text("hello, this is text")
+    with pytest.raises(UserError, match="cannot be read"):
+        checkpoint.load(tmp_path / "x.safetensors")
+    save_file({"a": np.ones(2)}, tmp_path / "y.safetensors")
+    with pytest.raises(UserError, match="no checkpoint of this library"):
+        checkpoint.load(tmp_path / "y.safetensors")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "x.safetensors"
+    checkpoint.save(path, state(), {"epoch": 1})
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    with pytest.raises(UserError, match=r"No space left .* untouched"):
+        checkpoint.save(path, {"a": np.zeros(100)}, {"epoch": 2})
+    assert checkpoint.load(path)[1] == {"epoch": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+def test_a_run_never_writes_over_another(tmp_path):
+    record = Record(tmp_path / "run", Config(), {"backend": "none"})
+    record.line("epoch", epoch=0, loss=np.float32(1.5), labels=np.arange(2))
+    record.save("last", state(), epoch=1)
+    with pytest.raises(UserError, match="already holds a run"):
+        Record(tmp_path / "run", Config(), {})
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["run", "epoch"]
+    assert lines[1]["labels"] == [0, 1]
+    assert checkpoint.load(tmp_path / "run" / "last.safetensors")[1]["epoch"] == 1
+    assert free_folder(tmp_path, "run").name == "run-2"

@@ -1,0 +1,66 @@
+"""The loop with a learner that only counts."""
+
+import numpy as np
+import pytest
+
+from core.config import ScheduleConfig
+from core.errors import UserError
+from core.learner import Batch
+from core.loop import train
+from core.methods.base import Labelling
+
+
+class Method:
+    name = "test"
+    schedule = ScheduleConfig(epochs=3, iterations=7, identities=2, images=1)
+
+    def label(self, learner, epoch):
+        return Labelling(np.arange(4, dtype=np.int32), 4, {"clusters": 4.0})
+
+    def sample(self, labelling, epoch):
+        return np.full((7, 2), epoch)
+
+    def batch(self, labelling, rows, epoch, step):
+        return Batch(np.full((1, 2, 1, 1, 3), step, np.uint8), labelling.labels[rows])
+
+    def rates(self, epoch, step):
+        return epoch + step / 10, 0.5
+
+
+class Learner:
+    """Its loss is the number of steps done; it becomes NaN at a chosen one."""
+
+    def __init__(self, broken=None):
+        self.seen, self.values, self.broken = [], [], broken
+
+    def step(self, batch, rate, ema):
+        self.seen.append((int(batch.images[0, 0, 0, 0, 0]), int(batch.labels[0]), rate, ema))
+        self.values.append(float("nan") if len(self.seen) == self.broken else float(len(self.seen)))
+
+    def losses(self):
+        mean = float(np.mean(self.values))
+        self.values = []
+        return {"total": mean}
+
+
+def test_every_batch_in_order_with_its_rates_and_the_means_of_the_losses():
+    learner, reports = Learner(), []
+    train(Method(), learner, reports.append, loss_every=3)
+    assert [(seen[0], seen[1]) for seen in learner.seen] == [(step, epoch) for epoch in range(3) for step in range(7)]
+    assert [seen[2] for seen in learner.seen] == [epoch + step / 10 for epoch in range(3) for step in range(7)]
+    assert [report.losses["total"] for report in reports] == pytest.approx([4, 11, 18])
+    assert reports[0].facts == {"clusters": 4.0}
+
+
+def test_training_can_start_in_the_middle():
+    learner, reports = Learner(), []
+    train(Method(), learner, reports.append, start=2)
+    assert [report.epoch for report in reports] == [2]
+    assert {seen[1] for seen in learner.seen} == {2}
+
+
+def test_a_loss_that_is_not_finite_stops_and_says_where():
+    reports = []
+    with pytest.raises(UserError, match=r"total = nan between iterations 4 and 6 of epoch 2"):
+        train(Method(), Learner(broken=7 + 5), reports.append, loss_every=3)
+    assert [report.epoch for report in reports] == [0]

@@ -1,0 +1,96 @@
+"""The command line: precedence, and errors that point at the mistake."""
+
+import json
+
+import pytest
+
+from backends.torch.runtime import RuntimeConfig
+from core import options
+from core.config import as_dict
+from core.errors import UserError
+from core.presets import presets
+
+
+def parse(*argv):
+    return options.parse(argv, "train", RuntimeConfig, presets())
+
+
+def test_no_arguments_is_the_synthetic_mmt():
+    config, device = parse()
+    assert (config.method, config.preset) == ("mmt", "synthetic")
+    assert config == presets()["synthetic"]
+    assert device == RuntimeConfig()
+
+
+def test_every_field_is_an_option():
+    config, device = parse(
+        "baseline", "--source", "x", "--arch", "resnet18", "--pretrain-epochs", "3", "--epochs", "5", "--no-stem-relu",
+        "--pretrain-milestones", "1", "2", "--clusters", "7", "--seed", "9", "--device", "cpu",
+        "--precision", "float64",
+    )  # fmt: skip
+    assert (config.method, config.data.source, config.network.arch) == ("baseline", "x", "resnet18")
+    assert (config.pretrain.epochs, config.adapt.epochs, config.pretrain.milestones) == (3, 5, (1, 2))
+    assert (config.network.stem_relu, config.adapt.clusters, config.run.seed) == (False, 7, 9)
+    assert (device.device, device.precision) == ("cpu", "float64")
+
+
+def test_preset_then_file_then_options(tmp_path):
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({"adapt": {"epochs": 3, "clusters": 11}}))
+    config, _ = parse("--preset", "mmt-resnet50-duke-market", "--config", str(file), "--clusters", "12")
+    assert (config.adapt.epochs, config.adapt.clusters, config.adapt.iterations) == (3, 12, 400)
+
+
+def test_saved_settings_read_back_as_they_were(tmp_path):
+    config, _ = parse("--preset", "mmt-ibn-market-msmt17", "--rate", "0.001")
+    (tmp_path / "config.json").write_text(json.dumps(as_dict(config)))
+    again, _ = parse("--config", str(tmp_path / "config.json"))
+    assert again == config
+
+
+@pytest.mark.parametrize(
+    ("argv", "needle"),
+    [
+        (["--epoch", "3"], "--epochs"),
+        (["--preset", "mmt-resnet50-duke-markt"], "mmt-resnet50-duke-market"),
+        (["mnt"], "mmt"),
+        (["--arch", "resnet5"], "resnet50"),
+        (["--epochs", "0"], "at least 1"),
+        (["--rate", "0"], "above 0"),
+        (["--epochs", "many"], "--epochs"),
+        (["--identities", "1"], "identities"),
+        (["--config", "nowhere.json"], "nowhere.json"),
+    ],
+)
+def test_a_mistake_is_named_with_its_remedy(argv, needle):
+    with pytest.raises(UserError, match=needle.replace("--", "-?-?")):
+        parse(*argv)
+
+
+@pytest.mark.parametrize(
+    ("content", "needle"),
+    [
+        ('{"adapt": {"epoch": 3}}', "adapt.epochs"),
+        ('{"adapt": {"epochs": "3"}}', "must be int"),
+        ('{"adapt": 3}', "object"),
+        ("[1]", "object"),
+        ("{", "not JSON"),
+    ],
+)
+def test_a_bad_settings_file_is_named(tmp_path, content, needle):
+    file = tmp_path / "config.json"
+    file.write_text(content)
+    with pytest.raises(UserError, match=needle):
+        parse("--config", str(file))
+
+
+def test_the_published_recipes_are_the_papers():
+    config = presets()["mmt-resnet50-market-duke"]
+    assert (config.data.height, config.data.width, config.network.batch_norm_group) == (256, 128, 16)
+    assert not config.network.stem_relu
+    assert presets()["mmt-ibn-market-duke"].network.stem_relu
+    assert (config.pretrain.epochs, config.pretrain.iterations, config.pretrain.milestones) == (80, 100, (40, 70))
+    assert (config.adapt.epochs, config.adapt.iterations, config.adapt.clusters) == (40, 400, 700)
+    assert (config.adapt.hard_ce, config.adapt.hard_triplet) == pytest.approx((0.5, 0.2))
+    assert (config.adapt.soft_ce, config.adapt.soft_triplet) == pytest.approx((0.5, 0.8))
+    assert presets()["mmt-resnet50-duke-msmt17"].adapt.eps_share == pytest.approx(0.7e-3)

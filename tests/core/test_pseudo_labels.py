@@ -1,0 +1,94 @@
+"""From features to pseudo-labels, and the ways in which that fails."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from core.config import AdaptConfig
+from core.errors import UserError
+from core.methods.pseudo_labels import centroids_of, cluster, labelling
+from core.random import rng
+
+KMEANS = AdaptConfig(clusters=6, identities=4, images=2)
+DBSCAN = replace(KMEANS, clustering="dbscan", k1=8, k2=3, eps_share=0.15)
+
+
+def blobs(identities=6, images=10, width=16, noise=0.02, networks=2):
+    generator = rng(0, "test/blobs")
+    centres = generator.normal(size=(identities, width))
+    rows = np.repeat(centres / np.linalg.norm(centres, axis=1, keepdims=True), images, axis=0)
+    features = rows + noise * generator.normal(size=(networks, *rows.shape))
+    features /= np.linalg.norm(features, axis=2, keepdims=True)
+    return features.astype(np.float32), np.repeat(np.arange(identities), images).astype(np.int32)
+
+
+@pytest.mark.parametrize("config", [KMEANS, DBSCAN], ids=["kmeans", "dbscan"])
+def test_clear_clusters_are_found_and_reported(config):
+    features, identities = blobs()
+    memory = {}
+    found, centroids = labelling(features, identities, config, seed=1, epoch=0, memory=memory)
+    assert found.classes == len(centroids) == 6
+    assert found.facts["adjusted_rand"] == pytest.approx(1.0)
+    assert found.facts["outliers"] == 0
+    mean = features.mean(axis=0)
+    for label in range(6):
+        np.testing.assert_allclose(
+            centroids[label] / np.linalg.norm(centroids[label]),
+            (unit := mean[found.labels == label].mean(axis=0)) / np.linalg.norm(unit),
+            atol=1e-3,
+        )
+
+
+def test_eps_is_fixed_by_the_first_epoch():
+    features, identities = blobs()
+    memory = {}
+    labelling(features, identities, DBSCAN, seed=1, epoch=0, memory=memory)
+    first = memory["eps"]
+    wider, _ = blobs(noise=0.1)
+    labelling(wider, identities, DBSCAN, seed=1, epoch=1, memory=memory)
+    assert memory["eps"] == first
+
+
+def test_unknown_identities_are_left_out_of_the_agreement():
+    features, identities = blobs()
+    found, _ = labelling(features, np.full_like(identities, -1), KMEANS, seed=1, epoch=0, memory={})
+    assert "adjusted_rand" not in found.facts
+
+
+def test_centroids_leave_outliers_out():
+    features = np.array([[1, 0], [3, 0], [0, 5], [100, 100]], np.float32)
+    np.testing.assert_array_equal(centroids_of(features, np.array([0, 0, 1, -1])), [[2, 0], [0, 5]])
+    assert centroids_of(features, np.full(4, -1)).shape == (0, 2)
+
+
+def test_more_clusters_than_images():
+    features, identities = blobs(networks=1)
+    with pytest.raises(UserError, match=r"--clusters 61 .* 60 training images"):
+        labelling(features, identities, replace(KMEANS, clusters=61), seed=1, epoch=0, memory={})
+
+
+def test_every_point_an_outlier():
+    generator = rng(0, "test/noise")
+    rows = generator.normal(size=(1, 60, 16)).astype(np.float32)
+    with pytest.raises(UserError, match=r"every image is an outlier.*--eps-share"):
+        labelling(rows, np.zeros(60, int), DBSCAN, seed=1, epoch=0, memory={"eps": 1e-9})
+
+
+def test_one_cluster_only():
+    features, identities = blobs(identities=1, images=40)
+    with pytest.raises(UserError, match="1 cluster"):
+        labelling(features, identities, replace(DBSCAN, eps_share=0.9), seed=1, epoch=0, memory={"eps": 0.99})
+
+
+def test_too_few_images_for_the_neighbours():
+    features, _ = blobs(identities=2, images=3, networks=1)
+    with pytest.raises(UserError, match=r"--k1 8"):
+        cluster(features[0], DBSCAN, seed=1, epoch=0, eps=None)
+
+
+def test_features_that_are_not_finite():
+    features, identities = blobs()
+    features[0, 3, 2] = np.nan
+    with pytest.raises(UserError, match=r"1 of 60 training images are not finite"):
+        labelling(features, identities, KMEANS, seed=1, epoch=0, memory={})

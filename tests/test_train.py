@@ -1,0 +1,147 @@
+"""`python -m backends.*.train` as a user meets it: small whole runs, and what happens when something is wrong."""
+
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core import checkpoint
+from datasets.synthetic import generate
+from tests.conftest import BACKENDS
+
+ROOT = Path(__file__).parent.parent
+SMALL = [
+    "--size", "tiny", "--height", "32", "--width", "16", "--pretrain-epochs", "1", "--pretrain-iterations", "2",
+    "--pretrain-identities", "4", "--pretrain-images", "2", "--pretrain-milestones", "--epochs", "2",
+    "--iterations", "2", "--identities", "4", "--images", "2", "--clusters", "6", "--evaluate-batch", "32",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """A folder with the two synthetic domains at their smallest."""
+    folder = tmp_path_factory.mktemp("data")
+    for name in ("synthetic-a", "synthetic-b"):
+        generate(name, folder, size="tiny", progress=False)
+    return folder
+
+
+def train(backend, data, *argv):
+    """Run in this process; returns the exit status."""
+    entry = importlib.import_module(f"backends.{backend}.train")
+    return entry.train(entry.BACKEND, entry.open_data, ["--data", str(data), *SMALL, *argv])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_mmt_from_nothing_to_a_table(backend, data, tmp_path, capsys):
+    assert train(backend, data, "--output", str(tmp_path / "run")) == 0
+    printed = capsys.readouterr().out
+    for words in ("source only, network 2", "epoch 2, teacher 1", "epoch 2, teacher 2", "rank-10", "mINP", "whole run"):
+        assert words in printed
+    files = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert files == [
+        "config.json", "last.safetensors", "metrics.jsonl", "stage1-1.safetensors", "stage1-2.safetensors",
+        "summary.json",
+    ]  # fmt: skip
+    state, metadata = checkpoint.load(tmp_path / "run" / "last.safetensors")
+    assert (metadata["stage"], metadata["epoch"]) == (2, 2)
+    assert metadata["config"]["method"] == "mmt"
+    assert state["adam.step"] == 2  # the optimiser starts afresh each epoch
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert [row["name"] for row in summary["rows"]][:2] == ["source only, network 1", "source only, network 2"]
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    epochs = [line for line in lines if line["event"] == "epoch" and line["stage"] == "mmt"]
+    assert [line["facts"]["clusters"] for line in epochs] == [6, 6]
+    assert epochs[0]["losses"].keys() == {"hard_ce", "hard_triplet", "soft_ce", "soft_triplet", "total"}
+
+
+def test_a_run_repeats_bitwise(data, tmp_path):
+    for name in ("one", "two"):
+        assert train("torch", data, "--output", str(tmp_path / name)) == 0
+    one, two = (checkpoint.load(tmp_path / name / "last.safetensors")[0] for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        np.testing.assert_array_equal(value, two[name], err_msg=name)
+
+
+def test_stage_one_alone_and_its_networks_used_again(data, tmp_path, capsys):
+    assert train("torch", data, "mmt", "--output", str(tmp_path / "first"), "--epochs", "1") == 0
+    first = json.loads((tmp_path / "first" / "summary.json").read_text())
+    start = ["--start", str(tmp_path / "first")]
+    assert train("torch", data, "baseline", "--output", str(tmp_path / "again"), "--epochs", "1", *start) == 0
+    again = json.loads((tmp_path / "again" / "summary.json").read_text())
+    assert again["rows"][0]["mean_ap"] == first["rows"][0]["mean_ap"]
+    assert [row["name"] for row in again["rows"]] == ["source only, network 1", "epoch 1, student"]
+    assert train("torch", data, "source", "--output", str(tmp_path / "alone")) == 0
+    alone = json.loads((tmp_path / "alone" / "summary.json").read_text())
+    assert alone["rows"][0]["mean_ap"] == first["rows"][0]["mean_ap"]
+    assert "read from" in capsys.readouterr().out
+
+
+def test_dbscan_and_selection_on_the_test_set(data, tmp_path, capsys):
+    argv = ["--clustering", "dbscan", "--k1", "8", "--k2", "3", "--eps-share", "0.05", "--min-samples", "2"]
+    assert train("torch", data, "--output", str(tmp_path / "run"), "--select", "test", *argv) == 0
+    assert "ON THE TARGET'S TEST LABELS" in capsys.readouterr().out
+    _, metadata = checkpoint.load(tmp_path / "run" / "best.safetensors")
+    assert metadata["selected_on"] == "target test labels"
+    assert checkpoint.load(tmp_path / "run" / "last.safetensors")[1]["memory"]["eps"] > 0
+
+
+@pytest.mark.parametrize(
+    ("argv", "needles"),
+    [
+        (["--epoch", "3"], ["--epochs"]),
+        (["--target", "synthetic-z"], ["synthetic-z", "synthetic-b"]),
+        (["--target", "market1501"], ["market1501", "bounding_box_train"]),
+        (["--clusters", "100000"], ["--clusters 100000", "training images"]),
+        (["--pretrain-identities", "64"], ["64", "identities"]),
+        (["--identities", "8"], ["6 cluster", "8 identities"]),
+        (["--start", "/nowhere"], ["/nowhere/stage1-1.safetensors"]),
+        (["--rate", "1e30"], ["diverged"]),
+        (["--device", "cuda", "--device-id", "7"], ["no CUDA device", "--device cpu"]),
+        (["--size", "enormous"], ["enormous", "tiny"]),
+    ],
+    ids=lambda value: value[0].lstrip("-") if isinstance(value, list) else None,
+)
+def test_a_mistake_ends_in_one_message(data, tmp_path, capsys, argv, needles):
+    if argv[0] == "--size":
+        data = tmp_path / "elsewhere"
+    assert train("torch", data, "--output", str(tmp_path / "run"), *argv) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: ") or "\nerror: " in message
+    assert "Traceback" not in message
+    for needle in needles:
+        assert needle in message
+
+
+def test_what_was_saved_before_a_mistake_is_whole(data, tmp_path, capsys):
+    assert train("torch", data, "--output", str(tmp_path / "run"), "--rate", "1e30") == 2
+    for name in ("stage1-1", "stage1-2"):
+        state, _ = checkpoint.load(tmp_path / "run" / f"{name}.safetensors")
+        assert all(np.isfinite(value).all() for value in state.values())
+
+
+def test_an_image_that_does_not_decode_is_named(data, tmp_path, capsys):
+    copy = tmp_path / "data"
+    shutil.copytree(data, copy, ignore=shutil.ignore_patterns("cache"))
+    broken = sorted((copy / "synthetic-b" / "bounding_box_train").glob("*.jpg"))[3]
+    broken.write_bytes(b"not a picture")
+    assert train("torch", copy, "--output", str(tmp_path / "run")) == 2
+    assert broken.name in capsys.readouterr().err
+
+
+def test_help_is_fast_and_imports_no_framework():
+    began = time.perf_counter()
+    command = [sys.executable, "-X", "importtime", "-m", "backends.torch.train", "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env=os.environ)
+    assert "--clusters" in done.stdout
+    assert time.perf_counter() - began < 30
+    imported = {line.rsplit("|")[-1].strip() for line in done.stderr.splitlines()}
+    assert not imported & {"torch", "mindspore", "scipy", "faiss", "PIL"}

@@ -33,7 +33,8 @@ def distillation(
         loss, gradient = soft_cross_entropy(representation, observation, classes=classes)
         return loss + float((np.exp(p) * p).sum(axis=1).mean()), gradient
     loss = float((np.exp(q) * (q - np.exp(p))).mean())
-    return loss, _through_softmax(q, (q + 1 - np.exp(p)) / p.size, np.shape(representation))
+    # d loss / d q = (log q + 1 - p) / (B C); the softmax cancels the constant.
+    return loss, _through_softmax(q, (q - np.exp(p)) / p.size, np.shape(representation))
 
 
 def jensen_shannon(

@@ -89,17 +89,18 @@ def erased_boxes(count=4000, height=64, width=32):
     return top, left, tall, wide
 
 
-def test_erase_paints_one_rectangle_within_the_limits():
-    top, left, tall, wide = erased_boxes()
-    area, aspect = tall * wide / (64 * 32), tall / wide
+@pytest.mark.parametrize(("height", "width"), [(64, 32), (32, 64)])
+def test_erase_paints_one_rectangle_within_the_limits(height, width):
+    top, left, tall, wide = erased_boxes(4000, height, width)
+    area, aspect = tall * wide / (height * width), tall / wide
     assert area.min() > 0.015
     assert area.max() < 0.42
     assert aspect.min() > 0.25
     assert aspect.max() < 4
-    assert (tall < 64).all()
-    assert (wide < 32).all()
-    assert (top + tall).max() == 64
-    assert (left + wide).max() == 32
+    assert (tall < height).all()
+    assert (wide < width).all()
+    assert (top + tall).max() == height
+    assert (left + wide).max() == width
     assert top.min() == left.min() == 0
 
 

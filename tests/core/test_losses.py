@@ -89,6 +89,26 @@ def test_triplet_is_zero_when_identities_are_far_apart():
     assert not gradient.any()
 
 
+def test_the_hinge_itself_has_no_gradient():
+    # d_ap - d_an + margin: 1 - 2.25 + 0.25, 1 - 1.25 + 0.25 = 0 and 0 - 1.25 + 0.25
+    loss, gradient = triplet(np.array([[0.0], [1.0], [2.25]]), np.array([0, 0, 1]), margin=0.25)
+    assert loss == 0
+    assert not gradient.any()
+
+
+def test_a_clipped_distance_has_no_gradient():
+    # d_ap is clipped for all three; x_0 and x_1 move away from x_2 only.
+    loss, gradient = triplet(np.array([[0.0], [1e-8], [5.0]]), np.array([0, 0, 1]), margin=10)
+    assert loss == pytest.approx(5 + 1e-6)
+    np.testing.assert_allclose(gradient[:, 0], np.array([1, 2, -3]) / 3)
+
+
+def test_one_live_class_costs_nothing():
+    loss, gradient = cross_entropy(LOGITS, 0 * LABELS, classes=1)
+    assert loss == 0
+    assert not gradient.any()
+
+
 def test_a_teacher_equal_to_the_student_leaves_no_gradient():
     assert np.abs(soft_cross_entropy(LOGITS, LOGITS)[1]).max() < 1e-15
     assert np.abs(soft_softmax_triplet(FEATURES, FEATURES, LABELS)[1]).max() < 1e-15

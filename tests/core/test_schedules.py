@@ -53,6 +53,14 @@ def test_log_linear_falls_by_one_ratio_each_epoch():
     np.testing.assert_allclose(rates[1:] / rates[:-1], 0.25 ** (1 / 12))
 
 
+def test_values_at_the_limits_are_accepted():
+    assert ema_decay(9, limit=1.0) == pytest.approx(0.9)
+    assert ema_decay(9, limit=0.0) == 0
+    assert warmup_multistep(0, rate=0.0) == 0
+    assert warmup_multistep(0, rate=1.0, warmup_factor=1.0) == 1
+    assert warmup_log_linear(27, **{**LOG_LINEAR, "warmup_epochs": 15, "final_factor": 1.0}) == 1
+
+
 @pytest.mark.parametrize(
     ("call", "text"),
     [

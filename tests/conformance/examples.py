@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -52,7 +52,7 @@ def example_network(arch: str, seed: int) -> dict[str, np.ndarray]:
     return state
 
 
-@lru_cache(maxsize=None)
+@cache
 def _example_state(config: LearnerConfig, seed: int) -> dict[str, np.ndarray]:
     chosen, state = roles(config.method), {}
     networks = [example_network(config.network.arch, seed + index) for index in range(len(chosen.students))]

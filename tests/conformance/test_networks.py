@@ -1,6 +1,6 @@
 """The networks of each backend against the NumPy reference: forwards, running statistics, options of the config."""
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from tests.tolerances import check_close
 OUTPUTS = ("features", "logits", "embedding")
 
 
-@lru_cache(maxsize=None)
+@cache
 def weights(arch: str) -> dict[str, np.ndarray]:
     """One network's tensors, float32 and all different, statistics included."""
     return example_network(arch, seed=3)
@@ -25,7 +25,7 @@ def images(count: int) -> np.ndarray:
     return rng(1, "network").integers(0, 256, (count, HEIGHT, WIDTH, 3), dtype=np.uint8)
 
 
-@lru_cache(maxsize=None)
+@cache
 def expected(config: NetworkConfig, count: int, train: bool) -> dict[str, np.ndarray]:
     reference = Network(config, weights(config.arch))
     outputs = dict(zip(OUTPUTS, reference(images(count), train), strict=True))

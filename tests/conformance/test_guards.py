@@ -1,0 +1,103 @@
+"""Every error guard of the backends: each says what was expected and what came, and changes nothing."""
+
+import importlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from core.config import NetworkConfig
+from core.errors import UserError
+from tests.conformance.examples import BASELINE, MMT, example_batch, example_state
+from tests.conftest import learner_of, probe_of
+
+
+def without(state, name):
+    return {key: value for key, value in state.items() if key != name}
+
+
+def with_value(state, name, value):
+    changed = state[name].copy()
+    changed.flat[0] = value
+    return state | {name: changed}
+
+
+WRONG = {
+    "missing": (lambda s: without(s, "student1.bn1.weight"), r"missing: student1\.bn1\.weight \(32,\)"),
+    "missing moment": (
+        lambda s: without(s, "adam.first.student2.conv1.weight"),
+        r"missing: adam\.first\.student2\.conv1\.weight",
+    ),
+    "missing counter": (lambda s: without(s, "classes"), r"missing: classes \(\)"),
+    "unexpected": (lambda s: s | {"student3.bn1.weight": np.ones(3)}, r"unexpected: student3\.bn1\.weight \(3,\)"),
+    "shape": (
+        lambda s: s | {"teacher1.bn1.weight": np.ones(5, np.float32)},
+        r"shape: teacher1\.bn1\.weight is \(5,\), expected \(32,\)",
+    ),
+    "one classifier wider": (
+        lambda s: s | {"teacher2.classifier.weight": np.ones((11, 256), np.float32)},
+        r"shape: teacher2\.classifier\.weight is \(11, 256\), expected \(10, 256\)",
+    ),
+    "not finite": (
+        lambda s: with_value(s, "teacher2.layer1.0.conv1.weight", np.nan),
+        r"not finite: teacher2\.layer1\.0\.conv1\.weight",
+    ),
+    "infinite": (lambda s: with_value(s, "adam.second.student1.bn1.bias", np.inf), r"not finite: adam\.second"),
+    "of another method": (lambda s: example_state(BASELINE), r"missing: adam\.first\.student1\.[\s\S]*and \d+ more"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_state_is_refused_by_name_and_changes_nothing(backend, case):
+    change, message = WRONG[case]
+    learner = learner_of(backend, MMT)
+    learner.import_state(example_state(MMT))
+    with pytest.raises(UserError, match=message):
+        learner.import_state(change(example_state(MMT, seed=9)))
+    for name, value in learner.export_state().items():
+        np.testing.assert_array_equal(value, example_state(MMT)[name], err_msg=name)
+
+
+def test_embedding_nothing_is_refused(backend):
+    with pytest.raises(ValueError, match=r"at least one chunk .* got none"):
+        learner_of(backend, BASELINE).embed([])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method": "mtm"}, r"unknown method 'mtm'\. Did you mean 'mmt'"),
+        ({"network": NetworkConfig("resnet5")}, r"unknown architecture 'resnet5'\. Did you mean 'resnet50'"),
+        ({"network": NetworkConfig("tiny", last_stride=3)}, "last_stride must be 1 or 2"),
+    ],
+)
+def test_unknown_options_are_refused(backend, change, message):
+    with pytest.raises(ValueError, match=message):
+        probe_of(backend).make_learner(replace(BASELINE, **change))
+
+
+def test_a_group_that_does_not_divide_the_batch_is_refused(backend):
+    config = replace(BASELINE, network=NetworkConfig("tiny", batch_norm_group=3))
+    learner = probe_of(backend).make_learner(config)
+    with pytest.raises(ValueError, match="batch_norm_group 3 must divide the batch of 8"):
+        learner.step(example_batch(views=1), 1e-3, 0.0)
+
+
+ACCELERATOR = {"torch": "cuda", "mindspore": "ascend"}
+
+
+def runtime_of(backend):
+    module = importlib.import_module(f"backends.{backend}.runtime")
+    return module.RuntimeConfig, module.open_runtime
+
+
+def test_a_device_that_is_not_there_is_refused(backend):
+    runtime_config, open_runtime = runtime_of(backend)
+    with pytest.raises(UserError, match=r"--device-id 99[\s\S]*--device cpu"):
+        open_runtime(runtime_config(device=ACCELERATOR[backend], device_id=99))
+
+
+def test_a_device_number_on_the_cpu_is_refused(backend):
+    runtime_config, open_runtime = runtime_of(backend)
+    with pytest.raises(UserError, match=r"--device-id 1 has no meaning on the CPU"):
+        open_runtime(runtime_config(device="cpu", device_id=1))

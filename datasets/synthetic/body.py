@@ -125,7 +125,7 @@ class Person:
         person, lower = self.identity, self.identity.lower
         hip, knee, ankle, toe = (self.at[f"{side} {joint}"] for joint in ("hip", "knee", "ankle", "toe"))
         build = 0.5 + 0.5 * person.build
-        legs = person.skin if person.socks is None else person.socks
+        stockings, tights = clothes.stockings(person)
         thigh = self.pixels(1) * np.array([0.088, 0.075, 0.058]) * build
         shin = self.pixels(1) * np.array([0.056, 0.058, 0.036]) * build
         shoe = self.pixels(0.05)
@@ -138,8 +138,8 @@ class Person:
             canvas.tube(knee, ankle, shin, person.shoes if person.boots and lower.bulk < 1.1 else paint)
             canvas.tube(hip, knee, thigh, paint)
             return
-        canvas.tube(knee, ankle, shin, person.shoes if person.boots else legs)
-        canvas.tube(hip, knee, thigh, legs)
+        canvas.tube(knee, ankle, shin, person.shoes if person.boots else stockings)
+        canvas.tube(hip, knee, thigh, tights)
         if lower.kind == "shorts" and person.upper.kind != "dress":
             edge = hip + (knee - hip) * np.clip((0.5 - lower.hem) / 0.22, 0.4, 1)
             wide = thigh[:2] * (0.7 + 0.3 * lower.bulk)

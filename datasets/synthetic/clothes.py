@@ -35,7 +35,8 @@ def pattern(garment: Garment, azimuth: np.ndarray, down: np.ndarray, radius: flo
         case "pinstripes":
             return 0.5 + 1.6 * np.sin(rate * radius * azimuth)
         case "checks":
-            return 0.5 + 0.8 * np.sin(rate * down) + 0.8 * np.sin(rate * radius * azimuth)
+            across = np.clip(0.5 + 1.6 * np.sin(rate * radius * azimuth), 0, 1)
+            return 0.5 * across + 0.5 * np.clip(0.5 + 1.6 * np.sin(rate * down), 0, 1)
         case "print":
             return inside(down, 0.14, 0.34, 0.03) * inside(np.abs(azimuth), -1, 0.6, 0.15)
         case "two-tone":
@@ -106,6 +107,15 @@ def lower(person: Identity, yaw: float, legs: int) -> Paint:
         return mix(garment.first, garment.second, weight)
 
     return paint
+
+
+def stockings(person: Identity) -> tuple[Paint | np.ndarray, np.ndarray]:
+    """Paints of a bare shin and thigh: skin, socks up to the middle of the shin, or tights."""
+    if person.socks is None or person.tights:
+        cover = person.skin if person.socks is None else person.socks
+        return cover, cover
+    socks = person.socks
+    return lambda surface: mix(person.skin, socks, (surface.along - 0.5) / 0.06), person.skin
 
 
 def backpack(person: Identity, yaw: float) -> Paint:

@@ -52,6 +52,7 @@ class Identity:
     shoes: np.ndarray
     boots: bool
     socks: np.ndarray | None
+    tights: bool
     bag: str
     bag_cloth: np.ndarray
     scarf: np.ndarray | None
@@ -181,6 +182,7 @@ def identity(style: str, seed: int, domain: str, number: int) -> Identity:
         shoes=cloth(generator, _pick(generator, statistics.shoe_colours), 0.9),
         boots=bool(generator.random() < statistics.boots),
         socks=socks,
+        tights=tights,
         bag=bag,
         bag_cloth=cloth(generator, _pick(generator, statistics.bag_colours), 1.0),
         scarf=cloth(generator, _pick(generator, statistics.bag_colours), 0.6)

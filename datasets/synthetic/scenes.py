@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from scipy.ndimage import zoom
+from scipy.ndimage import gaussian_filter1d, zoom
 
 from core.random import rng
 from datasets.synthetic.materials import material
@@ -16,6 +16,8 @@ from datasets.synthetic.materials import material
 HEIGHT, WIDTH = 192, 640
 HORIZON = 84  # row where the ground begins
 METRE = 64  # pixels per metre at the distance where people walk
+DEFOCUS = 1.0  # sigma in pixels
+CALM = np.float32(0.2)  # how far the backdrop is drawn to its mean
 
 
 @lru_cache(maxsize=64)
@@ -27,7 +29,10 @@ def backdrop(seed: int, domain: str, camera: int, wall: str, ground: str, furnit
     place[HORIZON:] = _ground(generator, ground)
     for kind in furniture.split():
         _furnish(generator, place, kind)
-    place *= (1 + 0.16 * _noise(generator, HEIGHT, WIDTH, 3))[..., None]
+    place *= (1 + 0.06 * _noise(generator, HEIGHT, WIDTH, 3))[..., None]
+    for axis in (0, 1):  # the camera is focused on people, not on what is behind them
+        place = gaussian_filter1d(place, DEFOCUS, axis=axis, mode="nearest")
+    place += CALM * (place.mean((0, 1)) - place)
     np.clip(place, 0, 1, out=place)
     place.flags.writeable = False
     return place

@@ -27,7 +27,8 @@ def view(domain: str, seed: int, person: int, camera: int, frame: int) -> Image.
     passage = rng(seed, f"synthetic/{domain}/passage", person, camera)
     moment = rng(seed, f"synthetic/{domain}/moment/{camera}", person, frame)
     optics = place.cameras[camera - 1]
-    fill, projection = _crop(optics, passage, moment)
+    who = identity(place.style, seed, domain, person)
+    fill, projection = _crop(optics, who.height, passage, moment)
     pixels = _backdrop(place, seed, camera, optics, fill, passage, moment)
     light = Light(_unit(optics.light), 1.0 if optics.spectrum == "thermal" else optics.ambient)
     canvas = Canvas(pixels, SPECTRA[optics.spectrum], light)
@@ -35,7 +36,7 @@ def view(domain: str, seed: int, person: int, camera: int, frame: int) -> Image.
     hider = _draw_others(canvas, place, seed, person, projection, passage) if occluded else None
     _shadow(canvas, projection)
     pose = Pose(projection.yaw, moment.uniform(0, 2 * np.pi), passage.uniform(0.5, 1.1), moment.normal(0, 0.25))
-    Person(identity(place.style, seed, domain, person), pose, projection).draw(canvas)
+    Person(who, pose, projection).draw(canvas)
     if hider is not None:
         hider()
     gain = max(0.2, passage.normal(*optics.exposure))
@@ -51,7 +52,7 @@ def junk_jpeg(domain: str, seed: int, number: int, camera: int) -> bytes:
     """Return a false detection: a piece of the place with at most a part of somebody."""
     place, optics = DOMAINS[domain], DOMAINS[domain].cameras[camera - 1]
     generator = rng(seed, f"synthetic/{domain}/junk", number, camera)
-    fill, projection = _crop(optics, generator, generator)
+    fill, projection = _crop(optics, AVERAGE_HEIGHT, generator, generator)
     pixels = _backdrop(place, seed, camera, optics, fill, generator, generator)
     canvas = Canvas(pixels, SPECTRA[optics.spectrum], Light(_unit(optics.light), optics.ambient))
     if generator.random() < 0.6:
@@ -65,10 +66,13 @@ def _unit(vector: tuple[float, float, float]) -> tuple[float, float, float]:
     return tuple(np.asarray(vector) / np.linalg.norm(vector))
 
 
-def _crop(optics: Camera, passage: np.random.Generator, moment: np.random.Generator) -> tuple[float, Projection]:
+def _crop(
+    optics: Camera, height: float, passage: np.random.Generator, moment: np.random.Generator
+) -> tuple[float, Projection]:
     yaw = passage.normal(*optics.heading) + moment.normal(0, 0.15)
     fill = optics.fill[0] + passage.normal(0, optics.fill[1]) + moment.normal(0, optics.fill[1] / 2)
-    scale = fill * HEIGHT / (AVERAGE_HEIGHT * np.cos(optics.pitch))
+    # a detector's box follows the person's height, though not quite
+    scale = fill * HEIGHT / (AVERAGE_HEIGHT**0.3 * height**0.7 * np.cos(optics.pitch))
     foot = (
         WIDTH * (0.5 + moment.normal(0, optics.shift)),
         HEIGHT * (0.5 + fill * 0.49 + moment.normal(0, optics.shift * 0.6)),

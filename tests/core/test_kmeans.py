@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies
 
-from core.kmeans import kmeans, lloyd, start_rows
+from core.kmeans import kmeans, lloyd
+from core.seeding import start_rows
 from tests.core.features import clustered, exact_unit_rows, generators
 
 

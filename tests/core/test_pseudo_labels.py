@@ -11,10 +11,10 @@ from core.methods.pseudo_labels import centroids_of, cluster, labelling
 from core.random import rng
 
 KMEANS = AdaptConfig(clusters=6, identities=4, images=2)
-DBSCAN = replace(KMEANS, clustering="dbscan", k1=8, k2=3, eps_share=0.15)
+DBSCAN = replace(KMEANS, clustering="dbscan", k1=10, k2=3, eps_share=0.15)
 
 
-def blobs(identities=6, images=10, width=16, noise=0.02, networks=2):
+def blobs(identities=6, images=12, width=64, noise=0.05, networks=2):
     generator = rng(0, "test/blobs")
     centres = generator.normal(size=(identities, width))
     rows = np.repeat(centres / np.linalg.norm(centres, axis=1, keepdims=True), images, axis=0)
@@ -30,7 +30,7 @@ def test_clear_clusters_are_found_and_reported(config):
     found, centroids = labelling(features, identities, config, seed=1, epoch=0, memory=memory)
     assert found.classes == len(centroids) == 6
     assert found.facts["adjusted_rand"] == pytest.approx(1.0)
-    assert found.facts["outliers"] == 0
+    assert found.facts["outliers"] <= (0 if config is KMEANS else 15)  # eps is the mean of the distances within
     mean = features.mean(axis=0)
     for label in range(6):
         np.testing.assert_allclose(
@@ -64,8 +64,8 @@ def test_centroids_leave_outliers_out():
 
 def test_more_clusters_than_images():
     features, identities = blobs(networks=1)
-    with pytest.raises(UserError, match=r"--clusters 61 .* 60 training images"):
-        labelling(features, identities, replace(KMEANS, clusters=61), seed=1, epoch=0, memory={})
+    with pytest.raises(UserError, match=r"--clusters 73 .* 72 training images"):
+        labelling(features, identities, replace(KMEANS, clusters=73), seed=1, epoch=0, memory={})
 
 
 def test_every_point_an_outlier():
@@ -78,17 +78,17 @@ def test_every_point_an_outlier():
 def test_one_cluster_only():
     features, identities = blobs(identities=1, images=40)
     with pytest.raises(UserError, match="1 cluster"):
-        labelling(features, identities, replace(DBSCAN, eps_share=0.9), seed=1, epoch=0, memory={"eps": 0.99})
+        labelling(features, identities, replace(DBSCAN, eps_share=0.15), seed=1, epoch=0, memory={"eps": 0.99})
 
 
 def test_too_few_images_for_the_neighbours():
     features, _ = blobs(identities=2, images=3, networks=1)
-    with pytest.raises(UserError, match=r"--k1 8"):
+    with pytest.raises(UserError, match=r"--k1 10"):
         cluster(features[0], DBSCAN, seed=1, epoch=0, eps=None)
 
 
 def test_features_that_are_not_finite():
     features, identities = blobs()
     features[0, 3, 2] = np.nan
-    with pytest.raises(UserError, match=r"1 of 60 training images are not finite"):
+    with pytest.raises(UserError, match=r"1 of 72 training images are not finite"):
         labelling(features, identities, KMEANS, seed=1, epoch=0, memory={})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,12 @@ from core.methods.recipe import augmentation
 from core.random import rng
 from core.sampling import identity_batches, shuffled_batches
 from core.schedules import warmup_multistep
+
+
+@lru_cache(maxsize=2)
+def _shuffled(images: int, count: int, iterations: int, seed: int, epoch: int) -> np.ndarray:
+    """Rows of the target for each iteration of an epoch, drawn once for all threads that assemble its batches."""
+    return shuffled_batches(np.arange(images), count, iterations, seed=seed, epoch=epoch, purpose="sampling/target")
 
 
 class Source:
@@ -69,16 +76,12 @@ class Source:
         """View 0: the source's rows; view 1, where batch norm is adapted: as many images of the target."""
         views = [augment(self.source.images[rows], self.augmentation, rng(self.seed, "augment/source", epoch, step))]
         if self.target is not None:
-            images = self.target.images[self._target_rows(len(rows), epoch, step)]
+            images = self.target.images[self._target_plan(len(rows), epoch)[step]]
             views.append(augment(images, self.augmentation, rng(self.seed, "augment/target", epoch, step)))
         return Batch(np.stack(views), labelling.labels[rows])
 
-    def _target_rows(self, count: int, epoch: int, step: int) -> np.ndarray:
-        everything = np.arange(len(self.target.split))
-        plan = shuffled_batches(
-            everything, count, self.schedule.iterations, seed=self.seed, epoch=epoch, purpose="sampling/target"
-        )
-        return plan[step]
+    def _target_plan(self, count: int, epoch: int) -> np.ndarray:
+        return _shuffled(len(self.target.split), count, self.schedule.iterations, self.seed, epoch)
 
     def rates(self, epoch: int, step: int) -> tuple[float, float]:
         """Linear warm-up, then a step at each milestone; no teachers."""

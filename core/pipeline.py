@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from core import checkpoint, report
+from core import checkpoint, report, weights
 from core.config import Config, DataConfig
 from core.data import Dataset, Images
 from core.learner import Learner, MakeLearner
@@ -136,6 +136,11 @@ def _stage1(current: Run, source: OpenData, target: OpenData, index: int) -> dic
         learner.import_state(state)
         current.say(f"{title} · read from {config.run.start}")
     else:
+        if config.network.weights:
+            capacity = method.learner_config().capacity
+            tensors, imported = weights.load(config.network.weights, config.network, capacity=capacity)
+            learner.import_state(learner.export_state() | {f"student.{name}": value for name, value in tensors.items()})
+            current.say(f"{title} · {imported}")
 
         def after(epoch: EpochReport) -> None:
             current.log_epoch(title, epoch, method.schedule.epochs)

@@ -16,7 +16,8 @@ import numpy as np
 from core.data import Dataset, Search, Trial
 from core.distances import as_features
 from core.errors import UserError
-from core.ranking import rank
+from core.ranking import Ranking, rank, rank_distances
+from core.rerank import rerank_blocks
 
 SYSU_SAME_PLACE = (3, 2)
 """Queries of the first camera do not see the second in the gallery."""
@@ -52,7 +53,7 @@ def evaluate(features: np.ndarray, dataset: Dataset, *, max_rank: int = 20, rera
     """Test features under every search of a dataset.
 
     features: float32 (N, D), L2-normalised, one row for each image of `dataset.test`. max_rank: how far the CMC
-    is counted, at least 20.
+    is counted, at least 20. rerank: re-rank the gallery by k-reciprocal encoding first (Zhong et al., CVPR 2017).
     Returns one result per search; none where the dataset has no labels to test by. Raises ValueError for features that
     are not finite, not normalised, or not one per image, and for a search without a single match.
     """
@@ -67,7 +68,7 @@ def evaluate(features: np.ndarray, dataset: Dataset, *, max_rank: int = 20, rera
     return [
         summarise(
             search.name,
-            [_trial(features, dataset, search, trial, max_rank) for trial in search.trials],
+            [_trial(features, dataset, search, trial, max_rank, rerank) for trial in search.trials],
             search.official,
         )
         for search in dataset.searches
@@ -110,24 +111,13 @@ def require_trial(dataset: Dataset, trained_on: str, trained_trial: int) -> None
         )
 
 
-def _trial(features: np.ndarray, dataset: Dataset, search: Search, trial: Trial, max_rank: int) -> Metrics:
-    """Rank one draw. The groups of queries see different galleries; their means are weighted by their queries."""
-    ids, cameras = dataset.test.identities, dataset.test.cameras
+def _trial(
+    features: np.ndarray, dataset: Dataset, search: Search, trial: Trial, max_rank: int, rerank: bool
+) -> Metrics:
+    """Rank one draw. Its queries are ranked in parts, whose means are weighted by their numbers of queries."""
+    ranked = _reranked if rerank else _ranked
     queries, ap, inp, cmc = 0, 0.0, 0.0, np.zeros(max_rank)
-    for query, gallery in _groups(search, trial, cameras):
-        query_cameras, gallery_cameras = cameras[query], cameras[gallery]
-        if search.ignore != "same-camera":
-            query_cameras, gallery_cameras = np.zeros(len(query), np.int64), np.ones(len(gallery), np.int64)
-        found = rank(
-            _take(features, query),
-            _take(features, gallery),
-            ids[query],
-            ids[gallery],
-            query_cameras,
-            gallery_cameras,
-            max_rank=max_rank,
-            distinct_identities=search.distinct_identities,
-        )
+    for found in ranked(features, dataset, search, trial, max_rank):
         if found.valid_queries:
             queries += found.valid_queries
             ap += found.mean_ap * found.valid_queries
@@ -142,6 +132,32 @@ def _trial(features: np.ndarray, dataset: Dataset, search: Search, trial: Trial,
     return Metrics(ap / queries, *(float(cmc[k - 1]) for k in (1, 5, 10, 20)), inp / queries)
 
 
+def _ranked(features: np.ndarray, dataset: Dataset, search: Search, trial: Trial, max_rank: int) -> Iterator[Ranking]:
+    """Rank each group of queries by the features themselves."""
+    for query, gallery in _groups(search, trial, dataset.test.cameras):
+        yield rank(
+            _take(features, query),
+            _take(features, gallery),
+            *_labels(dataset, search, query, gallery),
+            max_rank=max_rank,
+            distinct_identities=search.distinct_identities,
+        )
+
+
+def _reranked(features: np.ndarray, dataset: Dataset, search: Search, trial: Trial, max_rank: int) -> Iterator[Ranking]:
+    """Re-rank all of a draw's queries and gallery together, then rank each group by the new distances."""
+    for start, distances in rerank_blocks(_take(features, trial.query), _take(features, trial.gallery)):
+        part = Trial(trial.query[start : start + len(distances)], trial.gallery)
+        for query, gallery in _groups(search, part, dataset.test.cameras):
+            rows, columns = np.isin(part.query, query), np.isin(part.gallery, gallery)
+            yield rank_distances(
+                distances if columns.all() and rows.all() else distances[np.ix_(rows, columns)],
+                *_labels(dataset, search, query, gallery),
+                max_rank=max_rank,
+                distinct_identities=search.distinct_identities,
+            )
+
+
 def _groups(search: Search, trial: Trial, cameras: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield rows (query, gallery) such that all queries of a group see the same gallery."""
     if search.ignore == "same-place":
@@ -153,6 +169,14 @@ def _groups(search: Search, trial: Trial, cameras: np.ndarray) -> Iterator[tuple
         yield trial.query, trial.gallery
     else:
         raise ValueError(f"ignore {search.ignore!r}: expected same-camera, same-place or nothing.")
+
+
+def _labels(dataset: Dataset, search: Search, query: np.ndarray, gallery: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return query and gallery identities, then cameras; all different where a query's own camera is not ignored."""
+    ids, cameras = dataset.test.identities, dataset.test.cameras
+    if search.ignore == "same-camera":
+        return ids[query], ids[gallery], cameras[query], cameras[gallery]
+    return ids[query], ids[gallery], np.zeros(len(query), np.int64), np.ones(len(gallery), np.int64)
 
 
 def _take(features: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -66,12 +66,13 @@ def load_images(
     place = Path(folder).expanduser() / hashlib.blake2b(json.dumps(about).encode(), digest_size=12).hexdigest()
     found = open_cache(place, about)
     if found is None:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(place):
-            found = open_cache(place, about)  # another process may have built it while this one waited
-            if found is None:
-                _build(images, place, about, progress)
-                found = open_cache(place, about)
+        try:
+            found = _build_once(images, place, about, progress)
+        except OSError as error:
+            raise DatasetError(
+                f"cannot write the cache {place}: {error.strerror}. Choose a cache folder that can be written and has "
+                "room, or decode without a cache (--no-cache)."
+            ) from error
     if found is None:
         raise DatasetError(
             f"the cache {place} does not read back as written: is the disk faulty? Choose another folder."
@@ -120,6 +121,17 @@ def open_cache(place: Path, about: dict, *, every_row: bool = False) -> Mapped |
     return Mapped(array)
 
 
+def _build_once(images: Decoded, place: Path, about: dict, progress: bool) -> Mapped | None:
+    """Build a cache, or wait for the process that is building it, and open it."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(place):
+        found = open_cache(place, about)
+        if found is None:
+            _build(images, place, about, progress)
+            found = open_cache(place, about)
+        return found
+
+
 def _build(images: Decoded, place: Path, about: dict, progress: bool) -> None:
     """Decode everything into a folder beside `place` and rename it. The caller holds the lock."""
     for left in place.parent.glob(f"{place.name}.building*"):  # of builds that were killed
@@ -134,6 +146,7 @@ def _build(images: Decoded, place: Path, about: dict, progress: bool) -> None:
     building.mkdir()
     try:
         array = np.lib.format.open_memmap(building / "images.npy", mode="w+", dtype=np.uint8, shape=images.shape)
+        _reserve(building / "images.npy")
         checksums = np.zeros(len(images), np.uint32)
         _decode_all(images, array, checksums, progress)
         array.flush()
@@ -192,6 +205,13 @@ def _alone(place: Path) -> Iterator[None]:
         with suppress(OSError):  # file systems without locks
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _reserve(file: Path) -> None:
+    """Take a file's room on the disk now: a disk found full while writing to mapped memory would kill the process."""
+    if hasattr(os, "posix_fallocate"):
+        with file.open("r+b") as stream:
+            os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
 
 
 def _to_disk(path: Path) -> None:

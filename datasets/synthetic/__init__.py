@@ -7,8 +7,9 @@ image), `layouts` (which files) and `writer` (to disk) are its parts.
 
 from __future__ import annotations
 
+from datasets.synthetic.layouts import LAYOUTS
 from datasets.synthetic.writer import generate
 
-NAMES = ("synthetic-a", "synthetic-b")
+NAMES = tuple(LAYOUTS)
 
 __all__ = ["NAMES", "generate"]

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
-import numpy as np
-from PIL import Image
-from scipy.ndimage import gaussian_filter1d
-
-from datasets.synthetic.shapes import NEAR_INFRARED, THERMAL, VISIBLE_LIGHT
-
 HEIGHT, WIDTH = 128, 64
-SPECTRA = {"visible": VISIBLE_LIGHT, "near": NEAR_INFRARED, "thermal": THERMAL}
+"""Size of every image in pixels."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +19,7 @@ class Camera:
     haze: light added everywhere. light: direction (right, up, camera). ambient: share of undirected light.
     blur: sigma in pixels. noise: sigma of sensor noise, 0-1 scale. resolution: share of pixels that the sensor really
     has. quality: of the JPEG. heading: preferred yaw in radians with its spread. occlusion: probability.
+    spectrum: visible, near (infrared) or thermal. place: number of the camera at whose place it stands, 0: its own.
     """
 
     wall: str
@@ -49,6 +43,7 @@ class Camera:
     heading: tuple[float, float]
     occlusion: float
     spectrum: str = "visible"
+    place: int = 0
 
 
 SUMMER_CAMERAS = (
@@ -72,42 +67,35 @@ WINTER_CAMERAS = (
            0.90, 0.02, (-0.4, 0.7, 0.6), 0.60, 0.4, 0.018, 0.90, 84, (3.0, 0.5), 0.10),
     Camera("concrete", "leaves", "bikes signs", 0.16, 0.04, (0.84, 0.03), 0.04, (0.90, 0.06), 1.06, (0.96, 1.02, 0.98),
            0.80, 0.03, (0.3, 0.7, 0.64), 0.70, 0.7, 0.016, 0.80, 84, (1.5, 0.6), 0.10),
-    Camera("shops", "wet asphalt", "signs poles", 0.12, 0.03, (0.84, 0.03), 0.04, (1.00, 0.08), 1.00, (1.12, 1.00, 0.82),
+    Camera("shops", "wet asphalt", "signs poles", 0.12, 0.03, (0.84, 0.03), 0.04, (1.00, 0.08), 1.00, (1.12, 1, 0.82),
            0.95, 0.02, (0.6, 0.3, 0.74), 0.50, 0.4, 0.020, 0.90, 84, (-1.4, 0.6), 0.10),
     Camera("concrete", "asphalt", "cars bins", 0.30, 0.10, (0.80, 0.03), 0.04, (0.90, 0.06), 0.94, (0.94, 1.04, 1.02),
            0.85, 0.02, (0.0, 0.9, 0.4), 0.75, 0.5, 0.016, 0.85, 84, (0.3, 0.9), 0.10),
-    Camera("bare trees", "leaves", "fence benches", 0.10, 0.03, (0.83, 0.03), 0.04, (1.05, 0.06), 1.00, (1.02, 1.00, 0.94),
+    Camera("bare trees", "leaves", "fence benches", 0.10, 0.03, (0.83, 0.03), 0.04, (1.05, 0.06), 1.00, (1.02, 1, 0.94),
            0.90, 0.03, (-0.6, 0.5, 0.6), 0.60, 0.4, 0.014, 0.95, 88, (2.6, 0.8), 0.08),
     Camera("glass", "zebra", "cars signs", 0.24, 0.08, (0.81, 0.03), 0.04, (0.80, 0.06), 1.04, (0.90, 0.98, 1.14),
            0.80, 0.02, (0.5, 0.6, 0.62), 0.65, 0.8, 0.018, 0.75, 82, (1.2, 1.0), 0.10),
-    Camera("brick", "paving", "bins bikes poles", 0.18, 0.05, (0.82, 0.03), 0.04, (0.95, 0.06), 0.98, (1.06, 1.00, 0.90),
+    Camera("brick", "paving", "bins bikes poles", 0.18, 0.05, (0.82, 0.03), 0.04, (0.95, 0.06), 0.98, (1.06, 1, 0.9),
            0.90, 0.02, (-0.2, 0.7, 0.68), 0.65, 0.5, 0.016, 0.90, 86, (-0.6, 0.8), 0.10),
 )  # fmt: skip
 
-
-def expose(pixels: np.ndarray, camera: Camera, gain: float, generator: np.random.Generator) -> Image.Image:
-    """Turn linear light float32 (HEIGHT, WIDTH, C) into the picture the camera delivers, before compression."""
-    if camera.spectrum == "visible":
-        grey = pixels @ np.array([0.2989, 0.587, 0.114], np.float32)
-        pixels = grey[..., None] + np.float32(camera.saturation) * (pixels - grey[..., None])
-        pixels = pixels * np.asarray(camera.cast, np.float32)
-    pixels = np.float32(gain) * pixels + np.float32(camera.haze)
-    if camera.blur > 0.25:
-        for axis in (0, 1):
-            pixels = gaussian_filter1d(pixels, camera.blur, axis=axis, mode="nearest", truncate=2.5)
-    pixels = np.clip(pixels, 0, 1) ** np.float32(camera.gamma / 2.2)
-    pixels += np.float32(camera.noise) * generator.standard_normal(pixels.shape, np.float32)
-    picture = np.clip(pixels * 255 + 0.5, 0, 255).astype(np.uint8)
-    picture = np.broadcast_to(picture, (*picture.shape[:2], 3))
-    image = Image.fromarray(np.ascontiguousarray(picture))
-    if camera.resolution < 0.99:
-        small = (round(image.width * camera.resolution), round(image.height * camera.resolution))
-        image = image.resize(small, Image.Resampling.BILINEAR).resize(image.size, Image.Resampling.BILINEAR)
-    return image
-
-
-def jpeg(image: Image.Image, camera: Camera) -> bytes:
-    """Compress at the camera's quality."""
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=camera.quality)
-    return stream.getvalue()
+SYSU_CAMERAS = (
+    Camera("corridor", "tiles", "benches", 0.14, 0.06, (0.88, 0.02), 0.03, (1.05, 0.06), 1.00, (1.06, 1.00, 0.90),
+           0.95, 0.01, (0.2, 0.8, 0.5), 0.65, 0.3, 0.014, 0.95, 88, (0.2, 0.7), 0.06),
+    Camera("plaster", "tiles", "signs", 0.18, 0.06, (0.87, 0.02), 0.03, (0.95, 0.06), 1.00, (0.96, 1.00, 1.06),
+           0.95, 0.01, (-0.3, 0.8, 0.5), 0.65, 0.4, 0.014, 0.90, 88, (3.0, 0.7), 0.06),
+    Camera("plaster", "tiles", "signs", 0.18, 0.06, (0.87, 0.02), 0.03, (1.00, 0.06), 1.10, (1.00, 1.00, 1.00),
+           1.00, 0.02, (0.0, 0.3, 0.95), 0.45, 0.6, 0.024, 0.85, 84, (3.0, 0.7), 0.06, "near", 2),
+    Camera("hedge", "paving", "bikes", 0.10, 0.04, (0.86, 0.03), 0.03, (1.15, 0.08), 1.00, (1.00, 1.00, 0.94),
+           1.05, 0.02, (0.5, 0.6, 0.62), 0.60, 0.4, 0.014, 0.90, 88, (1.2, 0.9), 0.08),
+    Camera("brick", "asphalt", "cars poles", 0.22, 0.08, (0.86, 0.03), 0.03, (0.95, 0.08), 0.96, (0.94, 1.02, 1.02),
+           0.90, 0.02, (-0.5, 0.6, 0.62), 0.65, 0.4, 0.016, 0.90, 86, (-1.2, 0.9), 0.08),
+    Camera("trees", "asphalt", "poles benches", 0.16, 0.05, (0.86, 0.03), 0.03, (0.95, 0.08), 1.20, (1.00, 1.00, 1.00),
+           1.00, 0.02, (0.0, 0.2, 0.98), 0.35, 0.7, 0.030, 0.80, 82, (0.6, 1.2), 0.08, "near"),
+)  # fmt: skip
+REGDB_CAMERAS = (
+    Camera("concrete", "paving", "poles", 0.08, 0.04, (0.90, 0.02), 0.02, (1.00, 0.06), 1.00, (1.00, 1.00, 1.00),
+           0.95, 0.02, (0.3, 0.7, 0.64), 0.60, 0.5, 0.016, 0.85, 86, (0.2, 1.0), 0.04),
+    Camera("concrete", "paving", "poles", 0.08, 0.04, (0.90, 0.02), 0.02, (1.00, 0.04), 1.90, (1.00, 1.00, 1.00),
+           1.00, 0.02, (0.0, 0.0, 1.00), 1.00, 1.1, 0.018, 0.65, 84, (0.2, 1.0), 0.04, "thermal", 1),
+)  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from datasets.synthetic.cameras import SUMMER_CAMERAS, WINTER_CAMERAS, Camera
+from datasets.synthetic.cameras import REGDB_CAMERAS, SUMMER_CAMERAS, SYSU_CAMERAS, WINTER_CAMERAS, Camera
 
 
 @dataclass(frozen=True)
@@ -19,4 +19,6 @@ class Domain:
 DOMAINS = {
     "synthetic-a": Domain("synthetic-a", "summer", SUMMER_CAMERAS),
     "synthetic-b": Domain("synthetic-b", "winter", WINTER_CAMERAS),
+    "synthetic-sysu": Domain("synthetic-sysu", "mixed", SYSU_CAMERAS),
+    "synthetic-regdb": Domain("synthetic-regdb", "mixed", REGDB_CAMERAS),
 }

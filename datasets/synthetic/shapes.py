@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-VISIBLE_LIGHT, NEAR_INFRARED, THERMAL = slice(0, 3), slice(3, 4), slice(4, 5)
+SPECTRA = {"visible": slice(0, 3), "near": slice(3, 4), "thermal": slice(4, 5)}
 """Which entries of a material (red, green, blue, near-infrared reflectance, heat) an image shows."""
 
 

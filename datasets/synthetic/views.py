@@ -8,11 +8,12 @@ from PIL import Image
 from core.random import rng
 from datasets.synthetic import scenes
 from datasets.synthetic.body import Person, Pose, Projection
-from datasets.synthetic.cameras import HEIGHT, SPECTRA, WIDTH, Camera, expose, jpeg
+from datasets.synthetic.cameras import HEIGHT, WIDTH, Camera
 from datasets.synthetic.domains import DOMAINS, Domain
 from datasets.synthetic.identities import identity
 from datasets.synthetic.materials import material
-from datasets.synthetic.shapes import Canvas, Light
+from datasets.synthetic.sensor import expose, jpeg
+from datasets.synthetic.shapes import SPECTRA, Canvas, Light
 
 AVERAGE_HEIGHT = 1.73  # metres
 
@@ -82,7 +83,7 @@ def _crop(
 
 def _backdrop(place: Domain, seed: int, camera: int, optics: Camera, fill: float, passage, moment) -> np.ndarray:
     """Cut the window of the backdrop behind the person; float32 (HEIGHT, WIDTH, C), writable."""
-    whole = scenes.backdrop(seed, place.name, camera, optics.wall, optics.ground, optics.furniture)
+    whole = scenes.backdrop(seed, place.name, optics.place or camera, optics.wall, optics.ground, optics.furniture)
     whole = whole[..., SPECTRA[optics.spectrum]]
     step = scenes.METRE * AVERAGE_HEIGHT / (fill * HEIGHT)  # backdrop pixels per image pixel
     columns = (passage.uniform(0, scenes.WIDTH) + moment.normal(0, 12) + step * np.arange(WIDTH)).astype(int)

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from datasets.synthetic.layouts import Item, plan
+from datasets.synthetic.layouts import plan
+from datasets.synthetic.plans import Item
 
 MANIFEST = "manifest.json"
 CHUNK = 50  # images per task

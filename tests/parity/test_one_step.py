@@ -1,0 +1,84 @@
+"""One step in float32, torch against MindSpore, from the same state and the same bytes."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from core.state import FIRST
+from tests.conformance.examples import BASELINE, MMT, SOURCE, example_batch, example_state, fresh, views_of
+from tests.conftest import learner_of
+from tests.tolerances import check_close, tolerance
+
+BATCHES = 3
+
+
+@cache
+def gradients(backend, precision):
+    """The gradients of "total" of several batches from one state, as Adam received them: name -> (batches, ...)."""
+    learner, state, found = learner_of(backend, MMT, precision), fresh(example_state(MMT)), {}
+    for index in range(BATCHES):
+        learner.import_state(state)
+        learner.step(example_batch(20 + index), 1e-4, 0.5)
+        for name, value in learner.export_state().items():
+            if name.startswith(FIRST):
+                weight = state[name.removeprefix(FIRST)].astype(np.float64)
+                found.setdefault(name.removeprefix(FIRST), []).append(value / 0.1 - MMT.weight_decay * weight)
+    return {name: np.stack(values) for name, values in found.items()}
+
+
+def distance(found, true):
+    """L2 distance relative to the true gradient's norm."""
+    return float(np.linalg.norm(found - true) / np.linalg.norm(true))
+
+
+@pytest.mark.parametrize("config", [MMT, BASELINE], ids=["mmt", "baseline"])
+def test_embeddings(config):
+    found = {}
+    for backend in ("torch", "mindspore"):
+        learner = learner_of(backend, config)
+        learner.import_state(example_state(config))
+        found[backend] = learner.embed([example_batch(30).images[0]])
+    assert np.abs(found["torch"][-1, 0] - found["torch"][-1, 1]).max() > 0.01, "all images embed alike"
+    check_close("parity.embedding.float32", found["mindspore"], found["torch"])
+
+
+@pytest.mark.parametrize("config", [MMT, SOURCE, BASELINE], ids=["mmt", "source", "baseline"])
+def test_losses_and_statistics(config):
+    found = {}
+    for backend in ("torch", "mindspore"):
+        learner = learner_of(backend, config)
+        learner.import_state(example_state(config))
+        learner.step(example_batch(31, views=views_of(config)), 1e-4, 0.5)
+        found[backend] = learner.losses(), learner.export_state()
+    (losses, state), (expected, expected_state) = found["mindspore"], found["torch"]
+    assert list(losses) == list(expected)
+    for name, value in expected.items():
+        check_close("parity.losses.float32", losses[name], value, what=name)
+    for name, value in expected_state.items():
+        if ".running_" in name:
+            check_close("network.train.float32", state[name], value, what=name)
+
+
+def test_double_precision_gradients_agree_and_are_the_truth():
+    torch, mindspore = gradients("torch", "float64"), gradients("mindspore", "float64")
+    assert torch.keys() == mindspore.keys()
+    for name, value in torch.items():
+        check_close("parity.float64", mindspore[name], value, what=name)
+
+
+def test_gradients_are_as_close_to_the_truth_as_torch_s():
+    """Whole gradient and tensor by tensor."""
+    true, torch, mindspore = (
+        gradients(*key) for key in (("torch", "float64"), ("torch", "float32"), ("mindspore", "float32"))
+    )
+    factor, floor = tolerance("parity.gradient.factor"), tolerance("parity.gradient.floor")
+    flat = [np.concatenate([found[name].ravel() for name in true]) for found in (true, torch, mindspore)]
+    assert 0 < distance(flat[1], flat[0]) < 1e-3, "torch itself is too far off to be a measure"
+    assert distance(flat[2], flat[0]) <= max(factor * distance(flat[1], flat[0]), floor)
+    wrong = {}
+    for name, value in true.items():
+        own, others = distance(mindspore[name], value), distance(torch[name], value)
+        if not own <= max(factor * others, floor):
+            wrong[name] = f"{own:.2g} against torch's {others:.2g}"
+    assert not wrong, wrong

@@ -16,7 +16,7 @@ import numpy as np
 from core.random import rng
 
 LATENT, LOOKS = 96, 40
-LOOK, OWN, CAMERA, NOISE, SPREAD, FLOOR = 0.7, 0.7, 0.3, 0.75, 0.35, 0.25
+LOOK, OWN, CAMERA, NOISE, SPREAD, FLOOR = 0.7, 0.7, 0.3, 0.85, 0.35, 0.25
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,15 @@ import numpy as np
 from core.distances import row_blocks, squared_norms
 
 BOUNDS = 1 << 27  # lower bounds held at most: 512 MiB
+SHRINK = np.float32(1 - 2e-6)  # keeps a rounded bound a bound
 
 
 class Assignment:
     """Labels of features (N, D) among centroids that move.
 
-    labels: int32 (N,), the nearest centroid, the first of equally near ones. distances: float64 (N,), squared, to the
-    centroid of the label. Matrix products only propose: rows whose two nearest centroids a float32 product cannot
-    tell apart are decided in float64, so labels depend on no summation order, hence not on the number of threads.
+    labels: int32 (N,), the nearest centroid, the first of equally near ones. Matrix products only propose: rows whose
+    nearest centroids a float32 product cannot tell apart are decided in float64, so labels depend on no summation
+    order, hence not on the number of threads.
     """
 
     def __init__(self, features: np.ndarray, centroids: np.ndarray) -> None:
@@ -26,67 +27,127 @@ class Assignment:
         count, clusters = len(features), len(centroids)
         groups = max(1, min(clusters, BOUNDS // count))
         self._first = (np.arange(groups) * clusters) // groups  # first centroid of each group
-        self._bounds = np.empty((count, groups), np.float32)  # of the distance to a group, the own centroid left out
+        self._group = np.repeat(np.arange(groups), np.diff(self._first, append=clusters))
+        self._lower = np.zeros((count, groups), np.float32)  # bounds of the distance to a group, own centroid left out
+        self._upper = np.full(count, np.inf, np.float32)  # bounds of the distance to the own centroid
         self._squared = squared_norms(features)
         self.labels = np.zeros(count, np.int32)
-        self.distances = np.empty(count)
-        self._search(np.arange(count))
-        self._measure(np.arange(count))
+        self.assign()
 
     def move(self, centroids: np.ndarray) -> None:
         """Follow the centroids to new places; labels stay until `assign`."""
         offset = centroids.astype(np.float64) - self.centroids
         drift = np.sqrt(np.einsum("ij,ij->i", offset, offset))
         self.centroids = centroids
-        self._measure(np.flatnonzero(drift[self.labels] > 0))
-        if drift.any():
-            longest = np.maximum.reduceat(drift, self._first) * (1 + 1e-6)
-            self._bounds -= np.nextafter(longest, np.inf).astype(np.float32)
-            self._bounds *= np.float32(1 - 1e-6)  # rounding never lifts a bound
+        self._tighten(np.flatnonzero(drift[self.labels] > 0))
+        longest = np.maximum.reduceat(drift, self._first) * (1 + 1e-6)
+        self._lower -= np.nextafter(longest.astype(np.float32), np.float32(np.inf))
+        self._lower *= SHRINK
 
     def assign(self) -> None:
         """Give every point its nearest centroid."""
-        doubtful = np.flatnonzero(np.sqrt(self.distances) * (1 + 1e-6) >= self._bounds.min(axis=1))
-        before = self.labels[doubtful]
-        self._search(doubtful)
-        self._measure(doubtful[self.labels[doubtful] != before])
+        doubtful = self._lower <= self._upper[:, None]
+        rows = np.flatnonzero(doubtful.any(axis=1))
+        groups = np.flatnonzero(doubtful.any(axis=0))
+        columns = np.flatnonzero(np.isin(self._group, groups))
+        half = squared_norms(self.centroids) / 2
+        reach = float(np.sqrt(2 * half.max()))
+        for block in row_blocks(len(rows), self.features.shape[1], entries=1 << 21):
+            self._search(rows[block], groups, columns, half, reach)
 
     def relabel(self, rows: np.ndarray, labels: np.ndarray) -> None:
         """Put rows into clusters that are not their nearest; the next `assign` looks at them again."""
         self.labels[rows] = labels
-        self._bounds[rows] = 0
-        self._measure(rows)
+        self._lower[rows] = 0
+        self._upper[rows] = np.inf
 
-    def _measure(self, rows: np.ndarray) -> None:
-        for block in row_blocks(len(rows), self.features.shape[1]):
+    def distances(self) -> np.ndarray:
+        """Return each point's squared distance to the centroid of its label: float64 (N,)."""
+        distances = np.empty(len(self.features))
+        for block in row_blocks(*self.features.shape, entries=1 << 17, fewest=16):
+            offset = self.features[block].astype(np.float64)
+            offset -= self.centroids[self.labels[block]]
+            distances[block] = np.einsum("ij,ij->i", offset, offset)
+        return distances
+
+    def _search(
+        self, rows: np.ndarray, groups: np.ndarray, columns: np.ndarray, half: np.ndarray, reach: float
+    ) -> None:
+        """Set labels and bounds of rows that only their own centroid and those in `columns` can be nearest to."""
+        slack = self._slack(rows, reach)
+        scores = self._rows(rows) @ self.centroids[columns].T
+        np.subtract(half[columns], scores, out=scores)  # half the squared distance, less |x|^2 / 2
+        place, before = np.arange(len(rows)), self.labels[rows]
+        column = np.minimum(np.searchsorted(columns, before), len(columns) - 1)
+        outside = np.flatnonzero(columns[column] != before)  # rows whose own centroid is in no doubtful group
+        own_score = scores[place, column]
+        own_score[outside] = self._scores(rows[outside], half)
+        best_column = scores.argmin(axis=1)
+        best = np.minimum(scores[place, best_column], own_score)
+        reachable = (best + 2 * slack)[:, None] * np.ones(1, np.float32)
+        rivals = scores <= np.nextafter(reachable, np.float32(np.inf))
+        contested = np.count_nonzero(rivals, axis=1)
+        contested[outside] += own_score[outside] <= reachable[outside, 0]
+        label = np.where(own_score <= best, before, columns[best_column])
+        for row in np.flatnonzero(contested > 1):
+            label[row] = self._decide(rows[row], np.union1d(columns[rivals[row]], before[row]))
+        self.labels[rows] = label
+        self._rebound(rows, groups, columns, scores, slack, before, own_score)
+
+    def _rebound(
+        self,
+        rows: np.ndarray,
+        groups: np.ndarray,
+        columns: np.ndarray,
+        scores: np.ndarray,
+        slack: np.ndarray,
+        before: np.ndarray,
+        own_score: np.ndarray,
+    ) -> None:
+        label = self.labels[rows]
+        column = np.minimum(np.searchsorted(columns, label), len(columns) - 1)
+        inside = np.flatnonzero(columns[column] == label)
+        score = own_score.copy()
+        score[inside] = scores[inside, column[inside]]
+        self._upper[rows] = self._distance(rows, score + slack) / SHRINK
+        scores[inside, column[inside]] = np.inf
+        if len(groups) < len(columns):
+            scores = np.minimum.reduceat(scores, np.searchsorted(columns, self._first[groups]), axis=1)
+        scores -= slack[:, None]
+        lower = self._distance(rows[:, None], scores) * SHRINK
+        if len(groups) == len(self._first):
+            self._lower[rows] = lower
+        else:
+            self._lower[rows[:, None], groups] = lower
+        left = np.flatnonzero(label != before)  # the centroid a row has left counts in its group from now on
+        group = self._group[before[left]]
+        theirs = self._distance(rows[left], own_score[left] - slack[left]) * SHRINK
+        self._lower[rows[left], group] = np.minimum(self._lower[rows[left], group], theirs)
+
+    def _tighten(self, rows: np.ndarray) -> None:
+        """Bound the distance of rows to their own centroids from above."""
+        half = squared_norms(self.centroids) / 2
+        slack = self._slack(rows, float(np.sqrt(2 * half.max())))
+        self._upper[rows] = self._distance(rows, self._scores(rows, half) + slack) / SHRINK
+
+    def _scores(self, rows: np.ndarray, half: np.ndarray) -> np.ndarray:
+        """Return half the squared distance of rows to their own centroids, less |x|^2 / 2."""
+        scores = np.empty(len(rows), np.float32)
+        for block in row_blocks(len(rows), self.features.shape[1], entries=1 << 17, fewest=16):
             part = rows[block]
-            offset = self.features[part].astype(np.float64)
-            offset -= self.centroids[self.labels[part]]
-            self.distances[part] = np.einsum("ij,ij->i", offset, offset)
+            label = self.labels[part]
+            products = np.einsum("ij,ij->i", self._rows(part), self.centroids[label])
+            scores[block] = half[label] - products
+        return scores
 
-    def _search(self, rows: np.ndarray) -> None:
-        """Set labels and bounds of rows from their products with all centroids."""
-        half = (squared_norms(self.centroids) / 2).astype(np.float32)
-        reach = float(np.sqrt(2 * half.max()))
-        # a float32 product of D terms is off by at most D 2^-24 |x| |c|; the rest of the sum adds a few units
+    def _slack(self, rows: np.ndarray, reach: float) -> np.ndarray:
+        """Return how far a score of float32 can be off: a product of D terms by at most D 2^-24 |x| |c|."""
         unit = (self.features.shape[1] + 8) * 2.0**-24
-        for block in row_blocks(len(rows), max(len(self.centroids), self.features.shape[1])):
-            part = rows[block]
-            squared = self._squared[part].astype(np.float64)
-            slack = unit * (np.sqrt(squared) * reach + reach**2 + squared)
-            scores = self._rows(part) @ self.centroids.T
-            np.subtract(half, scores, out=scores)  # half the squared distance, less |x|^2 / 2
-            own = scores.argmin(axis=1)
-            place = np.arange(len(part))
-            best = scores[place, own].astype(np.float64)
-            close = scores <= np.nextafter((best + 2 * slack).astype(np.float32), np.float32(np.inf))[:, None]
-            for row in np.flatnonzero(np.count_nonzero(close, axis=1) > 1):
-                own[row] = self._decide(part[row], np.flatnonzero(close[row]))
-            self.labels[part] = own
-            scores[place, own] = np.inf
-            others = np.minimum.reduceat(scores, self._first, axis=1) if len(self._first) < len(half) else scores
-            others = 2 * (others - slack[:, None].astype(np.float32)) + self._squared[part, None]
-            self._bounds[part] = np.sqrt(np.maximum(others, 0)) * np.float32(1 - 1e-6)
+        squared = self._squared[rows].astype(np.float64)
+        return (unit * (np.sqrt(squared) * reach + reach**2 + squared)).astype(np.float32)
+
+    def _distance(self, rows: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        return np.sqrt(np.maximum(2 * scores + self._squared[rows], 0))
 
     def _rows(self, rows: np.ndarray) -> np.ndarray:
         """Gather rows, without a copy where they are a run."""

@@ -70,7 +70,7 @@ def lloyd(features: np.ndarray, centroids: np.ndarray, *, iterations: int = 100)
         moved = assignment.centroids.copy()
         moved[touched] = sums[touched] / sizes[touched, None]
         assignment.move(moved)
-    return KMeans(assignment.labels, assignment.centroids, float(assignment.distances.sum()))
+    return KMeans(assignment.labels, assignment.centroids, float(assignment.distances().sum()))
 
 
 def _transfer(
@@ -78,7 +78,7 @@ def _transfer(
 ) -> np.ndarray:
     """Move rows from their old clusters (-1: none) to the new ones in sums and sizes; return the clusters touched."""
     clusters = len(sums)
-    for block in row_blocks(len(rows), features.shape[1]):
+    for block in row_blocks(len(rows), features.shape[1], entries=1 << 20):
         place = np.arange(block.stop - block.start)
         leaving = old[block] >= 0
         sign = np.concatenate([np.ones(len(place)), -np.ones(leaving.sum())])
@@ -96,7 +96,7 @@ def _refill(assignment: Assignment) -> None:
     if not len(empty):
         return
     rows = np.empty(len(empty), np.int64)
-    farthest = iter(np.argsort(-assignment.distances, kind="stable"))
+    farthest = iter(np.argsort(-assignment.distances(), kind="stable"))
     for place in range(len(empty)):
         rows[place] = next(row for row in farthest if sizes[assignment.labels[row]] > 1)
         sizes[assignment.labels[rows[place]]] -= 1

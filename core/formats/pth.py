@@ -2,13 +2,16 @@
 
 Both hold a pickle, and a pickle can call any function. Here it may name only what a file of tensors needs: the
 ordered dictionary, torch's tensor constructors and storage types, NumPy's scalars. Each of these stands for an inert
-object of this file; any other name is an error, whatever it is. Storages are bytes, and a tensor is made from them only
-after its offset, shape and strides have been found to lie inside.
+object of this file; any other name is an error, whatever it is. The pickle's instructions are checked before the first
+is run, so that a damaged one cannot ask for more memory than the file is long. Storages are bytes, and a tensor is made
+from them only after its offset, shape and strides have been found to lie inside.
 """
 
 from __future__ import annotations
 
+import io
 import pickle
+import pickletools
 import sys
 import zipfile
 from collections.abc import Callable, Mapping
@@ -43,6 +46,54 @@ HARMLESS = {
     ("torch", "device"),
 }
 """Names that checkpoints use for numbers beside the tensors ("best_mAP"); their values are not needed."""
+
+INSTRUCTIONS = frozenset(
+    [
+        "PROTO",
+        "FRAME",
+        "MARK",
+        "STOP",
+        "NONE",
+        "NEWTRUE",
+        "NEWFALSE",
+        "BININT",
+        "BININT1",
+        "BININT2",
+        "LONG1",
+        "BINFLOAT",
+        "BINUNICODE",
+        "SHORT_BINUNICODE",
+        "BINSTRING",
+        "SHORT_BINSTRING",
+        "BINBYTES",
+        "SHORT_BINBYTES",
+        "EMPTY_DICT",
+        "EMPTY_LIST",
+        "EMPTY_TUPLE",
+        "EMPTY_SET",
+        "TUPLE",
+        "TUPLE1",
+        "TUPLE2",
+        "TUPLE3",
+        "SETITEM",
+        "SETITEMS",
+        "APPEND",
+        "APPENDS",
+        "ADDITEMS",
+        "BINPUT",
+        "LONG_BINPUT",
+        "MEMOIZE",
+        "BINGET",
+        "LONG_BINGET",
+        "GLOBAL",
+        "STACK_GLOBAL",
+        "BINPERSID",
+        "REDUCE",
+        "NEWOBJ",
+        "BUILD",
+    ]
+)
+"""Instructions of pickles that torch.save writes."""
 
 BROKEN = (
     pickle.UnpicklingError,
@@ -126,8 +177,8 @@ class _Parameter:
 class _Unpickler(pickle.Unpickler):
     """An unpickler to which only the names above exist."""
 
-    def __init__(self, file: BinaryIO, path: Path) -> None:
-        super().__init__(file, encoding="utf-8")
+    def __init__(self, program: bytes, path: Path) -> None:
+        super().__init__(io.BytesIO(program), encoding="latin1")
         self.path = path
 
     def find_class(self, module: str, name: str) -> Any:
@@ -152,6 +203,17 @@ class _Unpickler(pickle.Unpickler):
         return _Storage(storage, str(key), count)
 
 
+def _unpickle(file: BinaryIO, path: Path) -> Any:
+    """Check and run the pickle that begins where the file stands; leave the file behind it."""
+    start = file.tell()
+    for code, argument, place in pickletools.genops(file):
+        if code.name not in INSTRUCTIONS or (code.name == "LONG_BINPUT" and argument > place):
+            raise ValueError(f"the instruction {code.name} {argument!r}, which torch does not write")
+    size = file.tell() - start
+    file.seek(start)
+    return _Unpickler(file.read(size), path).load()
+
+
 def read_zip(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Read the zip form. Returns (tensors by name, keys of what was not used); UserError says what is wrong."""
 
@@ -165,8 +227,7 @@ def read_zip(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
                 raise ValueError("compressed entries, which torch does not write")
             if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
                 raise ValueError("numbers in big-endian order")
-            with archive.open(f"{root}data.pkl") as file:
-                content = _Unpickler(file, path).load()
+            content = _unpickle(io.BytesIO(archive.read(f"{root}data.pkl")), path)
             return _extract(path, content, lambda storage: archive.read(f"{root}data/{storage.key}"))
 
     return _guarded(path, read)
@@ -176,8 +237,8 @@ def read_legacy(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Read the form before torch 1.6: magic number, version, system, content, storage keys, storages."""
 
     def read() -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-        with path.open("rb") as file:
-            _, version, system, content, keys = (_Unpickler(file, path).load() for _ in range(5))
+        with io.BytesIO(path.read_bytes()) as file:
+            _, version, system, content, keys = (_unpickle(file, path) for _ in range(5))
             if version != 1001 or not system["little_endian"]:
                 raise ValueError(f"format version {version} in the byte order {system}")
             used: dict[str, _Storage] = {}

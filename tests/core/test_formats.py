@@ -128,9 +128,23 @@ def archive(path: Path, program: bytes, **others: bytes) -> Path:
         b"\x80\x04\x8c\x08builtins\x8c\x07getattr\x93.",
         b"\x80\x02\x82\x01.",  # an extension code
         b"\x80\x02K\x01K\x02R.",  # a call of a number
+        b"\x80\x02}r\xff\xff\xff\x7f.",  # a memo of two thousand million places
+        b"\x80\x05\x96\xff\xff\xff\xff\xff\x00\x00\x00.",  # a byte array of a terabyte
         b"",
     ],
-    ids=["eval", "constructor", "class", "storage", "attribute", "stack-global", "extension", "number", "empty"],
+    ids=[
+        "eval",
+        "constructor",
+        "class",
+        "storage",
+        "attribute",
+        "stack-global",
+        "extension",
+        "number",
+        "memo",
+        "bytearray",
+        "empty",
+    ],
 )
 def test_hand_written_attacks_are_refused(tmp_path, program):
     with pytest.raises(UserError):

@@ -1,19 +1,29 @@
-"""Exact nearest neighbours by cosine similarity."""
+"""Exact nearest neighbours by cosine similarity.
+
+The similarity of two points is computed once and serves both: tiles of the product on and above the diagonal are
+enough, half the work of the whole product.
+"""
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
-from core.distances import as_count, as_features, row_blocks
+from core.distances import as_count, as_features
 
+TILE = 2048  # rows and columns of a tile at most: 16 MiB, large enough for the product to run at full speed
 GROUP = 16  # columns that share one maximum when the k-th largest of a row is bounded from below
+NOTHING = np.uint64(2**64 - 1)  # sorts after every neighbour
+SIGN = np.uint32(1 << 31)
 
 
 def nearest(features: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Return each point's k most similar points: (indices int32 (N, k), similarities float32 (N, k)).
 
     features: L2-normalised float32 (N, D). The point itself always comes first, whatever its duplicates; the rest
-    follow by falling similarity, equal ones by index. Memory grows with N k.
+    follow by falling similarity, equal ones by index. Exact up to the rounding of float32 products: similarities
+    that differ by less may change places. Time grows with N^2 D, memory with N k.
     Raises ValueError for k outside 1..N and for features that are not finite unit vectors.
     """
     features = as_features(features, "features", normalised=True)
@@ -24,41 +34,96 @@ def nearest(features: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     return indices, similarities
 
 
-def search(features: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Do what `nearest` does on features that were checked, and add each point's lowest similarity: float32 (N,)."""
+def search(features: np.ndarray, k: int, *, lowest: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Do what `nearest` does on features that were checked; `lowest` adds each point's lowest similarity (N,)."""
     count = len(features)
-    indices = np.empty((count, k), np.int32)
-    similarities = np.empty((count, k), np.float32)
-    lowest = np.empty(count, np.float32)
-    for block in row_blocks(count, count):
-        product = features[block] @ features.T
-        rows = np.arange(block.start, block.stop)
-        lowest[block] = product.min(axis=1)
-        own = product[rows - block.start, rows]
-        product[rows - block.start, rows] = np.inf
-        indices[block], similarities[block] = largest(product, k)
-        similarities[block, 0] = own
-    return indices, similarities, lowest
+    keys = np.full((count, k), NOTHING)  # falling similarity, then index: one number to sort by
+    own = np.empty(count, np.float32)
+    least = np.full(count, np.inf, np.float32) if lowest else None
+    tiles = _tiles(count)
+    for tile in tiles:  # the diagonal first: from here on each row has a bound that few candidates pass
+        product = features[tile] @ features[tile].T
+        _lower(least, tile, product, 1)
+        own[tile] = product.diagonal()
+        np.fill_diagonal(product, np.inf)
+        _merge(keys[tile], product, _bound(product, k)[:, None], tile.start)
+    for place, tile in enumerate(tiles):
+        for other in tiles[place + 1 :]:
+            product = features[tile] @ features[other].T
+            _lower(least, tile, product, 1)
+            _lower(least, other, product, 0)
+            _merge(keys[tile], product, _threshold(keys[tile], other.start)[:, None], other.start)
+            _merge(keys[other], product, _threshold(keys[other], tile.start), tile.start)
+    similarities = _similarities(keys)
+    similarities[:, 0] = own
+    return (keys & np.uint64(2**32 - 1)).astype(np.int32), similarities, least
 
 
-def largest(values: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the k largest of each row, falling, equal ones by column: (columns int64 (b, k), values (b, k)).
+def _tiles(count: int) -> list[slice]:
+    """Cut the points into tiles of nearly equal size."""
+    edges = np.linspace(0, count, -(-count // TILE) + 1).astype(np.int64).tolist() if count else [0]
+    return [slice(start, stop) for start, stop in pairwise(edges)]
 
-    A row's k-th largest is bounded from below by the k-th largest maximum of groups of columns; the few entries
-    that reach this bound are then sorted.
+
+def _lower(least: np.ndarray | None, tile: slice, product: np.ndarray, axis: int) -> None:
+    if least is not None:
+        least[tile] = np.minimum(least[tile], product.min(axis=axis))
+
+
+def _keys(similarities: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """Return numbers uint64 that rise as the similarity falls and, where it is equal, as the index rises."""
+    bits = (similarities + np.float32(0)).view(np.uint32)  # adding 0 makes -0 equal to 0
+    falling = np.where(bits & SIGN, bits, ~(bits | SIGN))
+    return falling.astype(np.uint64) << np.uint64(32) | indices.astype(np.uint64)
+
+
+def _similarities(keys: np.ndarray) -> np.ndarray:
+    falling = (keys >> np.uint64(32)).astype(np.uint32)
+    return np.where(falling & SIGN, falling, ~falling ^ SIGN).view(np.float32)
+
+
+def _threshold(keys: np.ndarray, first: int) -> np.ndarray:
+    """Return what a candidate of a tile that starts at index `first` must reach to be among a row's k."""
+    last = keys[:, -1]
+    full = last != NOTHING
+    threshold = np.where(full, _similarities(np.where(full, last, 0)), -np.inf).astype(np.float32)
+    beaten = full & ((last & np.uint64(2**32 - 1)) < np.uint64(first))  # equal similarities lose to the lower index
+    return np.where(beaten, np.nextafter(threshold, np.float32(np.inf)), threshold)
+
+
+def _bound(product: np.ndarray, k: int) -> np.ndarray:
+    """Return a lower bound of each row's k-th largest entry: the k-th largest maximum of groups of columns."""
+    rows, columns = product.shape
+    if k >= columns:
+        return np.full(rows, -np.inf, np.float32)
+    groups = max(columns // GROUP, min(columns, 4 * k))
+    depth = columns // groups
+    maxima = product[:, : depth * groups].reshape(rows, depth, groups).max(axis=1)
+    maxima.partition(groups - k, axis=1)
+    return maxima[:, groups - k]
+
+
+def _merge(keys: np.ndarray, product: np.ndarray, threshold: np.ndarray, first: int) -> None:
+    """Merge the entries of a tile that reach the threshold into the keys (n, k) of the rows it belongs to.
+
+    threshold: (n, 1) for keys of the tile's rows, (n,) for those of its columns. first: index of the tile's first
+    column or row respectively.
     """
-    count, width = values.shape
-    groups = max(width // GROUP, min(width, 4 * k))
-    depth = width // groups
-    maxima = values[:, : depth * groups].reshape(count, depth, groups).max(axis=1)
-    bound = np.partition(maxima, groups - k, axis=1)[:, groups - k]
-    flat = np.flatnonzero(values >= bound[:, None])
-    row, column = np.divmod(flat, width)
-    found = np.bincount(row, minlength=count)
-    place = np.arange(len(flat)) - np.repeat(np.cumsum(found) - found, found)
-    padded = np.full((count, found.max(initial=k)), np.inf, values.dtype)
-    padded[row, place] = -values.ravel()[flat]
-    columns = np.zeros(padded.shape, np.int64)
-    columns[row, place] = column
-    order = np.argsort(padded, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(columns, order, 1), -np.take_along_axis(padded, order, 1)
+    flat = np.flatnonzero(product >= threshold)
+    row, column = np.divmod(flat, product.shape[1])
+    values = product.ravel()[flat]
+    if threshold.ndim == 1:
+        order = np.argsort(column, kind="stable")
+        row, column, values = column[order], row[order], values[order]
+    found = np.bincount(row, minlength=len(keys))
+    touched = np.flatnonzero(found)
+    if not len(touched):
+        return
+    k = keys.shape[1]
+    place = np.arange(len(row)) - np.repeat(np.cumsum(found) - found, found)
+    merged = np.full((len(touched), k + found.max()), NOTHING)
+    merged[:, :k] = keys[touched]
+    line = np.cumsum(found > 0) - 1
+    merged[line[row], k + place] = _keys(values, column + first)
+    merged.sort(axis=1)
+    keys[touched] = merged[:, :k]

@@ -40,7 +40,7 @@ def rerank_blocks(
         raise ValueError(f"weight must lie in [0, 1], but is {weight!r}")
     if not queries or count == queries:
         return
-    indices, similarities, lowest = search(features, min(max(k1 + 1, k2), count))
+    indices, similarities, lowest = search(features, min(max(k1 + 1, k2), count), lowest=True)
     farthest = np.maximum(2 - 2 * lowest.astype(np.float64), np.finfo(np.float32).tiny)
     sets = expanded_sets(indices, k1)
     squared = np.maximum(0, 2 - 2 * set_similarities(sets, features, indices, similarities).astype(np.float64))

@@ -20,7 +20,8 @@ def test_equals_sorting_with_ties_and_duplicates(random, count, data):
     assert similarities.dtype == np.float32
 
 
-def test_many_blocks_equal_one_full_sort():
+def test_many_tiles_equal_one_full_sort(monkeypatch):
+    monkeypatch.setattr("core.neighbours.TILE", 200)
     random = np.random.default_rng(0)
     features = np.repeat(exact_unit_rows(random, 700), 2, axis=0)[random.permutation(1400)]
     indices, _ = nearest(features, 33)

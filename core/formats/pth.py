@@ -47,52 +47,13 @@ HARMLESS = {
 }
 """Names that checkpoints use for numbers beside the tensors ("best_mAP"); their values are not needed."""
 
-INSTRUCTIONS = frozenset(
-    [
-        "PROTO",
-        "FRAME",
-        "MARK",
-        "STOP",
-        "NONE",
-        "NEWTRUE",
-        "NEWFALSE",
-        "BININT",
-        "BININT1",
-        "BININT2",
-        "LONG1",
-        "BINFLOAT",
-        "BINUNICODE",
-        "SHORT_BINUNICODE",
-        "BINSTRING",
-        "SHORT_BINSTRING",
-        "BINBYTES",
-        "SHORT_BINBYTES",
-        "EMPTY_DICT",
-        "EMPTY_LIST",
-        "EMPTY_TUPLE",
-        "EMPTY_SET",
-        "TUPLE",
-        "TUPLE1",
-        "TUPLE2",
-        "TUPLE3",
-        "SETITEM",
-        "SETITEMS",
-        "APPEND",
-        "APPENDS",
-        "ADDITEMS",
-        "BINPUT",
-        "LONG_BINPUT",
-        "MEMOIZE",
-        "BINGET",
-        "LONG_BINGET",
-        "GLOBAL",
-        "STACK_GLOBAL",
-        "BINPERSID",
-        "REDUCE",
-        "NEWOBJ",
-        "BUILD",
-    ]
-)
+_INSTRUCTIONS = """
+    PROTO FRAME MARK STOP NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE SHORT_BINUNICODE
+    BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES EMPTY_DICT EMPTY_LIST EMPTY_TUPLE EMPTY_SET TUPLE TUPLE1 TUPLE2
+    TUPLE3 SETITEM SETITEMS APPEND APPENDS ADDITEMS BINPUT LONG_BINPUT MEMOIZE BINGET LONG_BINGET GLOBAL STACK_GLOBAL
+    BINPERSID REDUCE NEWOBJ BUILD
+"""
+INSTRUCTIONS = frozenset(_INSTRUCTIONS.split())
 """Instructions of pickles that torch.save writes."""
 
 BROKEN = (

@@ -117,35 +117,22 @@ def archive(path: Path, program: bytes, **others: bytes) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    "program",
-    [
-        b"\x80\x02cbuiltins\neval\nX\x04\x00\x00\x001+1q\x85R.",
-        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n}X\x01\x00\x00\x00xK\x01sb.",  # attributes set on a constructor
-        b"\x80\x02ccollections\nOrderedDict\n}X\x01\x00\x00\x00xK\x01sb.",  # and on the dictionary's class
-        b"\x80\x02ctorch.storage\nFloatStorage\n.",
-        b"\x80\x02ccore.formats.pth\n__dict__\n.",
-        b"\x80\x04\x8c\x08builtins\x8c\x07getattr\x93.",
-        b"\x80\x02\x82\x01.",  # an extension code
-        b"\x80\x02K\x01K\x02R.",  # a call of a number
-        b"\x80\x02}r\xff\xff\xff\x7f.",  # a memo of two thousand million places
-        b"\x80\x05\x96\xff\xff\xff\xff\xff\x00\x00\x00.",  # a byte array of a terabyte
-        b"",
-    ],
-    ids=[
-        "eval",
-        "constructor",
-        "class",
-        "storage",
-        "attribute",
-        "stack-global",
-        "extension",
-        "number",
-        "memo",
-        "bytearray",
-        "empty",
-    ],
-)
+ATTACKS = {
+    "eval": b"\x80\x02cbuiltins\neval\nX\x04\x00\x00\x001+1q\x85R.",
+    "attributes of a constructor": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n}X\x01\x00\x00\x00xK\x01sb.",
+    "attributes of a class": b"\x80\x02ccollections\nOrderedDict\n}X\x01\x00\x00\x00xK\x01sb.",
+    "an unlisted storage": b"\x80\x02ctorch.storage\nFloatStorage\n.",
+    "an attribute of this library": b"\x80\x02ccore.formats.pth\n__dict__\n.",
+    "a name from the stack": b"\x80\x04\x8c\x08builtins\x8c\x07getattr\x93.",
+    "an extension code": b"\x80\x02\x82\x01.",
+    "a call of a number": b"\x80\x02K\x01K\x02R.",
+    "a memo of two thousand million places": b"\x80\x02}r\xff\xff\xff\x7f.",
+    "a byte array of a terabyte": b"\x80\x05\x96\xff\xff\xff\xff\xff\x00\x00\x00.",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("program", ATTACKS.values(), ids=ATTACKS)
 def test_hand_written_attacks_are_refused(tmp_path, program):
     with pytest.raises(UserError):
         formats.read(archive(tmp_path / "evil.pth", program))

@@ -139,7 +139,7 @@ def _ground(generator: np.random.Generator, kind: str) -> np.ndarray:
             )
         case "wet asphalt":
             return _paint(
-                0.4 + 0.5 * noise + 0.1 * fine, material((40, 44, 52), 0.08, 0.12), material((112, 120, 134), 0.2, 0.14)
+                0.4 + 0.3 * noise + 0.1 * fine, material((40, 44, 52), 0.08, 0.12), material((112, 120, 134), 0.2, 0.14)
             )
         case "grass":
             return _paint(

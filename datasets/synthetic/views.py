@@ -73,7 +73,8 @@ def _crop(
     yaw = passage.normal(*optics.heading) + moment.normal(0, 0.15)
     fill = optics.fill[0] + passage.normal(0, optics.fill[1]) + moment.normal(0, optics.fill[1] / 2)
     # a detector's box follows the person's height, though not quite
-    scale = fill * HEIGHT / (AVERAGE_HEIGHT**0.3 * height**0.7 * np.cos(optics.pitch))
+    tall = AVERAGE_HEIGHT**0.3 * height**0.7
+    scale = fill * HEIGHT / (tall * np.cos(optics.pitch) * (1 + optics.widening * (tall - 0.9)))
     foot = (
         WIDTH * (0.5 + moment.normal(0, optics.shift)),
         HEIGHT * (0.5 + fill * 0.49 + moment.normal(0, optics.shift * 0.6)),

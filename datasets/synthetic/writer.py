@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import multiprocessing
+import operator
 import os
 import shutil
 import sys
@@ -45,18 +46,24 @@ def generate(
 
     The set is written beside its place and moved there when whole, its manifest last, so a set that is there is
     complete. One made with the same parameters by the same code is kept; one made otherwise is replaced.
-    Raises ValueError for an unknown name or size, and for a folder in its place that this function did not make.
+    Raises ValueError for an unknown name or size, a seed that is no integer, fewer than one worker, and for a folder in its place that this function did not make.
     """
+    try:
+        seed = operator.index(seed)
+    except TypeError:
+        raise ValueError(f"seed must be an integer, not {seed!r}: it is part of what the set is known by") from None
     work = plan(name, size, seed)
     wanted = {
         "maker": "duoreid synthetic",
         "name": name,
         "size": size,
-        "seed": int(seed),
+        "seed": seed,
         "oddities": bool(oddities),
         "images": len(work.items),
         "code": code_digest(),
     }
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers must be at least 1, not {workers}: leave it out for one per core")
     root = Path(root)
     root.mkdir(parents=True, exist_ok=True)
     target, partial = root / name, root / f".{name}.partial"
@@ -120,8 +127,6 @@ def _present(target: Path, wanted: dict) -> bool:
 
 
 def _draw_all(domain, items, folder: Path, seed: int, workers: int | None, progress: bool, label: str) -> None:
-    if workers is not None and workers < 1:
-        raise ValueError(f"workers must be at least 1, not {workers}: leave it out for one per core")
     workers = workers or (1 if len(items) <= SERIAL else _cores())
     chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
     with tqdm(total=len(items), desc=label, unit="image", disable=not progress, mininterval=0.5) as bar:

@@ -14,6 +14,7 @@ from core.reciprocal import encode, expanded_sets
 
 ACCUMULATORS = 1 << 19  # sums held at a time: 4 MiB of float64, near the processor's caches
 TERMS = 1 << 20  # terms of sums formed at a time
+PAIRS = 512  # pairs of features gathered at a time
 
 
 def jaccard_similarity(
@@ -45,18 +46,26 @@ def jaccard_similarity(
 def similarity_of(encoding: sparse.csr_array, radius: float | None = None) -> sparse.csr_array:
     """Return s / (2 - s) for every pair of rows with s > 0, s the sum of the minima of the two rows.
 
-    encoding: CSR (N, N) with sorted columns and rows that sum to one.
+    encoding: CSR (N, N) with sorted columns and rows that sum to one. radius: as in `jaccard_similarity`.
     """
-    row, column, data = minimum_sums(encoding)
+    least = 0.0 if radius is None else 2 * (1 - radius) / (2 - radius) * (1 - 1e-6)  # before rounding to float32
+    row, column, data = minimum_sums(encoding, least=least)
     data = data / (2 - data)
     data[row == column] = 1
     data = np.minimum(data, 1).astype(np.float32)
     if radius is not None:
         kept = 1 - data.astype(np.float64) <= radius
         row, column, data = row[kept], column[kept], data[kept]
-    upper = sparse.csr_array((data, (row, column)), shape=encoding.shape)
-    upper.setdiag(0.5)
-    full = sparse.csr_array(upper + upper.T)
+    return _mirrored(row, column, data, encoding.shape[0])
+
+
+def _mirrored(row: np.ndarray, column: np.ndarray, data: np.ndarray, count: int) -> sparse.csr_array:
+    """Return the symmetric matrix whose upper triangle, diagonal included, is given by rising row and column."""
+    upper = sparse.csr_array((data, column, np.searchsorted(row, np.arange(count + 1))), shape=(count, count))
+    above = row != column
+    starts = np.searchsorted(row[above], np.arange(count + 1))
+    strict = sparse.csr_array((data[above], column[above], starts), shape=(count, count))
+    full = sparse.csr_array(strict.T.tocsr() + upper)
     full.sort_indices()
     return full
 
@@ -73,19 +82,21 @@ def set_similarities(
     place = np.minimum(np.searchsorted(known, wanted, sorter=order), len(known) - 1)
     products = similarities.ravel()[order[place]]
     missing = np.flatnonzero(known[order[place]] != wanted)
-    for start in range(0, len(missing), 4096):
-        part = missing[start : start + 4096]
+    for start in range(0, len(missing), PAIRS):
+        part = missing[start : start + PAIRS]
         products[part] = np.einsum("ij,ij->i", features[row[part]], features[sets.indices[part]])
     return products
 
 
-def minimum_sums(encoding: sparse.csr_array, rows: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def minimum_sums(
+    encoding: sparse.csr_array, *, rows: int | None = None, least: float = 0.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return (row, column, sum of minima) of every pair of rows, row <= column, that share a column.
 
-    rows: only pairs whose row is below it.
-
+    rows: only pairs whose row is below it. least: only sums that reach it. In order of row and column.
     For each entry of a block of rows, the entries of the same column from its own row on are its partners; their
-    minima are summed in a dense strip of accumulators, one line per row of the block.
+    minima are summed in a dense strip of accumulators, one line per row of the block. The strip costs N^2 additions
+    of zero in all: little beside the neighbour search.
     """
     count = encoding.shape[0]
     by_column = np.argsort(encoding.indices, kind="stable")
@@ -98,29 +109,30 @@ def minimum_sums(encoding: sparse.csr_array, rows: int | None = None) -> tuple[n
     found = []
     for start, stop in _blocks(encoding.indptr[: None if rows is None else rows + 1], partners, count):
         part = slice(encoding.indptr[start], encoding.indptr[stop])
+        width = count - start  # no partner comes before the block
         length = partners[part]
-        first = np.cumsum(length) - length
-        entry = np.repeat(place[part] - first, length)
+        entry = np.repeat(place[part] - (np.cumsum(length) - length), length)
         entry += np.arange(len(entry))
         minima = np.minimum(weight[entry], np.repeat(encoding.data[part], length))
         key = partner[entry]
-        key += np.repeat((row[part] - start) * count, length)
-        sums = np.bincount(key, weights=minima, minlength=(stop - start) * count)
-        key = np.flatnonzero(sums)
-        found.append((*np.divmod(key, count), sums[key], start))
-    rows = np.concatenate([block[0] + block[3] for block in found])
-    return rows, np.concatenate([block[1] for block in found]), np.concatenate([block[2] for block in found])
+        key += np.repeat((row[part] - start) * width - start, length)
+        sums = np.bincount(key, weights=minima, minlength=(stop - start) * width)
+        key = np.flatnonzero(sums >= least if least > 0 else sums > 0)
+        block_row, block_column = np.divmod(key, width)
+        found.append((block_row + start, block_column + start, sums[key]))
+    if not found:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
+    return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
 
 
 def _blocks(indptr: np.ndarray, partners: np.ndarray, width: int) -> list[tuple[int, int]]:
     """Cut the rows so that a block holds about TERMS terms and ACCUMULATORS sums."""
     count = len(indptr) - 1
     total = np.concatenate([[0], np.cumsum(partners)])[indptr]
-    most = max(1, ACCUMULATORS // width)
     blocks, start = [], 0
     while start < count:
         stop = int(np.searchsorted(total, total[start] + TERMS, side="right")) - 1
-        stop = min(max(stop, start + 1), start + most, count)
+        stop = min(max(stop, start + 1), start + max(1, ACCUMULATORS // (width - start)), count)
         blocks.append((start, stop))
         start = stop
     return blocks

@@ -76,7 +76,7 @@ def _joined(query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
 
 def _query_rows(encoding: sparse.csr_array, queries: int) -> sparse.csr_array:
     """Return the Jaccard similarity of queries (the first rows) to the gallery (the rest): CSR (Q, G)."""
-    row, column, shared = minimum_sums(encoding, queries)
+    row, column, shared = minimum_sums(encoding, rows=queries)
     outside = column >= queries
     row, column, shared = row[outside], column[outside] - queries, shared[outside]
     data = np.minimum(1, shared / (2 - shared))

@@ -96,7 +96,7 @@ def fingerprint(split: Split) -> str:
         raise DatasetError(f"{len(missing)} of {len(unique)} files cannot be read:{listed(missing)}")
     digest = hashlib.blake2b(digest_size=16)
     for file, name in zip(split.files, names, strict=True):
-        digest.update(f"{stats[name]} {file[len(name) :]}\n".encode())
+        digest.update(f"{stats[name]} {file[len(name) :]}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 

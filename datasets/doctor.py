@@ -167,6 +167,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     diagnosis = examine(
         name, options.dir, open_images=not options.no_images, progress=sys.stderr.isatty(), workers=options.workers
     )
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     print(json.dumps(diagnosis.as_json(), indent=1) if options.json else report(diagnosis))
     return FIT if diagnosis.fit else UNFIT
 

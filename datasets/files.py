@@ -121,10 +121,10 @@ def labelled_lines(file: Path, root: Path, images_root: Path) -> Iterator[tuple[
     """
     for number, line in enumerate(read_lines(file), start=1):
         where = f"{file.relative_to(root)}, line {number},"
-        path, _, label = line.rpartition(" ")
-        if not path or not label.isdigit():
+        path, label = [*line.rsplit(maxsplit=1), "", ""][:2]
+        if not label.isdecimal():
             raise DatasetError(
                 f"{where} is {line[:80]!r}, expected a path, a space and a label, e.g. 'folder/image.jpg 12'. "
                 "Is the file cut off, or of another dataset?"
             )
-        yield inside(images_root, path.strip(), where), int(label), path
+        yield inside(images_root, path, where), int(label), path

@@ -18,8 +18,8 @@ from datasets.table import Table, one_search
 
 SPELLINGS = ("MSMT17_V1", "MSMT17_V2", "msmt17", "MSMT17")
 PARTS = (
-    Part("train/", "training images (mask_train_v2/ in version 2)", ("mask_train_v2/",)),
-    Part("test/", "query and gallery images (mask_test_v2/ in version 2)", ("mask_test_v2/",)),
+    Part("train/", "training images (mask_train_v2/ in version 2)", ("mask_train_v2/", "mask_train_V2/")),
+    Part("test/", "query and gallery images (mask_test_v2/ in version 2)", ("mask_test_v2/", "mask_test_V2/")),
     Part("list_train.txt", "training list"),
     Part("list_val.txt", "validation list, trained on too"),
     Part("list_query.txt", "query list"),

@@ -48,16 +48,18 @@ def read(root: Path, name: str, problems: list[Problem], trial: int) -> Dataset:
         raise DatasetError(f"trial {trial} of {name}: expected 1 to 10, the splits that RegDB is published with.")
     places = require(root, name, parts(trial))
     halves = {"train": Table(), "test": Table()}
-    people: dict[str, set[str]] = {}
+    people: dict[str, dict[str, int]] = {}
     for half, table in halves.items():
         for modality in MODALITIES:
             people[f"{half} {modality}"] = _list(places, root, half, modality, trial, table, problems)
     for half in halves:
-        single = people[f"{half} visible"] ^ people[f"{half} thermal"]
-        if single:
-            text = f"people of the {half} lists of trial {trial} who are in one modality only:"
-            problems.append(Problem("identities", text, tuple(sorted(single)), fatal=False))
-    shared = (people["train visible"] | people["train thermal"]) & (people["test visible"] | people["test thermal"])
+        visible, thermal = people[f"{half} visible"].items(), people[f"{half} thermal"].items()
+        unlike = {person for person, _ in visible ^ thermal}
+        if unlike:
+            text = f"folders that the visible and thermal {half} lists of trial {trial} do not give the same label:"
+            problems.append(Problem("identities", text, tuple(sorted(unlike)), fatal=False))
+    train, tested = ({**people[f"{half} visible"], **people[f"{half} thermal"]}.keys() for half in halves)
+    shared = train & tested
     if shared:
         text = f"people in both the training and the test lists of trial {trial}, whom a model would know:"
         problems.append(Problem("shared identities", text, tuple(sorted(shared))))
@@ -72,14 +74,14 @@ def read(root: Path, name: str, problems: list[Problem], trial: int) -> Dataset:
 
 def _list(
     places: dict[str, Path], root: Path, half: str, modality: str, trial: int, table: Table, problems: list[Problem]
-) -> set[str]:
-    """Append the images of one list to a table and return whom it shows, by their folders' names."""
+) -> dict[str, int]:
+    """Append the images of one list to a table and return whom it shows: name of their folder -> label."""
     file = places[f"idx/{half}_{modality}_{trial}.txt"]
-    listing, missing, people = Listing(), [], set()
+    listing, missing, people = Listing(), [], {}
     for image, label, _ in labelled_lines(file, root, root):
         if image in listing:
             table.add(image, label, CAMERAS[MODALITIES[modality]], MODALITIES[modality])
-            people.add(image.parent.name)
+            people[image.parent.name] = label
         else:
             missing.append(str(image))
     if missing:

@@ -1,6 +1,7 @@
 """Everything that can be wrong with a copy is found, named, and decides the exit status."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from datasets import counts, opening
+from datasets.cache import load_images
 from datasets.doctor import FIT, UNCHECKED, UNFIT, examine, main
 from tests.datasets import trees
 
@@ -162,6 +164,27 @@ def test_regdb_checks_every_trial(tmp_path):
     leak.write_text(leak.read_text() + "Visible/3/male_front_v_00001_3.bmp 2\n")
     (problem,) = found(doctor(tmp_path, "synthetic-regdb"), "shared identities")
     assert "trial 2" in problem.text
+
+
+def test_regdb_labels_of_both_sides_are_compared(tmp_path):
+    root = trees.regdb(tmp_path / "synthetic-regdb")
+    labels = root / "idx/train_thermal_1.txt"
+    labels.write_text(labels.read_text().replace(".bmp 1", ".bmp 0"))
+    (problem,) = found(doctor(tmp_path, "synthetic-regdb"), "identities")
+    assert problem.examples == ("2",)
+
+
+def test_file_names_that_are_no_text(tmp_path):
+    root = healthy(tmp_path)
+    source = root / "query/0001_c1s1_000100_00.jpg"
+    shutil.copy(source, os.fsencode(source).replace(b".jpg", b"\xff.jpg"))
+    done = subprocess.run(
+        [sys.executable, "-m", "datasets.doctor", "synthetic-a", str(tmp_path)], capture_output=True, check=False
+    )
+    assert done.returncode == FIT, done.stderr
+    assert b"\\udcff.jpg" in done.stdout
+    split = opening.open_dataset("synthetic-a", tmp_path).test
+    assert len(load_images(split, 16, 8, folder=tmp_path / "cache", progress=False)) == len(split)
 
 
 def test_json(tmp_path, capsys):

@@ -40,13 +40,14 @@ def generate(
     """Make a synthetic set in ROOT/NAME, unless it is there already, and return that folder.
 
     name: synthetic-a, synthetic-b (Market-1501 layout), synthetic-sysu or synthetic-regdb. size: tiny, small or
-    market. seed: of everything; the files are bitwise the same for any number of `workers` (default: one per
-    core). oddities: add what real folders hold besides images (Thumbs.db and the like). progress: show a bar and
-    the images per second on standard error.
+    market. seed: of everything; with the same libraries the files are bitwise the same for any number of `workers`
+    (default: one per core). oddities: add what real folders hold besides images (Thumbs.db and the like).
+    progress: show a bar and the images per second on standard error.
 
     The set is written beside its place and moved there when whole, its manifest last, so a set that is there is
     complete. One made with the same parameters by the same code is kept; one made otherwise is replaced.
-    Raises ValueError for an unknown name or size, a seed that is no integer, fewer than one worker, and for a folder in its place that this function did not make.
+    Raises ValueError for an unknown name or size, a seed that is no integer, fewer than one worker, and for a folder
+    in its place that this function did not make.
     """
     try:
         seed = operator.index(seed)

@@ -1,0 +1,149 @@
+"""Layers whose state has the canonical names, in single precision by MindSpore's operations and in double by hand.
+
+Convolution and batch normalisation have no float64 kernel in MindSpore: there they are written as the formula, from
+operations that do compute in float64. Every layer that knows two modes takes `train` as an argument, a constant to
+the compiler: the flag of `Cell.set_train` is ignored by functions compiled before it changed.
+"""
+
+from __future__ import annotations
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, Tensor, nn, ops
+
+EPSILON, MOMENTUM = 1e-5, 0.1
+
+
+@ops.constexpr
+def constant(value: float, dtype: ms.dtype) -> Tensor:
+    """Return a number as a 0-d tensor: as a Python scalar MindSpore rounds it to float32, in float64 sums too."""
+    return Tensor(value, dtype)
+
+
+def relu(x: Tensor) -> Tensor:
+    """max(x, 0), and NaN for NaN: `ops.relu` turns NaN to 0, which hides a network that has diverged."""
+    return ops.where(x <= 0, ops.zeros_like(x), x)
+
+
+def _zeros(*shape: int, dtype: ms.dtype, trained: bool = True) -> Parameter:
+    return Parameter(Tensor(np.zeros(shape), dtype), requires_grad=trained)
+
+
+def _ones(*shape: int, dtype: ms.dtype, trained: bool = True) -> Parameter:
+    return Parameter(Tensor(np.ones(shape), dtype), requires_grad=trained)
+
+
+def _per_channel(values: Tensor, axes: int) -> Tensor:
+    """(C,) -> (1, C) or (1, C, 1, 1)."""
+    return values.reshape((1, -1) + (1,) * (axes - 2))
+
+
+class Conv2d(nn.Cell):
+    """Convolution (B, C, H, W) -> (B, O, H', W') without bias, padded by kernel // 2."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, dtype: ms.dtype) -> None:
+        super().__init__()
+        self.kernel, self.stride, self.padding, self.outputs = kernel, stride, kernel // 2, outputs
+        self.double = dtype == ms.float64
+        self.weight = _zeros(outputs, inputs, kernel, kernel, dtype=dtype)
+        self.convolve = ops.Conv2D(outputs, kernel, pad_mode="pad", pad=self.padding, stride=stride)
+
+    def construct(self, x: Tensor) -> Tensor:
+        if not self.double:
+            return self.convolve(x, self.weight)
+        batch, _, height, width = x.shape
+        windows = ops.unfold(x, self.kernel, padding=self.padding, stride=self.stride)
+        found = ops.matmul(self.weight.reshape((self.outputs, -1)), windows)
+        rows = (height + 2 * self.padding - self.kernel) // self.stride + 1
+        columns = (width + 2 * self.padding - self.kernel) // self.stride + 1
+        return found.reshape((batch, self.outputs, rows, columns))
+
+
+class MaxPool2d(nn.Cell):
+    """Maximum over 3 x 3 windows, stride 2, padding 1: (B, C, H, W) -> (B, C, ceil(H / 2), ceil(W / 2))."""
+
+    def __init__(self, dtype: ms.dtype) -> None:
+        super().__init__()
+        self.double = dtype == ms.float64
+        self.pool = nn.MaxPool2d(3, 2, pad_mode="pad", padding=1)
+
+    def construct(self, x: Tensor) -> Tensor:
+        if not self.double:
+            return self.pool(x)
+        batch, channels, height, width = x.shape
+        padded = ops.pad(x, (1, 1, 1, 1), value=-1e30)
+        windows = ops.unfold(padded, 3, stride=2).reshape((batch, channels, 9, -1))
+        found = windows[:, :, 0]
+        for index in range(1, 9):  # the first of equal values receives the gradient
+            other = windows[:, :, index]
+            found = ops.where(other <= found, found, other)
+        return found.reshape((batch, channels, (height + 1) // 2, (width + 1) // 2))
+
+
+class BatchNorm(nn.Cell):
+    """Batch normalisation over (B, C) or (B, C, H, W), optionally over groups of `group` images.
+
+    With groups each one has its own statistics in training, as on several devices; the running statistics move
+    by the groups' mean (mean, and unbiased variance).
+    """
+
+    def __init__(self, channels: int, dtype: ms.dtype, group: int = 0, *, trained_bias: bool = True) -> None:
+        super().__init__()
+        self.group, self.double = group, dtype == ms.float64
+        self.weight = _ones(channels, dtype=dtype)
+        self.bias = _zeros(channels, dtype=dtype, trained=trained_bias)
+        self.running_mean = _zeros(channels, dtype=dtype, trained=False)
+        self.running_var = _ones(channels, dtype=dtype, trained=False)
+        self.by_batch = ops.BatchNorm(is_training=True, epsilon=EPSILON, momentum=MOMENTUM)
+        self.by_running = ops.BatchNorm(is_training=False, epsilon=EPSILON, momentum=MOMENTUM)
+
+    def construct(self, x: Tensor, train: bool) -> Tensor:
+        grouped = train and 0 < self.group < x.shape[0]
+        if self.double or grouped:
+            return self.from_groups(x, self.group if grouped else x.shape[0]) if train else self.from_running(x)
+        state = (self.weight, self.bias, self.running_mean, self.running_var)
+        return self.by_batch(x, *state)[0] if train else self.by_running(x, *state)[0]
+
+    def from_groups(self, x: Tensor, group: int) -> Tensor:
+        """Normalise each group of images by its own statistics and move the running ones."""
+        count, channels = x.shape[0] // group, x.shape[1]
+        split = x.reshape((count, group, channels, -1))
+        mean = split.mean((1, 3), keep_dims=True)
+        centred = split - mean
+        var = (centred * centred).mean((1, 3), keep_dims=True)
+        self.move(mean, var, group * split.shape[3])
+        weight, bias = self.weight.reshape((1, 1, -1, 1)), self.bias.reshape((1, 1, -1, 1))
+        scale = weight / ops.sqrt(var + constant(EPSILON, x.dtype))
+        return (centred * scale + bias).reshape(x.shape)
+
+    def move(self, mean: Tensor, var: Tensor, values: int) -> None:
+        """Move the running statistics towards the mean of the groups' (count, 1, C, 1), from `values` each."""
+        keep, take = constant(1 - MOMENTUM, mean.dtype), constant(MOMENTUM, mean.dtype)
+        unbiased = constant(values / max(values - 1, 1), mean.dtype)
+        mean, var = ops.stop_gradient(mean).mean((0, 1, 3)), ops.stop_gradient(var).mean((0, 1, 3)) * unbiased
+        ops.assign(self.running_mean, keep * self.running_mean + take * mean)
+        ops.assign(self.running_var, keep * self.running_var + take * var)
+
+    def from_running(self, x: Tensor) -> Tensor:
+        """Normalise by the running statistics."""
+        scale = self.weight / ops.sqrt(self.running_var + constant(EPSILON, x.dtype))
+        centred = x - _per_channel(self.running_mean, x.ndim)
+        return centred * _per_channel(scale, x.ndim) + _per_channel(self.bias, x.ndim)
+
+
+class InstanceNorm(nn.Cell):
+    """Instance normalisation with affine parameters and no running statistics."""
+
+    def __init__(self, channels: int, dtype: ms.dtype) -> None:
+        super().__init__()
+        self.channels, self.double = channels, dtype == ms.float64
+        self.weight = _ones(channels, dtype=dtype)
+        self.bias = _zeros(channels, dtype=dtype)
+
+    def construct(self, x: Tensor) -> Tensor:
+        if not self.double:
+            return ops.group_norm(x, self.channels, self.weight, self.bias, EPSILON)
+        centred = x - x.mean((2, 3), keep_dims=True)
+        var = (centred * centred).mean((2, 3), keep_dims=True)
+        scale = _per_channel(self.weight, 4) / ops.sqrt(var + constant(EPSILON, x.dtype))
+        return centred * scale + _per_channel(self.bias, 4)

@@ -1,0 +1,174 @@
+"""The six verbs in MindSpore."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, Tensor, ops
+
+from backends.mindspore.methods import METHODS
+from backends.mindspore.networks import ReIDNetwork
+from backends.mindspore.optimiser import Adam, MeanTeachers, compiled, load
+from backends.mindspore.runtime import Runtime
+from core.config import LearnerConfig
+from core.learner import Batch
+from core.methods.roles import roles
+from core.state import FIRST, SECOND, capacity_of, check_state, initial
+
+log = logging.getLogger(__name__)
+
+
+class MindSporeLearner:
+    """Networks, losses and Adam of one method on one device; see core/learner.py for the verbs.
+
+    Three compiled functions do the work: losses with gradients, Adam, and the mean teachers. On the CPU this is
+    faster than one function for the whole step; see `_build`.
+    """
+
+    def __init__(self, config: LearnerConfig, runtime: Runtime, seed: int) -> None:
+        self.config, self.runtime = config, runtime
+        self.roles = roles(config.method)
+        self.method = None
+        self._sums, self._count = None, 0
+        self.import_state(initial(config, seed))
+
+    # -- building ---------------------------------------------------------------------------------------------
+
+    def _build(self, capacity: int) -> None:
+        self.config = replace(self.config, capacity=capacity)
+        graph = self.runtime.graph
+        method = self.method = METHODS[self.config.method](self.config, self.runtime.dtype)
+        for role in self.roles.teachers:
+            for parameter in self.network(role).get_parameters():
+                parameter.requires_grad = False
+        self.optimiser = Adam(self._trained(), self.config.weight_decay, graph=graph)
+        self.teachers = None
+        if self.roles.teachers:
+            self.teachers = MeanTeachers(
+                self._weights(self.roles.teachers), self._weights(self.roles.students), graph=graph
+            )
+        differentiated = ms.value_and_grad(method, None, self.optimiser.update.parameters_, has_aux=True)
+        embedders = [self.network(role) for role in self.roles.embedders]
+
+        def losses_and_gradients(images: Tensor, labels: Tensor, classes: Tensor) -> tuple:
+            return differentiated(images, labels, classes)
+
+        def embed(images: Tensor) -> Tensor:
+            return ops.stack([network.embed(images) for network in embedders])
+
+        self._losses_and_gradients, self._embed = compiled(losses_and_gradients, graph), compiled(embed, graph)
+        self._chunk = 0
+
+    def network(self, role: str) -> ReIDNetwork:
+        """Return the network of a role."""
+        return getattr(self.method, role)
+
+    def _trained(self) -> list[Parameter]:
+        return [p for role in self.roles.students for p in self.network(role).get_parameters() if p.requires_grad]
+
+    def _weights(self, chosen: Iterable[str]) -> list[Parameter]:
+        """Parameters of some networks without the running statistics."""
+        found = [parameter for role in chosen for parameter in self.network(role).get_parameters()]
+        return [parameter for parameter in found if ".running_" not in parameter.name]
+
+    # -- the verbs --------------------------------------------------------------------------------------------
+
+    def embed(self, images: Iterable[np.ndarray]) -> np.ndarray:
+        """Embed chunks uint8 (b, H, W, 3) in test mode -> float32 (M, N, D) (float64 in double precision).
+
+        Chunks are padded to the largest size seen so far: another size would be compiled anew.
+        """
+        chunks = []
+        for chunk in images:
+            count = len(chunk)
+            self._chunk = max(self._chunk, count)
+            padded = np.zeros((self._chunk, *chunk.shape[1:]), np.uint8)
+            padded[:count] = chunk
+            chunks.append(self._embed(Tensor(padded)).asnumpy()[:, :count].copy())
+        if not chunks:
+            raise ValueError("embed needs at least one chunk of images (b, H, W, 3), got none")
+        return np.concatenate(chunks, axis=1)
+
+    def relabel(self, centroids: np.ndarray) -> None:
+        """Set every classifier to the L2-normalised centroids (K, D); Adam starts afresh."""
+        centroids = np.asarray(centroids)
+        classes = len(centroids)
+        if classes > self.config.capacity:
+            self._widen(-(-classes // 64) * 64, classes)
+        rows = np.zeros((self.config.capacity, centroids.shape[1]))
+        length = np.linalg.norm(centroids.astype(np.float64), axis=1, keepdims=True)
+        rows[:classes] = centroids / np.maximum(length, 1e-12)
+        for role in self.roles.all:
+            load(self.network(role).classifier.weight, rows)
+        self._set_classes(classes)
+        self.optimiser.restart()
+
+    def _widen(self, capacity: int, classes: int) -> None:
+        log.warning("classifier grows from %d to %d rows for %d clusters", self.config.capacity, capacity, classes)
+        state = self.export_state()
+        for name, value in state.items():
+            if name.endswith("classifier.weight"):
+                added = np.zeros((capacity - len(value), value.shape[1]), value.dtype)
+                state[name] = np.concatenate([value, added])
+        self.import_state(state)
+
+    def _set_classes(self, classes: int) -> None:
+        self._live, self._classes = classes, Tensor(classes, ms.int32)
+
+    def step(self, batch: Batch, rate: float, ema: float) -> None:
+        """Forward, backward, Adam, mean teachers. Nothing is read back."""
+        values, gradients = self.losses_and_gradients(batch)
+        self.optimiser.step(gradients, rate)
+        if self.teachers:
+            self.teachers.step(ema)
+        self._sums = values if self._sums is None else self._sums + values
+        self._count += 1
+
+    def losses_and_gradients(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the losses of a batch, in the order of the method's NAMES, and the trained tensors' gradients."""
+        self.network(self.roles.students[0]).check_batch(batch.images.shape[1], train=True)
+        images = Tensor(np.ascontiguousarray(batch.images))
+        labels = Tensor(np.asarray(batch.labels, np.int32))
+        (_, values), gradients = self._losses_and_gradients(images, labels, self._classes)
+        return values, gradients
+
+    def losses(self) -> dict[str, float]:
+        """Return the means since the last call; empty when no step was done."""
+        if not self._count:
+            return {}
+        means = (self._sums.asnumpy() / self._count).tolist()
+        self._sums, self._count = None, 0
+        return dict(zip(self.method.NAMES, means, strict=True))
+
+    def export_state(self) -> dict[str, np.ndarray]:
+        """Copy every network, Adam's moments and the counters to NumPy, in the learner's precision."""
+        steps, first, second = self.optimiser.moments()
+        state = {parameter.name: _copy(parameter) for parameter in self.method.get_parameters()}
+        for parameter, mean, square in zip(self._trained(), first, second, strict=True):
+            state[FIRST + parameter.name], state[SECOND + parameter.name] = _copy(mean), _copy(square)
+        return state | {"adam.step": np.int64(steps), "classes": np.int64(self._live)}
+
+    def import_state(self, state: dict[str, np.ndarray]) -> None:
+        """Replace everything; UserError lists what does not fit. The classifier takes the state's capacity."""
+        capacity = capacity_of(state, self.config)
+        check_state(state, replace(self.config, capacity=capacity))
+        if self.method is None or capacity != self.config.capacity:
+            self._build(capacity)
+        for parameter in self.method.get_parameters():
+            load(parameter, state[parameter.name])
+        self._set_classes(int(state["classes"]))
+        names = [parameter.name for parameter in self._trained()]
+        self.optimiser.load(
+            int(state["adam.step"]),
+            [state[FIRST + name] for name in names],
+            [state[SECOND + name] for name in names],
+        )
+
+
+def _copy(parameter: Parameter) -> np.ndarray:
+    """A copy: on the CPU `asnumpy` is a view of the tensor's memory, which training goes on writing to."""
+    return parameter.asnumpy().copy()

@@ -1,0 +1,77 @@
+"""The device halves of the methods: uint8 views and labels in, the loss to minimise and every loss by name out.
+
+A method's cell holds its networks under their roles, so that the parameters have the names of the canonical state.
+"""
+
+from __future__ import annotations
+
+import mindspore as ms
+from mindspore import Tensor, nn, ops
+
+from backends.mindspore.layers import constant
+from backends.mindspore.losses import cross_entropy, soft_cross_entropy, soft_softmax_triplet, softmax_triplet
+from backends.mindspore.networks import ReIDNetwork
+from core.config import LearnerConfig
+
+
+class Supervised(nn.Cell):
+    """Hard losses of one network on view 0; a second view only moves the batch-norm statistics (D2)."""
+
+    NAMES = ("hard_ce", "hard_triplet", "total")
+
+    def __init__(self, config: LearnerConfig, dtype: ms.dtype) -> None:
+        super().__init__()
+        self.smoothing, self.weights, self.dtype = config.smoothing, _weights(config, self.NAMES), dtype
+        self.student = ReIDNetwork(config.network, config.capacity, dtype)
+
+    def construct(self, views: Tensor, labels: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """Views uint8 (V, B, H, W, 3) -> (total, losses in the order of NAMES)."""
+        features, logits = self.student(views[0], True)
+        if views.shape[0] > 1:
+            self.student(views[1], True)
+        parts = (cross_entropy(logits, labels, classes, self.smoothing), softmax_triplet(features, labels))
+        return _weigh(parts, constant(self.weights, self.dtype))
+
+
+class MutualMeanTeaching(nn.Cell):
+    """Loss of MMT (section 3.2): student k and teacher k see view k; each student follows the other's teacher."""
+
+    NAMES = ("hard_ce", "hard_triplet", "soft_ce", "soft_triplet", "total")
+
+    def __init__(self, config: LearnerConfig, dtype: ms.dtype) -> None:
+        super().__init__()
+        self.smoothing, self.weights, self.dtype = config.smoothing, _weights(config, self.NAMES), dtype
+        self.student1 = ReIDNetwork(config.network, config.capacity, dtype)
+        self.student2 = ReIDNetwork(config.network, config.capacity, dtype)
+        self.teacher1 = ReIDNetwork(config.network, config.capacity, dtype)
+        self.teacher2 = ReIDNetwork(config.network, config.capacity, dtype)
+
+    def construct(self, views: Tensor, labels: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """Views uint8 (2, B, H, W, 3) -> (total, losses in the order of NAMES)."""
+        features1, logits1 = self.student1(views[0], True)
+        features2, logits2 = self.student2(views[1], True)
+        teacher_features1, teacher_logits1 = self.teacher1(views[0], True)
+        teacher_features2, teacher_logits2 = self.teacher2(views[1], True)
+        parts = (
+            cross_entropy(logits1, labels, classes, self.smoothing)
+            + cross_entropy(logits2, labels, classes, self.smoothing),
+            softmax_triplet(features1, labels) + softmax_triplet(features2, labels),
+            soft_cross_entropy(logits1, teacher_logits2, classes)
+            + soft_cross_entropy(logits2, teacher_logits1, classes),
+            soft_softmax_triplet(features1, teacher_features2, labels)
+            + soft_softmax_triplet(features2, teacher_features1, labels),
+        )
+        return _weigh(parts, constant(self.weights, self.dtype))
+
+
+def _weights(config: LearnerConfig, names: tuple[str, ...]) -> tuple[float, ...]:
+    return tuple(float(getattr(config, name)) for name in names if name != "total")
+
+
+def _weigh(parts: tuple[Tensor, ...], weights: Tensor) -> tuple[Tensor, Tensor]:
+    stacked = ops.stack(parts)
+    total = (stacked * weights).sum()
+    return total, ops.stop_gradient(ops.cat((stacked, total.reshape((1,)))))
+
+
+METHODS: dict[str, type[nn.Cell]] = {"source": Supervised, "baseline": Supervised, "mmt": MutualMeanTeaching}

@@ -1,0 +1,107 @@
+"""Losses, miners, networks and gradients with NumPy on both sides, for conformance and parity checks.
+
+Every backend has this file with these functions; the precision is that of the arrays that come in. Single functions
+run without compilation, which would take longer than they do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, Tensor
+
+from backends.mindspore import losses
+from backends.mindspore.learner import MindSporeLearner
+from backends.mindspore.networks import ReIDNetwork
+from backends.mindspore.optimiser import Adam, MeanTeachers, load
+from backends.mindspore.runtime import RuntimeConfig, open_runtime
+from core.config import LearnerConfig, NetworkConfig
+from core.learner import Batch
+
+
+def _open(precision: str = "float32") -> Any:
+    return open_runtime(RuntimeConfig(device="cpu", precision=precision))
+
+
+def _parameters(arrays: list[np.ndarray], name: str) -> list[Parameter]:
+    return [Parameter(Tensor(np.array(array)), name=f"{name}{index}") for index, array in enumerate(arrays)]
+
+
+def loss(name: str, inputs: tuple[np.ndarray, ...], labels: np.ndarray | None = None, **options: Any) -> tuple:
+    """Return (value, gradient of inputs[0]) of one loss of backends/*/losses.py.
+
+    inputs: the student's array and, for soft losses, the teacher's. labels: integers (B,) for those that take them.
+    """
+    _open()
+    student, *rest = [Tensor(np.array(array)) for array in inputs]
+    if labels is not None:
+        rest.append(Tensor(np.asarray(labels, np.int32)))
+    if "classes" in options:
+        options["classes"] = Tensor(int(options["classes"]), ms.int32)
+    function = getattr(losses, name)
+    value, gradient = ms.value_and_grad(lambda x: function(x, *rest, **options))(student)
+    return float(value.asnumpy()), gradient.asnumpy().copy()
+
+
+def batch_hard(distances: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the miner's (positive, negative) indices, int64 (B,) each."""
+    _open()
+    positive, negative = losses.batch_hard(Tensor(np.array(distances)), Tensor(np.asarray(labels, np.int32)))
+    return positive.asnumpy().copy(), negative.asnumpy().copy()
+
+
+def forward(
+    config: NetworkConfig, state: dict[str, np.ndarray], images: np.ndarray, *, train: bool
+) -> dict[str, np.ndarray]:
+    """Run one network. Returns features, logits, embedding (test mode only) and, by name, its buffers afterwards."""
+    precision = np.asarray(state["conv1.weight"]).dtype.name
+    network = ReIDNetwork(config, len(state["classifier.weight"]), _open(precision).dtype)
+    for parameter in network.get_parameters():
+        load(parameter, state[parameter.name])
+    network.check_batch(len(images), train)
+    x = Tensor(np.ascontiguousarray(images))
+    features, logits = network(x, train)
+    found = {"features": features, "logits": logits}
+    if not train:
+        found["embedding"] = network.embed(x)
+    found.update({p.name: p for p in network.get_parameters() if ".running_" in p.name})
+    return {name: value.asnumpy().copy() for name, value in found.items()}
+
+
+def gradients(
+    config: LearnerConfig, state: dict[str, np.ndarray], batch: Batch, *, precision: str = "float32"
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Return the losses of one batch and the gradient of "total" for every trained tensor, by canonical name."""
+    learner = MindSporeLearner(config, _open(precision), seed=0)
+    learner.import_state(state)
+    values, found = learner.losses_and_gradients(batch)
+    names = [parameter.name for parameter in learner.optimiser.update.parameters_]
+    parts = dict(zip(learner.method.NAMES, values.asnumpy().tolist(), strict=True))
+    return parts, {name: value.asnumpy().copy() for name, value in zip(names, found, strict=True)}
+
+
+def adam(
+    parameters: list[np.ndarray], gradients: list[list[np.ndarray]], rates: list[float], weight_decay: float
+) -> list[np.ndarray]:
+    """Apply one Adam step for each list of gradients; return the parameters afterwards."""
+    _open()
+    moved = _parameters(parameters, "parameter")
+    optimiser = Adam(moved, weight_decay, graph=False)
+    for step, rate in zip(gradients, rates, strict=True):
+        optimiser.step(tuple(Tensor(np.array(gradient)) for gradient in step), rate)
+    return [parameter.asnumpy().copy() for parameter in moved]
+
+
+def ema(teachers: list[np.ndarray], students: list[np.ndarray], decay: float) -> list[np.ndarray]:
+    """Return the teachers' tensors after one update."""
+    _open()
+    moved = _parameters(teachers, "teacher")
+    MeanTeachers(moved, _parameters(students, "student"), graph=False).step(decay)
+    return [parameter.asnumpy().copy() for parameter in moved]
+
+
+def make_learner(config: LearnerConfig, *, precision: str = "float32", seed: int = 0) -> MindSporeLearner:
+    """Return a learner on the CPU."""
+    return MindSporeLearner(config, _open(precision), seed)

@@ -1,0 +1,103 @@
+"""Where and how the MindSpore backend computes. Importing this file imports no framework: `--help` stays fast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from core.config import option
+from core.errors import UserError
+
+TARGETS = {"ascend": "Ascend", "gpu": "GPU", "cpu": "CPU"}
+"""Names of devices here and in MindSpore, in the order in which "auto" prefers them."""
+
+
+@dataclass(frozen=True)
+class RuntimeConfig:
+    """Device, precision and execution; none of it changes what is computed, only how exactly and how fast."""
+
+    device: str = option(
+        "auto",
+        "device; auto: ascend where there is one, else gpu, else cpu",
+        choices=("auto", "cpu", "gpu", "ascend"),
+    )
+    device_id: int = option(0, "which Ascend or GPU device", least=0)
+    precision: str = option(
+        "float32", "float64: on the CPU only, slow, for comparisons", choices=("float32", "float64")
+    )
+    mode: str = option(
+        "graph",
+        "graph: compiled functions; pynative: one operation after the other, for finding faults",
+        choices=("graph", "pynative"),
+    )
+    threads: int = option(0, "CPU threads of the framework; 0: its own choice", least=0)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A RuntimeConfig made real. device: "cpu", "gpu" or "ascend". dtype: a mindspore dtype. graph: compiled."""
+
+    device: str
+    device_id: int
+    dtype: Any
+    graph: bool
+
+    @property
+    def name(self) -> str:
+        """The hardware, in words, for reports."""
+        return "CPU" if self.device == "cpu" else f"{TARGETS[self.device]} {self.device_id}"
+
+
+def open_runtime(config: RuntimeConfig) -> Runtime:
+    """Select the device; UserError says what is there when the one asked for is not.
+
+    MindSpore selects one device for the life of a process: a second call may only ask for the same one.
+    """
+    import mindspore as ms
+
+    kind, available = config.device, _available()
+    if kind == "auto":
+        kind = next(name for name in TARGETS if available[name])
+    if kind == "cpu" and config.device_id:
+        raise UserError(
+            f"--device-id {config.device_id} has no meaning on the CPU: drop it or use --device ascend or gpu."
+        )
+    if config.device_id >= available[kind]:
+        found = (
+            f"{available[kind]} such device(s), numbered from 0" if available[kind] else f"no {TARGETS[kind]} device"
+        )
+        raise UserError(
+            f"--device {kind} --device-id {config.device_id} was asked for, but MindSpore {ms.__version__} finds {found}. "
+            "Use --device cpu, another --device-id, or install MindSpore with its driver for that device."
+        )
+    if config.precision == "float64" and kind != "cpu":
+        raise UserError(f"--precision float64 is for the CPU, got --device {kind}: use float32 there.")
+    _set_device(ms, kind, config.device_id)
+    # Compiled functions are marked one by one, with ms.jit: around them everything runs at once.
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    if config.threads:
+        ms.device_context.cpu.op_tuning.threads_num(config.threads)
+    dtype = ms.float64 if config.precision == "float64" else ms.float32
+    return Runtime(kind, config.device_id, dtype, config.mode == "graph")
+
+
+def _available() -> dict[str, int]:
+    """Return how many devices of each kind there are."""
+    from mindspore import device_context
+
+    modules = {"ascend": device_context.ascend, "gpu": device_context.gpu}
+    found = {kind: module.device_count() if module.is_available() else 0 for kind, module in modules.items()}
+    return found | {"cpu": 1}
+
+
+def _set_device(ms: Any, kind: str, device_id: int) -> None:
+    try:
+        if kind == "cpu":
+            ms.set_device("CPU")
+        else:
+            ms.set_device(TARGETS[kind], device_id)
+    except RuntimeError as error:
+        raise UserError(
+            f"MindSpore could not select --device {kind} --device-id {device_id}; a process keeps its first device, "
+            f"so start another one where this one has used a different device. MindSpore says: {error}"
+        ) from error

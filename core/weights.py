@@ -118,7 +118,7 @@ def load(
     contents = read(path)
     tensors, others = _choose(contents.tensors, role, contents.path, own=contents.kind == CHECKPOINT)
     layout, named = recognise(tensors, contents.path)
-    ignored: dict[str, tuple[str, ...]] = {"no tensors of a network": contents.aside, "other networks, the optimiser": others}
+    ignored: dict[str, tuple[str, ...]] = {"no network": contents.aside, "other networks, optimiser": others}
     found = _rename(layout, named, ignored, contents.path)
     notes = _settle_head(found, capacity, ignored)
     if layout.stem_relu is not None and layout.stem_relu != network.stem_relu:

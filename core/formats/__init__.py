@@ -19,6 +19,9 @@ from core.formats import ckpt, pth
 CHECKPOINT, SAFETENSORS, NPZ, PTH, CKPT = "checkpoint", "safetensors", "npz", "torch file", "MindSpore file"
 
 
+FAMILY = checkpoint.FORMAT.rstrip("0123456789")
+
+
 @dataclass(frozen=True)
 class Contents:
     """The tensors of a file.
@@ -85,7 +88,7 @@ def _safetensors(path: Path) -> Contents:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            if (file.metadata() or {}).get("format") == checkpoint.FORMAT:
+            if (file.metadata() or {}).get("format", "").startswith(FAMILY):  # another version is load's to refuse
                 tensors, metadata = checkpoint.load(path)
                 return Contents(path, CHECKPOINT, tensors, metadata=metadata)
             return Contents(path, SAFETENSORS, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118

@@ -218,7 +218,7 @@ def test_a_network_of_our_checkpoint_by_role(tmp_path):
     path, state = own(tmp_path, "mmt")
     found, report = weights.load(f"{path}#teacher2", NetworkConfig(arch="tiny"), capacity=7)
     same(found, network(state, "teacher2"))
-    assert len(report.ignored["other networks, the optimiser"]) == len(state) - len(found)
+    assert len(report.ignored["other networks, optimiser"]) == len(state) - len(found)
 
 
 def test_our_checkpoint_of_several_networks_asks_which(tmp_path):

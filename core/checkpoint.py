@@ -14,17 +14,26 @@ import numpy as np
 
 from core.errors import UserError
 
-FORMAT = "duoreid-1"
+FORMAT = "duoreid-2"
 
 
-def digest(state: Mapping[str, np.ndarray]) -> str:
-    """Return a digest of names, types, shapes and bytes, whatever the order of the names."""
-    found = hashlib.blake2b(digest_size=16)
+def digest(state: Mapping[str, np.ndarray], metadata: str = "") -> str:
+    """Return a digest of the metadata's text and of names, types, shapes and bytes, whatever the order of the names."""
+    found = hashlib.blake2b(metadata.encode(), digest_size=16)
     for name in sorted(state):
         array = np.asarray(state[name], order="C")
         found.update(f"{name}{array.dtype.str}{array.shape}".encode())
         found.update(array.tobytes())
     return found.hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """Return NumPy's numbers and arrays, and paths, as what JSON can hold: `default` of json.dumps."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"cannot write {type(value).__name__} as JSON")
 
 
 def save(path: Path, state: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
@@ -35,7 +44,8 @@ def save(path: Path, state: Mapping[str, np.ndarray], metadata: Mapping[str, Any
     from safetensors.numpy import save as serialise
 
     arrays = {name: np.asarray(value, order="C") for name, value in state.items()}
-    header = {"format": FORMAT, "digest": digest(arrays), "metadata": json.dumps(metadata)}
+    text = json.dumps(metadata, default=plain)
+    header = {"format": FORMAT, "digest": digest(arrays, text), "metadata": text}
     write_atomically(path, serialise(arrays, metadata=header))
 
 
@@ -53,12 +63,20 @@ def write_atomically(path: Path, content: bytes) -> None:
         folder = os.open(path.parent, os.O_RDONLY)
         os.fsync(folder)
         os.close(folder)
-    except OSError as error:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True) if temporary else None
+        if not isinstance(error, OSError):
+            raise
         raise UserError(
             f"{path} ({len(content):,} bytes) could not be written: {error.strerror}. What was saved before is "
-            "untouched. Free some space or choose another --output."
+            "untouched. Free some space, make the folder writable, or choose another --output."
         ) from error
+
+
+def remove_temporaries(folder: Path, stem: str) -> None:
+    """Remove what a process that was killed while it wrote STEM... into a folder has left there."""
+    for path in folder.glob(f".{stem}*.*"):
+        path.unlink(missing_ok=True)
 
 
 def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -72,10 +90,10 @@ def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} cannot be read as safetensors ({error}): it is damaged or of another kind.") from error
     if header.get("format") != FORMAT:
         raise UserError(f"{path} is a safetensors file but no checkpoint of this library (format {FORMAT}).")
-    if header["digest"] != digest(state):
-        raise UserError(f"{path} is damaged: its contents do not match their digest. Use an earlier checkpoint.")
+    if header.get("digest") != digest(state, header.get("metadata", "")):
+        raise UserError(f"{path} is damaged: its contents do not match their digest. Use another checkpoint.")
     return state, json.loads(header["metadata"])

@@ -31,14 +31,14 @@ def test_non_contiguous_arrays_keep_their_values(tmp_path):
     np.testing.assert_array_equal(checkpoint.load(tmp_path / "x.safetensors")[0]["a"], array)
 
 
-def test_any_flipped_byte_is_noticed(tmp_path):
+def test_any_flipped_bit_is_noticed(tmp_path):
+    """In the header, the metadata and the tensors: of every byte one bit, the highest of the even ones' to wreck text."""
     path = tmp_path / "x.safetensors"
     checkpoint.save(path, state(), {"epoch": 1})
     content = path.read_bytes()
-    header = 8 + int.from_bytes(content[:8], "little")
-    for place in range(header, len(content)):
-        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
-        with pytest.raises(UserError, match="damaged"):
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ (128 if place % 2 else 1)]) + content[place + 1 :])
+        with pytest.raises(UserError, match=r"damaged|no checkpoint of this library"):
             checkpoint.load(path)
 
 

@@ -1,0 +1,228 @@
+"""`python -m backends.NAME.evaluate`: test the networks of a checkpoint on a dataset, beside the published numbers."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from core.command import Backend, guarded
+from core.config import DataConfig, validate
+from core.errors import UserError
+from core.model_options import ModelOptions, add_fields, add_model_options, parser
+
+if TYPE_CHECKING:
+    from core.data import Dataset, Search, Trial
+    from core.protocols import SearchResult
+    from core.run import OpenData
+    from core.trained import Trained
+
+DATA = ("data", "size", "data_seed", "height", "width", "interpolation", "cache")
+"""Settings of the data that the command line may change; others are given by other options."""
+
+OpenDataset = Callable[[str, DataConfig], Any]
+COLUMNS = {"mAP": "mean_ap", "rank-1": "rank1", "rank-5": "rank5", "rank-10": "rank10", "mINP": "mean_inp"}
+
+
+@dataclass(frozen=True)
+class Tested:
+    """One network's result of one search. features: of all test images, float32 (N, D)."""
+
+    network: str
+    result: SearchResult
+
+
+def evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    return guarded(lambda: _evaluate(backend, open_dataset, argv))
+
+
+def build(backend: Backend) -> Any:
+    """Return the argument parser."""
+    made = parser(
+        f"python -m backends.{backend.name}.evaluate",
+        "Test the networks of a checkpoint on a dataset: mAP, CMC and mINP, mean and spread over the trials, beside "
+        "the published numbers. Image size and architecture come from the checkpoint.",
+    )
+    add_model_options(made)
+    made.add_argument("--dataset", help="dataset to test on (default: the target that the checkpoint was trained for)")
+    made.add_argument(
+        "--rerank", action="store_true", help="re-rank by k-reciprocal encoding (Zhong et al., CVPR 2017)"
+    )
+    made.add_argument("--batch", type=int, default=128, help="images in a batch (default: 128)")
+    made.add_argument("--save-features", type=Path, metavar="FILE.npz", help="write what `core.evaluate` reads")
+    made.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    made.add_argument(
+        "--trial", type=int, metavar="N", help="training split (default: the one trained on; RegDB: 1-10)"
+    )
+    add_fields(made.add_argument_group("data"), [i for i in fields(DataConfig) if i.name in DATA], "the checkpoint's")
+    add_fields(made.add_argument_group("device"), fields(backend.runtime))
+    return made
+
+
+def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] | None) -> None:
+    given = vars(build(backend).parse_args(argv))
+    model = ModelOptions.take(given)
+    if given["batch"] < 1:
+        raise UserError(f"--batch must be at least 1, got {given['batch']}")
+    device = replace(backend.runtime(), **_given(given, backend.runtime))
+    validate(device)
+
+    from core.protocols import evaluate as test
+    from core.protocols import require_trial
+    from core.trained import open_trained
+
+    trained = open_trained(model.checkpoint, model.network, model.arch, model.stem_relu)
+    trained = replace(trained, config=replace(trained.config, data=_data(trained, given)))
+    data = trained.config.data
+    trained_on = (data.dataset,) if trained.config.method == "mvd" else (data.source, data.target)
+    name = given["dataset"] or (trained_on[-1] if trained.known else None)
+    if name is None:
+        raise UserError(f"{trained.path} does not say what it was trained for: give --dataset.")
+    opened: OpenData = open_dataset(name, data)
+    dataset = opened.dataset
+    for known in trained_on if trained.known and trained.trial else ():
+        require_trial(dataset, dataset.name if _plain(known) == _plain(dataset.name) else known, trained.trial)
+    if not dataset.searches and not given["save_features"]:
+        raise UserError(f"{dataset.name} has no labels to test by. --save-features FILE.npz writes its features.")
+    tested: list[Tested] = []
+    runtime = backend.open_runtime(device)
+    for role, features in embeddings(trained, opened, backend, runtime, given["batch"]):
+        results = test(features, dataset, rerank=given["rerank"])
+        tested += [Tested(role, result) for result in results]
+        if given["save_features"]:
+            _save(given["save_features"], role if len(trained.models) > 1 else "", features, dataset)
+    facts = {
+        "checkpoint": str(trained.path),
+        "dataset": dataset.name,
+        "images": [data.height, data.width],
+        "rerank": given["rerank"],
+        "on": backend.about(runtime),
+    }
+    beside = _published(trained, dataset.name)
+    print(_json(facts, tested, beside) if given["json"] else _text(facts, tested, beside, trained))
+
+
+def embeddings(
+    trained: Trained, opened: OpenData, backend: Backend, runtime: Any, batch: int
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield (role, features float32 (N, D) of the test images) for each network."""
+    from tqdm import tqdm
+
+    count, learner, built = len(opened.test), None, None
+    for role, model in trained.models.items():
+        if learner is None or model.config != built:
+            learner, built = backend.make_learner(model.config, runtime, 0), model.config
+        learner.import_state(model.state)
+        starts = tqdm(range(0, count, batch), desc=f"embedding, {role}", unit="batch", disable=None, leave=False)
+        yield role, learner.embed(opened.test[np.arange(i, min(i + batch, count))] for i in starts)[0]
+
+
+def _given(given: dict[str, Any], section: type) -> dict[str, Any]:
+    return {item.name: given[item.name] for item in fields(section) if given.get(item.name) is not None}
+
+
+def _data(trained: Trained, given: dict[str, Any]) -> DataConfig:
+    """Return the checkpoint's data settings with those of the command line over them."""
+    changed = {name: given[name] for name in DATA if given[name] is not None}
+    if given["trial"] is not None or trained.trial:
+        changed["trials"] = (given["trial"] or trained.trial,)
+    missing = [name for name in ("height", "width") if name not in changed]
+    if not trained.known and missing:
+        raise UserError(
+            f"{trained.path} does not say the size of its images: give --height and --width, such as --height 256 "
+            "--width 128."
+        )
+    data = replace(trained.config.data, **changed)
+    validate(data)
+    return data
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"\W|_", "", name).lower()
+
+
+def _published(trained: Trained, dataset: str) -> tuple[float, float] | None:
+    """Return the paper's (mAP, rank-1) in percent for these networks on this dataset, where there are any."""
+    from core.published import published
+
+    if not trained.known or (trained.adapted and trained.config.data.target != dataset):
+        return None
+    data = replace(trained.config.data, target=dataset)
+    return published(replace(trained.config, data=data), adapted=trained.adapted)
+
+
+def _text(facts: dict[str, Any], tested: Sequence[Tested], beside: tuple[float, float] | None, trained: Trained) -> str:
+    from core.report import table
+
+    rows = [[one.network, one.result.name, str(len(one.result.trials)), *_cells(one.result)] for one in tested]
+    if beside:
+        rows.append(["published", "", "", *(f"{number:.1f}" for number in beside), *[""] * (len(COLUMNS) - 2)])
+    lines = [trained.report] if trained.report else []
+    height, width = facts["images"]
+    how = ", re-ranked" if facts["rerank"] else ""
+    lines.append(f"{facts['checkpoint']} on {facts['dataset']}, images {height}x{width}{how} · {facts['on']}")
+    if rows:
+        lines += ["", table(("", "search", "trials", *COLUMNS), rows)]
+    if not all(one.result.official for one in tested):
+        lines.append("The draws of the gallery are not the dataset's own but made from a seed.")
+    return "\n".join(lines)
+
+
+def _cells(result: SearchResult) -> list[str]:
+    cells = []
+    for field in COLUMNS.values():
+        mean, spread = 100 * getattr(result.mean, field), 100 * getattr(result.spread, field)
+        cells.append(f"{mean:.1f} ± {spread:.1f}" if len(result.trials) > 1 else f"{mean:.1f}")
+    return cells
+
+
+def _json(facts: dict[str, Any], tested: Sequence[Tested], beside: tuple[float, float] | None) -> str:
+    results = [{"network": one.network, **asdict(one.result)} for one in tested]
+    published = {"mean_ap": beside[0] / 100, "rank1": beside[1] / 100} if beside else None
+    return json.dumps({**facts, "results": results, "published": published}, indent=2)
+
+
+def _save(path: Path, role: str, features: np.ndarray, dataset: Dataset) -> None:
+    """Write the features of each draw; one draw of one network goes to `path` itself, several beside it."""
+    from core.checkpoint import write_atomically
+
+    path = path if path.suffix == ".npz" else path.with_name(f"{path.name}.npz")
+    draws = [(search, index, trial) for search in dataset.searches for index, trial in enumerate(search.trials, 1)]
+    for search, index, trial in draws:
+        parts = [role] + ([search.name, str(index)] if len(draws) > 1 else [])
+        label = "-".join(re.sub(r"[^\w]+", "-", part).strip("-") for part in parts if part)
+        file = io.BytesIO()
+        np.savez(file, **arrays(features, dataset, search, trial))
+        write_atomically(path.with_stem(f"{path.stem}-{label}") if label else path, file.getvalue())
+    if not draws:
+        file = io.BytesIO()
+        np.savez(file, features=features, files=np.array(dataset.test.files))
+        write_atomically(path.with_stem(f"{path.stem}-{role}") if role else path, file.getvalue())
+
+
+def arrays(features: np.ndarray, dataset: Dataset, search: Search, trial: Trial) -> dict[str, np.ndarray]:
+    """Return what `python -m core.evaluate` reads: features, identities and cameras of query and gallery.
+
+    That command ignores gallery images of a query's identity and camera. Where the search ignores nothing (RegDB), and
+    where it hides a camera of the same place (SYSU-MM01), the cameras are numbered so that it does the like: queries 0,
+    gallery 1; cameras of one place alike.
+    """
+    from core.protocols import SYSU_SAME_PLACE
+
+    cameras = dataset.test.cameras
+    found = {}
+    for part, rows in (("query", trial.query), ("gallery", trial.gallery)):
+        numbers = cameras[rows]
+        if search.ignore == "nothing":
+            numbers = np.full(len(rows), part == "gallery", cameras.dtype)
+        elif search.ignore == "same-place":
+            numbers = np.where(numbers == SYSU_SAME_PLACE[0], SYSU_SAME_PLACE[1], numbers)
+        found |= {part: features[rows], f"{part}_ids": dataset.test.identities[rows], f"{part}_cameras": numbers}
+    return found

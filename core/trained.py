@@ -1,0 +1,142 @@
+"""Trained networks from a file, ready to be tested or exported: checkpoints, exports, and weights from elsewhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from core import formats, weights
+from core.config import Config, LearnerConfig, NetworkConfig
+from core.errors import UserError, unknown
+from core.methods.roles import ROLES, roles
+from core.options import from_dict
+from core.state import initial, network
+
+ALONE = "network"
+"""Name of the network of a file that has no roles."""
+
+FIRST = ".conv1.weight"
+"""How the name of a network's first tensor ends."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """What makes one feature of an image: a learner's configuration and its state."""
+
+    config: LearnerConfig
+    state: dict[str, np.ndarray]
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return the tensors by canonical name; UserError where several networks make the feature together."""
+        if roles(self.config.method).bottlenecks:
+            raise UserError(
+                f"the feature of {self.config.method} is made by several networks, of which none is the model."
+            )
+        return network(self.state, "student")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The models of one file.
+
+    config: of the run that trained them; for a file from elsewhere the defaults, with its architecture. models: by the
+    name of their network. adapted: trained on the target (stage 2). known: the configuration is the run's own and not
+    a default. trial: the training split that the run saw, 0 where that is not recorded. report: of the import, where
+    the file is from elsewhere.
+    """
+
+    path: Path
+    config: Config
+    models: dict[str, Model]
+    adapted: bool = False
+    known: bool = True
+    trial: int = 0
+    report: str = ""
+
+
+def open_trained(path: str | Path, role: str = "", arch: str = "", stem_relu: bool | None = None) -> Trained:
+    """Read the networks of a file.
+
+    role: "" for those that embed (the mean teachers where there are any), "all", or one by name. arch, stem_relu: of a
+    file from elsewhere, which does not say them. UserError says what does not fit.
+    """
+    contents = formats.read(path)
+    if contents.kind != formats.CHECKPOINT or "config" not in contents.metadata:
+        return _foreign(contents.path, role, arch, stem_relu)
+    config = from_dict(Config(), contents.metadata["config"])
+    for option, asked, stands in (
+        ("arch", arch, config.network.arch),
+        ("stem_relu", stem_relu, config.network.stem_relu),
+    ):
+        if asked not in ("", None, stands):
+            raise UserError(
+                f"{path} was trained with {option} {stands}, not {asked}: leave the option out, the file knows it."
+            )
+    metadata = contents.metadata
+    trained = Trained(contents.path, config, {}, trial=int(metadata.get("trial", 0)))
+    found = [name.removesuffix(FIRST) for name in contents.tensors if re.fullmatch(rf"\w+{re.escape(FIRST)}", name)]
+    if not found:
+        name = str(metadata.get("network", ALONE))
+        if role not in ("", "all", name):
+            raise unknown(f"network of {path}", role, [name])
+        models = {name: _single(contents.tensors, config)}
+        return replace(trained, models=models, adapted=bool(metadata.get("adapted")))
+    method = next((name for name, known in ROLES.items() if set(known.all) == set(found)), None)
+    if method is not None and roles(method).bottlenecks:
+        return replace(trained, models={method: _joint(contents.tensors, config, method)})
+    embedders = list(roles(method).embedders) if method else found
+    if role not in ("", "all", *found):
+        raise unknown(f"network of {path}", role, [*found, "all"])
+    chosen = found if role == "all" else [role] if role else embedders
+    models = {name: _single(network(contents.tensors, name), config) for name in chosen}
+    return replace(trained, models=models, adapted=metadata.get("stage", 2 if len(found) > 1 else 1) == 2)
+
+
+def _single(tensors: Mapping[str, np.ndarray], config: Config) -> Model:
+    """One network by itself, in a learner of the plainest method."""
+    rows = len(tensors["classifier.weight"]) if "classifier.weight" in tensors else 1
+    data = config.data
+    settings = LearnerConfig(
+        method="source", network=config.network, capacity=rows, classes=rows, height=data.height, width=data.width
+    )
+    state = initial(settings, seed=0)
+    return Model(settings, state | {f"student.{name}": value for name, value in tensors.items()})
+
+
+def _joint(tensors: Mapping[str, np.ndarray], config: Config, method: str) -> Model:
+    """All networks of a method whose feature is one."""
+    rows = len(tensors[f"{roles(method).students[0]}.classifier.weight"])
+    data = config.data
+    settings = LearnerConfig(
+        method=method,
+        network=config.network,
+        capacity=rows,
+        classes=rows,
+        height=data.height,
+        width=data.width,
+        optimiser=config.mvd.optimiser,
+        mvd=config.mvd,
+    )
+    return Model(settings, dict(tensors))
+
+
+def _foreign(path: Path, role: str, arch: str, stem_relu: bool | None) -> Trained:
+    if not arch:
+        raise UserError(
+            f"{path} is no checkpoint of this library and does not say its architecture: give --arch, such as "
+            "--arch resnet50."
+        )
+    if role not in ("", "all", ALONE):
+        raise UserError(f"{path} is no checkpoint of this library and holds one network: leave --network {role} out.")
+    settings = NetworkConfig(arch=arch, stem_relu=True if stem_relu is None else stem_relu)
+    tensors, report = weights.load(path, settings)
+    told = report.layout.stem_relu
+    if stem_relu is None and told is not None and told != settings.stem_relu:
+        settings = replace(settings, stem_relu=told)
+        tensors, report = weights.load(path, settings)
+    config = replace(Config(), network=settings)
+    return Trained(path, config, {ALONE: _single(tensors, config)}, known=False, report=str(report))

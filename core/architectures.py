@@ -3,13 +3,18 @@
 A network is a residual backbone (He et al., CVPR 2016), global average pooling, a BNNeck (Luo et al., CVPRW 2019)
 and a linear classifier without bias. Names are torchvision's for the backbone (IBN-Net's for the split
 normalisation), `neck.*` and `classifier.weight` for the rest; weights are OIHW.
+
+A network of MVD (Tian et al., CVPR 2021) also has an information bottleneck, `bottleneck.*`: v -> 1000 -> 500 -> z with
+batch norm and ReLU between, and a classifier of z with one hidden layer. A linear layer in front of a batch norm
+has no bias, which the norm would remove. With channel attention there are also `attention2.gamma` to 4.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -89,8 +94,24 @@ def blocks(arch: Architecture, last_stride: int = 1) -> list[list[Block]]:
     return layers
 
 
+HEADS = ("neck.", "classifier.", "bottleneck.")
+"""How the names of the tensors begin that are no part of the backbone."""
+
+BOTTLENECK_WIDTHS = (1000, 500)
+"""Channels between v and z."""
+
+HEAD_WIDTH = 256
+"""Channels of the hidden layer between z and its classes; dropout acts on these."""
+
+ATTENTIVE_LAYERS = (2, 3, 4)
+"""Layers with channel attention before them, where there is any."""
+
+
 class Entry(NamedTuple):
-    """One tensor of the canonical state. kind: "conv", "ones", "zeros", "classifier"; trained: has a gradient."""
+    """One tensor of the canonical state. trained: has a gradient.
+
+    kind: how it starts: "conv", "linear", "classifier", "ones" or "zeros" (see `draw`).
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -141,17 +162,43 @@ def entries(arch: Architecture, capacity: int) -> list[Entry]:
     return found
 
 
+def variational_entries(arch: Architecture, capacity: int, representation: int, *, attention: bool) -> list[Entry]:
+    """List every tensor of a network of MVD: those of `entries`, the bottleneck's and the attention's.
+
+    representation: dimension of z. attention: channel attention before layers 2, 3 and 4.
+    """
+    found = entries(arch, capacity)
+    if attention:
+        found += [Entry(f"attention{layer}.gamma", (1,), "zeros", True) for layer in ATTENTIVE_LAYERS]
+    widths = (arch.features, *BOTTLENECK_WIDTHS, representation)
+    for index, (inputs, outputs) in enumerate(pairwise(widths), start=1):
+        found.append(Entry(f"bottleneck.linear{index}.weight", (outputs, inputs), "linear", True))
+        if index < len(widths) - 1:
+            found.extend(_norm(f"bottleneck.bn{index}", outputs))
+    found.append(Entry(f"bottleneck.linear{len(widths) - 1}.bias", (representation,), "zeros", True))
+    found.append(Entry("bottleneck.hidden.weight", (HEAD_WIDTH, representation), "linear", True))
+    found.extend(_norm("bottleneck.hidden_bn", HEAD_WIDTH))
+    found.append(Entry("bottleneck.classifier.weight", (capacity, HEAD_WIDTH), "classifier", True))
+    found.append(Entry("bottleneck.classifier.bias", (capacity,), "zeros", True))
+    return found
+
+
 def initial_state(arch: Architecture, capacity: int, seed: int) -> dict[str, np.ndarray]:
-    """Draw initial weights, float32: convolutions He-normal by fan-out, classifier normal(0.001), norms (1, 0).
+    """Draw the initial weights of a network without a bottleneck; see `draw`."""
+    return draw(entries(arch, capacity), seed)
+
+
+def draw(tensors: Iterable[Entry], seed: int) -> dict[str, np.ndarray]:
+    """Draw initial weights, float32: He-normal by fan-out, classifiers normal(0.001), norms (1, 0), biases 0.
 
     Every tensor has a generator of its own, keyed by its name: a wider classifier or another architecture does
     not move the numbers of the tensors they share.
     """
     state = {}
-    for entry in entries(arch, capacity):
-        if entry.kind in ("conv", "classifier"):
+    for entry in tensors:
+        if entry.kind in ("conv", "linear", "classifier"):
             fan_out = entry.shape[0] * math.prod(entry.shape[2:])
-            deviation = math.sqrt(2.0 / fan_out) if entry.kind == "conv" else 0.001
+            deviation = 0.001 if entry.kind == "classifier" else math.sqrt(2.0 / fan_out)
             drawn = rng(seed, f"weights/{entry.name}").standard_normal(entry.shape)
             state[entry.name] = (drawn * deviation).astype(np.float32)
         else:

@@ -20,9 +20,14 @@ def option(
     choices: tuple | None = None,
     above: float | None = None,
     least: float | None = None,
+    below: float | None = None,
+    only: str = "",
 ) -> Any:
-    """Return a dataclass field with its help text and its limits: value > above, value >= least."""
-    limits = {"help": text, "choices": choices, "above": above, "least": least}
+    """Return a dataclass field with its help text and its limits: value > above, value >= least, value < below.
+
+    only: "mmt" or "mvd" for a setting that means nothing to the other family of methods and is no option of it.
+    """
+    limits = {"help": text, "choices": choices, "above": above, "least": least, "below": below, "only": only}
     return field(default=default, metadata=limits)
 
 
@@ -30,8 +35,12 @@ def option(
 class DataConfig:
     """Which images, where they lie and how large the network sees them."""
 
-    source: str = option("synthetic-a", "labelled dataset of stage 1")
-    target: str = option("synthetic-b", "dataset to adapt to; its labels are used for testing only")
+    source: str = option("synthetic-a", "labelled dataset of stage 1", only="mmt")
+    target: str = option("synthetic-b", "dataset to adapt to; its labels are used for testing only", only="mmt")
+    dataset: str = option("synthetic-regdb", "visible-infrared dataset", only="mvd")
+    trials: tuple[int, ...] = option(
+        (1,), "training splits, each with a model of its own (RegDB: 1 to 10); each is tested on its own", only="mvd"
+    )
     data: str = option("data", "folder that holds the datasets; synthetic ones are generated there when absent")
     size: str = option("small", "size of the synthetic datasets")
     data_seed: int = option(0, "seed of the synthetic datasets")
@@ -111,12 +120,65 @@ class AdaptConfig(ScheduleConfig):
 
 
 @dataclass(frozen=True)
+class MVDConfig(ScheduleConfig):
+    """Visible-infrared training. `identities` x `images` of each modality make a batch."""
+
+    iterations: int = option(0, "iterations an epoch; 0: one pass over the larger modality", least=0)
+    identities: int = option(8, "identities in a batch (P)", least=2)
+    images: int = option(4, "visible, and as many infrared, images of each identity in a batch (K)", least=1)
+    rate: float = option(2.6e-4, "learning rate of necks, bottlenecks and classifiers", above=0)
+    optimiser: str = option("adam", "sgd: Nesterov's, with momentum 0.9", choices=("adam", "sgd"))
+    backbone_factor: float = option(1.0, "rate of the backbones, as a factor of --rate", above=0)
+    grey: float = option(0.0, "probability that a visible image loses its colour", least=0)
+    warmup_epochs: int = option(10, "epochs of linear warm-up", least=0)
+    warmup_factor: float = option(0.01, "factor of the rate at the first epoch of the warm-up", above=0)
+    decay: str = option(
+        "steps",
+        "steps: times gamma at each milestone; log-linear: evenly in the logarithm",
+        choices=("steps", "log-linear"),
+    )
+    milestones: tuple[int, ...] = option((210,), "epochs at which the rate is multiplied by gamma (steps)")
+    gamma: float = option(0.1, "factor of the rate at each milestone (steps)", above=0)
+    decay_start: int = option(15, "epoch at which the decay starts (log-linear)", least=0)
+    decay_end: int = option(27, "epoch at which the decay ends (log-linear)", least=1)
+    final_factor: float = option(0.5, "factor of the rate once the decay has ended (log-linear)", above=0)
+    objective: str = option(
+        "full", "which terms are minimised; full: identity, metric and distillation", choices=("id", "id+tri", "full")
+    )
+    metric: str = option(
+        "rank",
+        "metric loss; rank: the PyTorch reference's; triplet: the MindSpore port's; centre: of modality centres",
+        choices=("rank", "triplet", "centre"),
+    )
+    margin: float = option(0.3, "margin of triplet and centre", least=0)
+    distillation: str = option(
+        "paper",
+        "paper: Kullback-Leibler divergences; reference: what the public code computes instead",
+        choices=("paper", "reference"),
+    )
+    cml: float = option(8.0, "weight of conventional mutual learning (CML)", least=0)
+    vsd: float = option(2.0, "weight of variational self-distillation (VSD)", least=0)
+    vcd: float = option(2.0, "weight of variational cross-distillation (VCD)", least=0)
+    vml: float = option(0.0, "weight of variational mutual learning (VML); the public code has none", least=0)
+    representation: int = option(512, "dimension of the representation z", least=1)
+    dropout: float = option(0.5, "dropout before the classifier of a representation", least=0, below=1)
+    channel_attention: bool = option(
+        False, "attention over channels before layers 2, 3 and 4, as in the PyTorch reference"
+    )
+    search: str = option(
+        "every",
+        "which searches to test: all and indoor are SYSU-MM01's, the two directions RegDB's",
+        choices=("every", "all", "indoor", "visible-to-infrared", "infrared-to-visible"),
+    )
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """Where a run writes, what it starts from, when it tests and which epoch it keeps."""
 
     output: str = option("", "folder of the run; empty: runs/METHOD-BACKEND-SEED")
     seed: int = option(1, "seed of everything random; the second network has seed + 1")
-    start: str = option("", "run folder whose stage-1 networks are used instead of training them")
+    start: str = option("", "run folder whose stage-1 networks are used instead of training them", only="mmt")
     evaluate_every: int = option(1, "epochs of stage 2 between tests; the last epoch is always tested", least=1)
     evaluate_batch: int = option(128, "images in a batch when embedding", least=1)
     select: str = option(
@@ -125,11 +187,15 @@ class RunConfig:
         choices=("last", "test"),
     )
     loss_every: int = option(50, "iterations between two readings of the losses", least=1)
+    save_every: int = option(1, "epochs between two saved states; the last epoch is always saved", least=1, only="mvd")
 
 
 @dataclass(frozen=True)
 class Config:
-    """A whole run. method: "source" (stage 1 alone), "baseline" (one network, hard labels) or "mmt"."""
+    """A whole run. method: "source" (stage 1 alone), "baseline" (one network, hard labels), "mmt" or "mvd".
+
+    mvd reads data, network, mvd and run; the others data, network, pretrain, adapt and run.
+    """
 
     method: str = "mmt"
     preset: str = "synthetic"
@@ -137,6 +203,7 @@ class Config:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     adapt: AdaptConfig = field(default_factory=AdaptConfig)
+    mvd: MVDConfig = field(default_factory=MVDConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
 
@@ -144,8 +211,10 @@ class Config:
 class LearnerConfig:
     """What a backend needs to build a learner: the device half of a method and the networks it works on.
 
-    method: "source", "baseline" or "mmt". capacity: rows of the classifier. classes: how many of them are live
-    at the start. Weights are those of AdaptConfig; source and baseline use hard_ce and hard_triplet only.
+    method: "source", "baseline", "mmt" or "mvd". capacity: rows of the classifier. classes: how many of them are
+    live at the start. Weights are those of AdaptConfig; source and baseline use hard_ce and hard_triplet only.
+    optimiser: "adam" or "sgd". backbone_factor: of the rate, for what is no head (core/architectures.py).
+    mvd: its objective and its bottlenecks; the other methods do not read it.
     """
 
     method: str
@@ -160,6 +229,9 @@ class LearnerConfig:
     hard_triplet: float = 1.0
     soft_ce: float = 0.0
     soft_triplet: float = 0.0
+    optimiser: str = "adam"
+    backbone_factor: float = 1.0
+    mvd: MVDConfig = field(default_factory=MVDConfig)
 
 
 def validate(config: Any, where: str = "") -> None:
@@ -177,6 +249,8 @@ def validate(config: Any, where: str = "") -> None:
             raise UserError(f"{name} must be at least {limits['least']}, got {value!r}: {limits['help']}")
         if limits.get("above") is not None and not value > limits["above"]:
             raise UserError(f"{name} must be above {limits['above']}, got {value!r}: {limits['help']}")
+        if limits.get("below") is not None and not value < limits["below"]:
+            raise UserError(f"{name} must be below {limits['below']}, got {value!r}: {limits['help']}")
 
 
 def as_dict(config: Any) -> dict[str, Any]:

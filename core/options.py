@@ -6,20 +6,26 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import Field, fields, is_dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from core.config import Config, validate
 from core.errors import UserError, unknown
 from core.methods.roles import ROLES
+from core.presets import DEFAULT_PRESETS
 
-PREFIXES = {"data": "", "network": "", "pretrain": "pretrain_", "adapt": "", "run": ""}
+ADAPTATION = {"data": "", "network": "", "pretrain": "pretrain_", "adapt": "", "run": ""}
+CROSS_MODAL = {"data": "", "network": "", "mvd": "", "run": ""}
+"""Sections of a family of methods, each with the prefix of its options."""
+
 TITLES = {
     "data": "data",
     "network": "network",
     "pretrain": "stage 1: supervised training on the source",
     "adapt": "stage 2: adaptation to the target",
+    "mvd": "visible-infrared training",
     "run": "run",
 }
 
@@ -31,27 +37,43 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message}\nSee {self.prog} --help.")
 
 
-def build(prog: str, runtime: type, presets: dict[str, Config]) -> argparse.ArgumentParser:
-    """Return the parser. runtime: the backend's RuntimeConfig class; presets: recipes by name."""
+def family(method: str) -> str:
+    """Return "mvd" or, for the methods around adaptation, "mmt": methods of one family share their options."""
+    return "mvd" if method == "mvd" else "mmt"
+
+
+def _sections(method: str) -> dict[str, str]:
+    return CROSS_MODAL if family(method) == "mvd" else ADAPTATION
+
+
+def _settings(section: Any, method: str) -> list[Field]:
+    """Return the fields of a section that are options of a method."""
+    return [item for item in fields(section) if item.metadata.get("only", "") in ("", family(method))]
+
+
+def build(prog: str, runtime: type, presets: dict[str, Config], method: str) -> argparse.ArgumentParser:
+    """Return a method's parser. runtime: the backend's RuntimeConfig class; presets: recipes by name."""
+    base = presets[DEFAULT_PRESETS[family(method)]]
     parser = _Parser(
         prog=prog,
         description="Train and test person re-identification. Without arguments: stage 1 on synthetic-a twice, MMT to "
-        "synthetic-b, and a table of the results. Defaults shown are those of the preset 'synthetic'.",
+        "synthetic-b, and a table of the results. With mvd alone: visible-infrared training on synthetic-regdb, "
+        f"tested in both directions. The options below are those of {method}: another method has others, "
+        f"which METHOD --help shows. Defaults shown are those of the preset {base.preset!r}.",
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument("method", nargs="?", choices=tuple(ROLES), default=None, help="what to train (default: mmt)")
     parser.add_argument("--preset", help=f"recipe to start from: {', '.join(presets)}")
     parser.add_argument("--config", type=Path, help="JSON file of settings, such as a run's config.json")
-    base = presets["synthetic"]
-    for section, prefix in PREFIXES.items():
-        _add(parser.add_argument_group(TITLES[section]), getattr(base, section), prefix)
-    _add(parser.add_argument_group("device"), runtime(), "")
+    for section, prefix in _sections(method).items():
+        _add(parser.add_argument_group(TITLES[section]), getattr(base, section), prefix, method)
+    _add(parser.add_argument_group("device"), runtime(), "", method)
     return parser
 
 
-def _add(group: argparse._ArgumentGroup, section: Any, prefix: str) -> None:
-    for item in fields(section):
+def _add(group: argparse._ArgumentGroup, section: Any, prefix: str, method: str) -> None:
+    for item in _settings(section, method):
         default = getattr(section, item.name)
         flag = f"--{(prefix + item.name).replace('_', '-')}"
         shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
@@ -69,30 +91,56 @@ def _add(group: argparse._ArgumentGroup, section: Any, prefix: str) -> None:
 
 def parse(argv: Sequence[str] | None, prog: str, runtime: type, presets: dict[str, Config]) -> tuple[Config, Any]:
     """Return (the resolved Config, the backend's RuntimeConfig): preset, then --config, then options."""
-    parser = build(prog, runtime, presets)
     argv = sys.argv[1:] if argv is None else list(argv)
+    method, name, content = _start(argv, presets)
+    parser = build(prog, runtime, presets, method)
     flags = [flag for action in parser._actions for flag in action.option_strings]
     for word in argv:
         if word.startswith("--") and word.split("=")[0] not in flags:
-            raise unknown("option", word.split("=")[0], [flag for flag in flags if flag.startswith("--")])
+            raise unknown(f"option of {method}", word.split("=")[0], [flag for flag in flags if flag.startswith("--")])
     given = vars(parser.parse_args(argv))
-    name = given.pop("preset", "synthetic")
-    if name not in presets:
-        raise unknown("preset", name, presets)
-    config = presets[name]
-    if "config" in given:
-        config = from_dict(config, _read_json(given.pop("config")))
-    config = replace(config, method=given.pop("method") or config.method)
-    for section, prefix in PREFIXES.items():
-        config = replace(config, **{section: _override(getattr(config, section), given, prefix)})
-    device = _override(runtime(), given, "")
+    config = replace(from_dict(presets[name], content), method=method)
+    for section, prefix in _sections(method).items():
+        config = replace(config, **{section: _override(getattr(config, section), given, prefix, method)})
+    device = _override(runtime(), given, "", method)
     validate(config)
     validate(device)
     return config, device
 
 
-def _override(section: Any, given: dict[str, Any], prefix: str) -> Any:
-    values = {item.name: given[prefix + item.name] for item in fields(section) if prefix + item.name in given}
+def _start(argv: list[str], presets: dict[str, Config]) -> tuple[str, str, dict[str, Any]]:
+    """Return the method, the preset's name and the content of --config: what decides on all other options.
+
+    The method is the one named, else that of --config, else that of --preset. Without --preset: the method's own.
+    """
+    first = _Parser(prog="", add_help=False, allow_abbrev=False)
+    first.add_argument("--preset")
+    first.add_argument("--config", type=Path)
+    found, others = first.parse_known_args(argv)
+    content = _read_json(found.config) if found.config else {}
+    if found.preset is not None and found.preset not in presets:
+        raise unknown("preset", found.preset, presets)
+    named = [
+        word
+        for before, word in pairwise(["", *others])
+        if word in ROLES and (not before.startswith("--") or "=" in before)
+    ]
+    method = named[0] if named else content.get("method") or (presets[found.preset].method if found.preset else "mmt")
+    if method not in ROLES:
+        raise unknown("method", str(method), ROLES)
+    name = found.preset or DEFAULT_PRESETS[family(method)]
+    if family(presets[name].method) != family(method):
+        fitting = [other for other, config in presets.items() if family(config.method) == family(method)]
+        raise UserError(
+            f"--preset {name} is a recipe of {presets[name].method} and says nothing about {method}: leave one of "
+            f"them out, or choose among {', '.join(fitting)}."
+        )
+    return method, name, content
+
+
+def _override(section: Any, given: dict[str, Any], prefix: str, method: str) -> Any:
+    known = [item.name for item in _settings(section, method)]
+    values = {name: given[prefix + name] for name in known if prefix + name in given}
     return replace(section, **{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
 
 

@@ -1,14 +1,16 @@
-"""Recipes by name: the default one for the synthetic pair, and those of MMT's paper for the real datasets.
+"""Recipes by name: the default ones for the synthetic datasets, and the published ones for the real datasets.
 
-Source of the latter: Ge, Chen, Li, "Mutual Mean-Teaching", ICLR 2020, section 4.1, and the public code where the
+Source of MMT's: Ge, Chen, Li, "Mutual Mean-Teaching", ICLR 2020, section 4.1, and the public code where the
 paper is silent (the target batch of stage 1, the stem without ReLU, batch norm over 16 images on each of four GPUs).
+Source of MVD's: Tian et al., "Farewell to Mutual Information", CVPR 2021, its public code for PyTorch and, as
+`...-port`, that for MindSpore, which has no distillation.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from core.config import AdaptConfig, Config, DataConfig, NetworkConfig, PretrainConfig, RunConfig
+from core.config import AdaptConfig, Config, DataConfig, MVDConfig, NetworkConfig, PretrainConfig, RunConfig
 
 SYNTHETIC = Config(
     preset="synthetic",
@@ -18,6 +20,31 @@ SYNTHETIC = Config(
     adapt=AdaptConfig(epochs=8, iterations=60, clusters=120, rate=3.5e-4, padding=3, erase=0.3, ema_limit=0.99),
     run=RunConfig(),
 )
+
+SYNTHETIC_VI = Config(
+    method="mvd",
+    preset="synthetic-vi",
+    data=DataConfig(dataset="synthetic-regdb", trials=(1, 2, 3)),
+    network=NetworkConfig(arch="tiny"),
+    mvd=MVDConfig(
+        epochs=12,
+        iterations=40,
+        rate=1e-3,
+        padding=3,
+        warmup_epochs=1,
+        milestones=(9,),
+        grey=0.3,
+        cml=1.0,
+        vsd=0.1,
+        vcd=0.1,
+        vml=0.1,
+        representation=128,
+    ),
+    run=RunConfig(evaluate_every=4),
+)
+
+DEFAULT_PRESETS = {"mmt": "synthetic", "mvd": "synthetic-vi"}
+"""Recipe of each family of methods where none is named."""
 
 # target -> (K of k-means that the paper found best or near it)
 TRANSFERS = {
@@ -46,9 +73,56 @@ def _published(source: str, target: str, arch: str, clusters: int) -> Config:
     )
 
 
+# name in a preset -> (dataset, training splits, (P, K) of the PyTorch reference)
+CROSS_MODAL = {"sysu": ("sysu", (1,), (16, 4)), "regdb": ("regdb", tuple(range(1, 11)), (8, 4))}
+
+
+def _reference(name: str) -> Config:
+    """Return MVD's recipe in its public PyTorch code, whose distillation is not the paper's."""
+    dataset, trials, (identities, images) = CROSS_MODAL[name]
+    return Config(
+        method="mvd",
+        preset=f"mvd-{name}",
+        data=DataConfig(dataset=dataset, trials=trials, height=256, width=128),
+        network=NetworkConfig(arch="resnet50"),
+        mvd=MVDConfig(
+            epochs=600,
+            identities=identities,
+            images=images,
+            padding=0,
+            distillation="reference",
+            channel_attention=True,
+        ),
+        run=RunConfig(evaluate_every=10, save_every=10),
+    )
+
+
+def _port(name: str) -> Config:
+    """Return MVD's recipe in its public MindSpore code."""
+    dataset, _, _ = CROSS_MODAL[name]
+    return Config(
+        method="mvd",
+        preset=f"mvd-{name}-port",
+        data=DataConfig(dataset=dataset, height=288, width=144),
+        network=NetworkConfig(arch="resnet50"),
+        mvd=MVDConfig(
+            epochs=80,
+            rate=3.5e-3,
+            backbone_factor=0.1,
+            erase=0.5,
+            grey=0.5,
+            warmup_epochs=5,
+            decay="log-linear",
+            objective="id+tri",
+            metric="triplet",
+        ),
+        run=RunConfig(save_every=10),
+    )
+
+
 def presets() -> dict[str, Config]:
     """Return every recipe by name."""
-    found = [SYNTHETIC]
+    found = [SYNTHETIC, SYNTHETIC_VI, *(make(name) for name in CROSS_MODAL for make in (_reference, _port))]
     for (source, target), clusters in TRANSFERS.items():
         found += [_published(source, target, arch, clusters) for arch in ("resnet50", "resnet50_ibn_a")]
     return {config.preset: config for config in found}

@@ -1,7 +1,8 @@
 """The canonical state of a learner: names, shapes and the check that a state is whole.
 
 For each network `ROLE.TENSOR` (names of core/architectures.py); for each trained tensor of a student Adam's moments
-`adam.first.ROLE.TENSOR` and `adam.second.ROLE.TENSOR`; `adam.step` and `classes` (live classes), both int64 ().
+`adam.first.ROLE.TENSOR` and `adam.second.ROLE.TENSOR`, or SGD's momentum `sgd.momentum.ROLE.TENSOR`; `adam.step` or
+`sgd.step`, and `classes` (live classes), both int64 ().
 """
 
 from __future__ import annotations
@@ -10,39 +11,54 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from core.architectures import architecture, entries, initial_state
+from core.architectures import Entry, architecture, draw, entries, variational_entries
 from core.config import LearnerConfig
 from core.errors import UserError
 from core.methods.roles import roles
 
-FIRST, SECOND = "adam.first.", "adam.second."
+FIRST, SECOND, MOMENTUM = "adam.first.", "adam.second.", "sgd.momentum."
+MOMENTS = {"adam": (FIRST, SECOND), "sgd": (MOMENTUM,)}
+"""What each optimiser remembers of every trained tensor, by the prefix of its name."""
+
+
+def tensors_of(config: LearnerConfig) -> list[Entry]:
+    """Return the tensors that each network of a learner has."""
+    arch = architecture(config.network.arch)
+    if roles(config.method).bottlenecks:
+        mvd = config.mvd
+        return variational_entries(arch, config.capacity, mvd.representation, attention=mvd.channel_attention)
+    return entries(arch, config.capacity)
 
 
 def expected_shapes(config: LearnerConfig) -> dict[str, tuple[int, ...]]:
     """Return every name of the state with its shape."""
-    tensors = entries(architecture(config.network.arch), config.capacity)
+    tensors = tensors_of(config)
     shapes = {}
     for role in roles(config.method).all:
         shapes.update({f"{role}.{entry.name}": entry.shape for entry in tensors})
     for role in roles(config.method).students:
         for entry in tensors:
             if entry.trained:
-                shapes[f"{FIRST}{role}.{entry.name}"] = entry.shape
-                shapes[f"{SECOND}{role}.{entry.name}"] = entry.shape
-    return shapes | {"adam.step": (), "classes": ()}
+                shapes.update({f"{prefix}{role}.{entry.name}": entry.shape for prefix in MOMENTS[config.optimiser]})
+    return shapes | {step_name(config): (), "classes": ()}
+
+
+def step_name(config: LearnerConfig) -> str:
+    """Return the name of the optimiser's count of steps."""
+    return f"{config.optimiser}.step"
 
 
 def initial(config: LearnerConfig, seed: int, dtype: type = np.float32) -> dict[str, np.ndarray]:
     """Return the state at the start: students i drawn from seed + i, teachers equal to them, moments at zero."""
     chosen, state = roles(config.method), {}
     for index, role in enumerate(chosen.students):
-        drawn = initial_state(architecture(config.network.arch), config.capacity, seed + index)
+        drawn = draw(tensors_of(config), seed + index)
         for twin in (role, *chosen.teachers[index : index + 1]):
             state.update({f"{twin}.{name}": value.astype(dtype) for name, value in drawn.items()})
     for name, shape in expected_shapes(config).items():
         if name not in state:
             state[name] = np.zeros(shape, dtype)
-    return state | {"adam.step": np.int64(0), "classes": np.int64(config.classes)}
+    return state | {step_name(config): np.int64(0), "classes": np.int64(config.classes)}
 
 
 def check_state(state: Mapping[str, np.ndarray], config: LearnerConfig, where: str = "the state") -> None:

@@ -9,10 +9,15 @@ from core.errors import unknown
 
 @dataclass(frozen=True)
 class Roles:
-    """students: trained by the optimiser. teachers: teacher i is the exponential mean of student i."""
+    """students: trained by the optimiser. teachers: teacher i is the exponential mean of student i.
+
+    bottlenecks: each network also holds an information bottleneck, and may have channel attention; the learner's
+    feature is one, of all networks together, instead of one of each.
+    """
 
     students: tuple[str, ...]
     teachers: tuple[str, ...] = ()
+    bottlenecks: bool = False
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -28,6 +33,7 @@ ROLES = {
     "source": Roles(("student",)),
     "baseline": Roles(("student",)),
     "mmt": Roles(("student1", "student2"), ("teacher1", "teacher2")),
+    "mvd": Roles(("visible", "infrared", "shared"), bottlenecks=True),
 }
 
 

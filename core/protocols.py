@@ -22,6 +22,9 @@ from core.rerank import rerank_blocks
 SYSU_SAME_PLACE = (3, 2)
 """Queries of the first camera do not see the second in the gallery."""
 
+SHARED_BYTES = 1 << 30
+"""Up to this size, the distances that several draws share are computed once."""
+
 
 @dataclass(frozen=True)
 class Metrics:
@@ -65,14 +68,21 @@ def evaluate(features: np.ndarray, dataset: Dataset, *, max_rank: int = 20, rera
         )
     if max_rank < 20:
         raise ValueError(f"max_rank of at least 20 expected, since rank-20 is reported, got {max_rank}.")
-    return [
-        summarise(
-            search.name,
-            [_trial(features, dataset, search, trial, max_rank, rerank) for trial in search.trials],
-            search.official,
-        )
-        for search in dataset.searches
-    ]
+    shared = None if rerank else _shared(features, dataset.searches)
+    results = []
+    for search in dataset.searches:
+        trials = []
+        for trial in search.trials:
+            if rerank:
+                blocks = rerank_blocks(_take(features, trial.query), _take(features, trial.gallery))
+                rankings = _ranked_by_distances(blocks, dataset, search, trial, max_rank)
+            elif shared is not None:
+                rankings = _ranked_by_distances(shared.of(trial), dataset, search, trial, max_rank)
+            else:
+                rankings = _ranked(features, dataset, search, trial, max_rank)
+            trials.append(_joined(rankings, dataset, search, max_rank))
+        results.append(summarise(search.name, trials, search.official))
+    return results
 
 
 def summarise(name: str, trials: Sequence[Metrics], official: bool) -> SearchResult:
@@ -111,13 +121,10 @@ def require_trial(dataset: Dataset, trained_on: str, trained_trial: int) -> None
         )
 
 
-def _trial(
-    features: np.ndarray, dataset: Dataset, search: Search, trial: Trial, max_rank: int, rerank: bool
-) -> Metrics:
-    """Rank one draw. Its queries are ranked in parts, whose means are weighted by their numbers of queries."""
-    ranked = _reranked if rerank else _ranked
+def _joined(rankings: Iterator[Ranking], dataset: Dataset, search: Search, max_rank: int) -> Metrics:
+    """Join the rankings of parts of a draw's queries: their means, weighted by their numbers of queries."""
     queries, ap, inp, cmc = 0, 0.0, 0.0, np.zeros(max_rank)
-    for found in ranked(features, dataset, search, trial, max_rank):
+    for found in rankings:
         if found.valid_queries:
             queries += found.valid_queries
             ap += found.mean_ap * found.valid_queries
@@ -132,6 +139,30 @@ def _trial(
     return Metrics(ap / queries, *(float(cmc[k - 1]) for k in (1, 5, 10, 20)), inp / queries)
 
 
+@dataclass(frozen=True)
+class _Shared:
+    """Distances float32 from the queries that all trials share to every image that any of them draws."""
+
+    gallery: np.ndarray
+    distances: np.ndarray
+
+    def of(self, trial: Trial) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield the first query's number, 0, and the distances of one draw."""
+        yield 0, self.distances[:, np.searchsorted(self.gallery, trial.gallery)]
+
+
+def _shared(features: np.ndarray, searches: Sequence[Search]) -> _Shared | None:
+    """Compute the distances of all trials at once, where they share their queries and their galleries overlap."""
+    trials = [trial for search in searches for trial in search.trials]
+    if len(trials) < 2 or any(not np.array_equal(trial.query, trials[0].query) for trial in trials):
+        return None
+    gallery = np.unique(np.concatenate([trial.gallery for trial in trials]))
+    columns = sum(len(trial.gallery) for trial in trials)
+    if columns < 2 * len(gallery) or 4 * len(trials[0].query) * len(gallery) > SHARED_BYTES:
+        return None
+    return _Shared(gallery, -_take(features, trials[0].query) @ _take(features, gallery).T)
+
+
 def _ranked(features: np.ndarray, dataset: Dataset, search: Search, trial: Trial, max_rank: int) -> Iterator[Ranking]:
     """Rank each group of queries by the features themselves."""
     for query, gallery in _groups(search, trial, dataset.test.cameras):
@@ -144,9 +175,11 @@ def _ranked(features: np.ndarray, dataset: Dataset, search: Search, trial: Trial
         )
 
 
-def _reranked(features: np.ndarray, dataset: Dataset, search: Search, trial: Trial, max_rank: int) -> Iterator[Ranking]:
-    """Re-rank all of a draw's queries and gallery together, then rank each group by the new distances."""
-    for start, distances in rerank_blocks(_take(features, trial.query), _take(features, trial.gallery)):
+def _ranked_by_distances(
+    blocks: Iterator[tuple[int, np.ndarray]], dataset: Dataset, search: Search, trial: Trial, max_rank: int
+) -> Iterator[Ranking]:
+    """Rank each group of queries by distances, given in blocks (first query, float32 (b, G)) of a draw."""
+    for start, distances in blocks:
         part = Trial(trial.query[start : start + len(distances)], trial.gallery)
         for query, gallery in _groups(search, part, dataset.test.cameras):
             rows, columns = np.isin(part.query, query), np.isin(part.gallery, gallery)

@@ -50,8 +50,8 @@ def load_images(
     decode.check_interpolation(interpolation)
     if height < 1 or width < 1:
         raise ValueError(f"the size of images in pixels must be positive, got {height} x {width}.")
-    if not len(split):
-        raise DatasetError("the split holds no images, so there is nothing to load.")
+    if not len(split):  # a user's own images may have nothing to test on, or nothing to train on
+        return Mapped(np.zeros((0, height, width, 3), np.uint8))
     if split.pixels is not None and tuple(split.pixels.shape[1:3]) == (height, width):
         return Mapped(split.pixels) if isinstance(split.pixels, np.ndarray) else split.pixels
     images = Decoded(split, height, width, interpolation)

@@ -148,10 +148,11 @@ def test_bad_sizes_and_interpolations(tmp_path, height, width, kind):
         load_images(split_of(tmp_path, 1), height, width, interpolation=kind)
 
 
-def test_an_empty_split():
+def test_an_empty_split_has_no_images_and_no_cache(tmp_path):
     none = np.zeros(0, np.int32)
-    with pytest.raises(DatasetError, match="no images"):
-        load_images(Split((), none, none, none), 16, 8)
+    images = load_images(Split((), none, none, none), 16, 8, folder=tmp_path / "c")
+    assert images.shape == images[np.zeros(0, np.int64)].shape == (0, 16, 8, 3)
+    assert not (tmp_path / "c").exists()
 
 
 @pytest.mark.parametrize("rows", [np.array([3]), np.array([-1]), np.array([0.0]), np.array([[0]]), np.array([True])])

@@ -141,6 +141,16 @@ def test_duplicates(tmp_path):
     }
 
 
+@pytest.mark.parametrize("places", [("unlabelled/{}.jpg",), ("query/ann/a/{}.jpg", "gallery/ann/b/{}.jpg")])
+def test_own_images_without_a_test_or_without_training(tmp_path, places):
+    for place in places:
+        for number in range(3):
+            trees.image(tmp_path / place.format(number))
+    diagnosis = doctor(tmp_path, "folder")
+    assert diagnosis.fit
+    assert bool(found(diagnosis, "test")) == (len(places) == 1)
+
+
 def test_clutter_is_remarked_on_once(tmp_path):
     root = healthy(tmp_path)
     trees.clutter(root / "query")

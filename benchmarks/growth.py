@@ -1,0 +1,135 @@
+"""`python -m benchmarks.growth`: how the Jaccard graph grows with the number of points, measured and plotted.
+
+Each size runs in a process of its own. Where the exact neighbour search takes longer than all else together, an
+approximate faiss index takes over if asked for (`--approximate`); its recall at k is measured beside its time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.algorithms import RESULTS
+from benchmarks.features import clustered
+from benchmarks.measure import environment, extra_memory
+from core.distances import row_blocks
+from core.jaccard import set_similarities, similarity_of
+from core.neighbours import search
+from core.reciprocal import encode, expanded_sets
+
+SIZES = (4000, 8000, 16000, 32000, 64000, 130000)
+IMAGES_PER_IDENTITY = 17
+K = 31
+SAMPLED = 1000  # points whose exact neighbours the recall is measured on
+
+
+def measure(count: int, width: int, approximate: bool) -> dict[str, Any]:
+    """Return seconds of each stage and the extra memory at one size."""
+    features = clustered(count, count // IMAGES_PER_IDENTITY, width=width).features
+    stages: dict[str, Any] = {"points": count}
+
+    def run() -> None:
+        started = time.perf_counter()
+        indices, similarities, _ = search(features, K)
+        searched = time.perf_counter()
+        sets = expanded_sets(indices, K - 1)
+        products = set_similarities(sets, features, indices, similarities)
+        encoding = encode(sets, np.maximum(0, 2 - 2 * products.astype(np.float64)), indices, 6)
+        encoded = time.perf_counter()
+        graph = similarity_of(encoding, 0.6)
+        stages["search"] = searched - started
+        stages["encoding"] = encoded - searched
+        stages["minimum sums"] = time.perf_counter() - encoded
+        stages["pairs"] = graph.nnz
+
+    stages["bytes"] = extra_memory(run)
+    if approximate:
+        stages |= approximate_search(features)
+    return stages
+
+
+def approximate_search(features: np.ndarray) -> dict[str, float]:
+    """Return seconds and recall of an inverted-file index of faiss on the same points."""
+    import faiss
+
+    count, width = features.shape
+    cells = int(4 * np.sqrt(count))
+    started = time.perf_counter()
+    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, cells, faiss.METRIC_INNER_PRODUCT)
+    index.cp.niter = 5
+    index.train(features[:: max(1, count // (40 * cells))])
+    index.add(features)
+    index.nprobe = max(8, cells // 50)
+    found = np.concatenate([index.search(features[rows], K)[1] for rows in row_blocks(count, width)])
+    seconds = time.perf_counter() - started
+    sample = np.linspace(0, count - 1, min(count, SAMPLED)).astype(np.int64)
+    exact = np.argpartition(-features[sample] @ features.T, K - 1, axis=1)[:, :K]
+    hits = [len(np.intersect1d(found[row], true)) for row, true in zip(sample, exact, strict=True)]
+    return {"approximate search": seconds, "recall": float(np.mean(hits) / K)}
+
+
+def plot(report: dict[str, Any], file: Path) -> None:
+    """Draw seconds and memory over the number of points, both on logarithmic axes."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    rows = report["rows"]
+    points = [row["points"] for row in rows]
+    figure, (times, memory) = pyplot.subplots(1, 2, figsize=(11, 4.5))
+    for stage in ("search", "encoding", "minimum sums", "approximate search"):
+        known = [row for row in rows if stage in row]
+        if known:
+            label = stage
+            if stage == "approximate search":
+                label += f" (recall {min(row['recall'] for row in known):.3f} or more)"
+            times.loglog([row["points"] for row in known], [row[stage] for row in known], "o-", label=label)
+    times.loglog(points, [rows[0]["search"] * (n / points[0]) ** 2 for n in points], "k:", label="$N^2$")
+    times.set(xlabel="points N", ylabel="seconds", title=f"Jaccard graph, D = {report['width']}, k1 = {K - 1}")
+    times.legend()
+    memory.loglog(points, [row["bytes"] / 1e6 for row in rows], "o-", label="measured, features not counted")
+    memory.loglog(points, [4e-6 * n * n for n in points], "k:", label="one dense float32 matrix")
+    memory.set(xlabel="points N", ylabel="MB", title="extra memory at the peak")
+    memory.legend()
+    figure.suptitle(f"commit {report['commit']}, {report['cores']} cores of {report['processor']}", fontsize=9)
+    figure.tight_layout()
+    figure.savefig(file, dpi=110)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="numbers of points")
+    parser.add_argument("--width", type=int, default=2048, help="dimensions, default: %(default)s")
+    parser.add_argument("--approximate", action="store_true", help="measure an approximate faiss index too")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of growth.json and growth.png")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.one:
+        sys.stdout.write(json.dumps(measure(options.sizes[0], options.width, options.approximate)) + "\n")
+        return 0
+    flags = ["--one", "--width", str(options.width)] + ["--approximate"] * options.approximate
+    report = {"command": "python -m benchmarks.growth", **environment(), "width": options.width, "rows": []}
+    options.output.mkdir(parents=True, exist_ok=True)
+    for count in options.sizes:
+        command = [sys.executable, "-m", "benchmarks.growth", "--sizes", str(count), *flags]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        report["rows"].append(json.loads(done.stdout.splitlines()[-1]))
+        sys.stdout.write(json.dumps(report["rows"][-1]) + "\n")
+        sys.stdout.flush()
+        (options.output / "growth.json").write_text(json.dumps(report, indent=1) + "\n")
+        plot(report, options.output / "growth.png")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import algorithms, growth
+from benchmarks.cases import CASES
+from benchmarks.features import clustered, query_and_gallery
+from benchmarks.measure import extra_memory, interleaved
+from benchmarks.peers import dense_jaccard
+from core.jaccard import jaccard_similarity
+from core.neighbours import nearest
+from core.rerank import rerank
+from tests.core import references
+
+
+def test_quick_run_covers_every_case_and_agrees_with_the_peers(tmp_path, capsys):
+    file = tmp_path / "quick.json"
+    assert algorithms.main(["--quick", "--no-memory", "--repeats", "1", "--output", str(file)]) == 0
+    report = json.loads(file.read_text())
+    assert {row["algorithm"] for row in report["rows"]} == set(CASES)
+    assert report["versions"]["numpy"] == np.__version__
+    assert {"commit", "processor", "cores"} <= set(report)
+    agreement = " ".join(row.get("agreement", "") for row in report["rows"])
+    assert "DIFFER" not in agreement
+    assert "0 pairs missed" in agreement
+    printed = capsys.readouterr().out
+    assert printed.count("| rank_distances |") >= 1
+    assert printed.splitlines()[0].startswith("| algorithm |")
+
+
+def test_memory_of_one_call_is_what_its_process_prints(capsys):
+    assert algorithms.main(["--quick", "--memory-of", "nearest", "ours"]) == 0
+    assert 0 <= int(capsys.readouterr().out) < 1 << 30
+
+
+def test_extra_memory_sees_an_array():
+    grown = extra_memory(lambda: np.ones(50 << 20, np.uint8).sum())
+    assert 45 << 20 < grown < 80 << 20
+
+
+def test_calls_run_in_turn_as_often_as_asked():
+    order = []
+    calls = {"ours": lambda: order.append("ours"), "peer": lambda: order.append("peer")}
+    seconds, _ = interleaved(calls, {"ours": 3, "peer": 1})
+    assert order == ["ours", "peer", "ours", "ours"]
+    assert set(seconds) == {"ours", "peer"}
+
+
+def test_the_published_loop_is_the_definition():
+    features = clustered(90, 8, width=48).features
+    ranking = dense_jaccard.search(features, 13)
+    np.testing.assert_array_equal(ranking, nearest(features, 13)[0])
+    distances = dense_jaccard.distances(features, ranking, k1=12, k2=4)
+    np.testing.assert_allclose(distances, references.jaccard(features, 12, 4), atol=1e-5)
+    np.testing.assert_allclose(1 - jaccard_similarity(features, k1=12, k2=4).toarray(), distances, atol=1e-5)
+
+
+def test_the_published_reranking_is_ours():
+    query, gallery = (part.features for part in query_and_gallery(30, 120, 10, width=48))
+    np.testing.assert_allclose(dense_jaccard.rerank(query, gallery), rerank(query, gallery), atol=1e-5)
+
+
+def test_features_are_those_of_people():
+    data = clustered(2000, 120, width=64)
+    np.testing.assert_allclose(np.linalg.norm(data.features, axis=1), 1, atol=1e-5)
+    assert (np.diff(data.identities) >= 0).all()
+    assert len(np.unique(data.identities)) == 120
+    similarity = data.features @ data.features.T
+    same = data.identities[:, None] == data.identities
+    assert similarity[same].mean() > similarity[~same].mean() + 0.3
+    np.testing.assert_array_equal(clustered(2000, 120, width=64).features, data.features)
+
+
+def test_growth_measures_every_stage_and_plots(tmp_path):
+    pytest.importorskip("matplotlib")
+    row = growth.measure(600, 32, approximate=True)
+    assert {"search", "encoding", "minimum sums", "bytes", "approximate search"} <= set(row)
+    assert 0.5 < row["recall"] <= 1
+    report = {"commit": "0", "cores": 1, "processor": "any", "width": 32, "rows": [row]}
+    growth.plot(report, tmp_path / "growth.png")
+    assert (tmp_path / "growth.png").stat().st_size > 1000

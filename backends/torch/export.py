@@ -1,0 +1,103 @@
+"""`python -m backends.torch.export`: ONNX and torch programs beside the formats that every backend writes."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backends.torch.train import BACKEND
+from core.errors import UserError
+from core.exporting import TRACED, Format, Request, export
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PROGRAMS = {
+    "onnx": "a graph for onnxruntime and others, opset 17",
+    "torch": "a program for torch.export.load (.pt2)",
+}
+OPSET = 17
+
+
+def load(name: str) -> Format:
+    """Return how a program is written; UserError where a package that it needs is absent."""
+    if name == "torch":
+        return Format(".pt2", _write_torch, _run_torch)
+    try:
+        import onnx  # noqa: F401 (the exporter needs it)
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f"--format onnx needs {error.name}, which is not installed: pip install 'duoreid[export]'."
+        ) from error
+    return Format(".onnx", _write_onnx, _run_onnx)
+
+
+def program(request: Request) -> nn.Module:
+    """Return a module that takes the request's images and returns L2-normalised features, in test mode on the CPU."""
+    import torch
+
+    from backends.torch.networks import ReIDNetwork, normalise
+
+    network = ReIDNetwork(request.network, capacity=1)
+    del network.classifier  # the feature does not pass it
+    given = {name: torch.tensor(value) for name, value in request.tensors.items() if not name.startswith("classifier.")}
+    network.load_state_dict(given)
+
+    class Program(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return network.embed(normalise(images, torch.float32) if request.raw else images)
+
+    return Program().eval().requires_grad_(False)
+
+
+def _write_onnx(request: Request, path: Path) -> None:
+    import torch
+
+    with warnings.catch_warnings():
+        # The tracing exporter needs fewer packages than its successor; its remarks on constants and on instance
+        # normalisation in test mode say what is meant here.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            program(request),
+            (torch.from_numpy(request.example(TRACED)),),
+            str(path),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["images"],
+            output_names=["features"],
+            dynamic_axes={"images": {0: "batch"}, "features": {0: "batch"}},
+        )
+
+
+def _run_onnx(path: Path, images: np.ndarray) -> np.ndarray:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(["features"], {"images": images})[0]
+
+
+def _write_torch(request: Request, path: Path) -> None:
+    import torch
+
+    example = (torch.from_numpy(request.example(TRACED)),)
+    shapes = ({0: torch.export.Dim("batch", min=1)},)
+    torch.export.save(torch.export.export(program(request), example, dynamic_shapes=shapes), path)
+
+
+def _run_torch(path: Path, images: np.ndarray) -> np.ndarray:
+    import torch
+
+    return torch.export.load(path).module()(torch.from_numpy(images)).numpy()
+
+
+if __name__ == "__main__":
+    sys.exit(export(BACKEND, PROGRAMS, load))

@@ -33,7 +33,7 @@ $(VENV)/.torch: setup.cfg constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/.all: setup.cfg constraints.txt | $(BIN)/python
-	$(PIP) --editable ".[torch,mindspore,dev]"
+	$(PIP) --editable ".[torch,mindspore,dev,export]"
 	touch $@ $(VENV)/.torch
 
 clean:

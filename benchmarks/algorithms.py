@@ -1,6 +1,7 @@
 """`python -m benchmarks.algorithms`: the algorithms of core beside their peers, one table and one JSON file.
 
-Every call of a case runs in one process, in turn; ratios are of medians. Memory is measured in a process of its own for
+Every call of a case runs in one process, in turn; ratios are of medians, of seconds and of processor
+seconds. Memory is measured in a process of its own for
 each call: by how much it grows at its peak over what its input takes.
 """
 
@@ -18,7 +19,10 @@ from benchmarks.cases import CASES, QUICK, Sizes
 from benchmarks.measure import environment, extra_memory, interleaved
 
 RESULTS = Path(__file__).parent / "results"
-HEADINGS = ("algorithm", "size", "peer", "ours s", "peer s", "ratio", "ours MB", "peer MB", "agreement")
+HEADINGS = (
+    *("algorithm", "size", "peer", "ours s", "peer s", "ratio", "processor ratio"),
+    *("ours MB", "peer MB", "agreement"),
+)
 
 
 def measure(name: str, sizes: Sizes, repeats: int, memory: Sequence[str]) -> list[dict[str, Any]]:
@@ -36,9 +40,12 @@ def measure(name: str, sizes: Sizes, repeats: int, memory: Sequence[str]) -> lis
             "algorithm": name,
             "size": size,
             "peer": peer,
-            "seconds": seconds["ours"],
-            "peer_seconds": seconds.get(peer),
-            "ratio": seconds[peer] / seconds["ours"] if peer else None,
+            "seconds": seconds["ours"][0],
+            "processor_seconds": seconds["ours"][1],
+            "peer_seconds": seconds[peer][0] if peer else None,
+            "peer_processor_seconds": seconds[peer][1] if peer else None,
+            "ratio": seconds[peer][0] / seconds["ours"][0] if peer else None,
+            "processor_ratio": seconds[peer][1] / seconds["ours"][1] if peer else None,
             "bytes": used.get("ours"),
             "peer_bytes": used.get(peer),
             "agreement": agreement.get(peer, ""),
@@ -64,7 +71,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     cells = [HEADINGS, ["---"] * len(HEADINGS)]
     for row in rows:
         if "missing" in row:
-            cells.append([row["algorithm"], row["size"], row["peer"], *["-"] * 5, f"not to be had: {row['missing']}"])
+            cells.append([row["algorithm"], row["size"], row["peer"], *["-"] * 6, f"not to be had: {row['missing']}"])
             continue
         cells.append(
             [
@@ -74,6 +81,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
                 _number(row["seconds"], "{:.3g}"),
                 _number(row["peer_seconds"], "{:.3g}"),
                 _number(row["ratio"], "{:.2f}"),
+                _number(row["processor_ratio"], "{:.2f}"),
                 _number(row["bytes"], "{:.0f}", 1e6),
                 _number(row["peer_bytes"], "{:.0f}", 1e6),
                 row["agreement"],

@@ -114,7 +114,7 @@ def ranking_large(sizes: Sizes) -> Case:
 
 def _ranking_beside_product(query: Labelled, gallery: Labelled, labels: tuple, slow: tuple[str, ...] = ()) -> Case:
     def product() -> None:
-        for block in row_blocks(len(query.features), len(gallery.features), entries=1 << 24, fewest=128):
+        for block in row_blocks(len(query.features), len(gallery.features), entries=1 << 25):
             query.features[block] @ gallery.features.T
 
     calls = {

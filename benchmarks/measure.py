@@ -15,18 +15,27 @@ from typing import Any
 PACKAGES = ("numpy", "scipy", "scikit-learn", "faiss-cpu", "fastreid", "pyppbox-torchreid")
 
 
-def interleaved(calls: dict[str, Callable[[], Any]], repeats: dict[str, int]) -> tuple[dict, dict]:
-    """Run the calls in turn, each as often as `repeats` says; return (median seconds, last results) by name."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
+def interleaved(
+    calls: dict[str, Callable[[], Any]], repeats: dict[str, int]
+) -> tuple[dict[str, tuple[float, float]], dict[str, Any]]:
+    """Run the calls in turn, each as often as `repeats` says; return (medians, last results) by name.
+
+    The medians are (seconds, processor seconds of all threads): the latter hardly change when other programs share
+    the machine.
+    """
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
     results: dict[str, Any] = {}
     for turn in range(max(repeats[name] for name in calls)):
         for name, call in calls.items():
             if turn < repeats[name]:
                 results.pop(name, None)
-                started = time.perf_counter()
+                started, used = time.perf_counter(), time.process_time()
                 results[name] = call()
-                seconds[name].append(time.perf_counter() - started)
-    return {name: statistics.median(times) for name, times in seconds.items()}, results
+                seconds[name].append((time.perf_counter() - started, time.process_time() - used))
+    medians = {
+        name: tuple(statistics.median(column) for column in zip(*times, strict=True)) for name, times in seconds.items()
+    }
+    return medians, results
 
 
 def extra_memory(call: Callable[[], Any]) -> int:

@@ -181,7 +181,10 @@ def _refuse_nan(distances: np.ndarray, start: int) -> None:
 
 
 def _distance_blocks(query: np.ndarray, gallery: np.ndarray, metric: str) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield blocks of numbers that rank as the distances do: -q.g / |g|, or |g|^2 / 2 - q.g."""
+    """Yield blocks of numbers that rank as the distances do: -q.g / |g|, or |g|^2 / 2 - q.g.
+
+    All blocks share one buffer: each is gone when the next comes.
+    """
     if metric not in ("cosine", "euclidean"):
         raise ValueError(f"metric must be 'cosine' or 'euclidean', but is {metric!r}")
     squared = squared_norms(gallery)
@@ -189,8 +192,11 @@ def _distance_blocks(query: np.ndarray, gallery: np.ndarray, metric: str) -> Ite
         raise ValueError("query and gallery must have no zero rows for metric='cosine': such a row has no direction")
     shift = squared / 2 if metric == "euclidean" else None
     scale = 1 / np.sqrt(squared) if metric == "cosine" and (np.abs(squared - 1) > UNIT).any() else None
-    for block in row_blocks(len(query), len(gallery), entries=1 << 24, fewest=128):
-        distances = -query[block] @ gallery.T
+    blocks = row_blocks(len(query), len(gallery), entries=1 << 25, fewest=128)
+    buffer = np.empty((blocks[0].stop if blocks else 0, len(gallery)), np.float32)
+    for block in blocks:
+        distances = buffer[: block.stop - block.start]
+        np.matmul(-query[block], gallery.T, out=distances)
         if shift is not None:
             distances += shift
         if scale is not None:

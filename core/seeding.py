@@ -46,6 +46,7 @@ def start_rows(features: np.ndarray, clusters: int, *, seed: int, restart: int =
             rows[drawn:] = random.choice(left, clusters - drawn, replace=False)
             break
         chosen = np.searchsorted(total, random.random(candidates) * total[-1], side="right")
+        chosen = np.minimum(chosen, count - 1)  # where the product rounds up to the total
         lowered = np.minimum(_half_distances(points, half, chosen), nearest)
         best = lowered.sum(axis=1, dtype=np.float64).argmin()
         rows[drawn], nearest = chosen[best], lowered[best]
@@ -67,7 +68,8 @@ def _sketch(features: np.ndarray, random: np.random.Generator) -> np.ndarray:
     points = features
     if width > WIDTH:
         signs = random.choice(np.float32([-1, 1]), size=(width, WIDTH))
-        scale = np.float32(min(EXACT // width, 1 << 10) / largest) if largest else np.float32(0)
+        scale = min(EXACT // width, 1 << 10) / largest if largest else 0.0
+        scale = np.float32(min(scale, np.finfo(np.float32).max))
         points = np.empty((len(features), WIDTH), np.float32)
         for block in row_blocks(len(features), width):
             points[block] = np.rint(features[block] * scale) @ signs

@@ -40,6 +40,18 @@ def test_equals_lloyd_in_float64(random, count, data):
         assert result.inertia == pytest.approx(expected[2], rel=1e-9, abs=1e-12)
 
 
+@pytest.mark.parametrize("bounds", [1, 500, 3000])
+def test_bounds_of_groups_of_centroids_change_nothing(bounds, monkeypatch):
+    monkeypatch.setattr("core.assignment.BOUNDS", bounds)
+    features, _ = clustered(np.random.default_rng(11), 400, 15, noise=1.2)
+    for seed in range(6):
+        start = features[start_rows(features, 25, seed=seed)]
+        labels, centroids, _ = lloyd_by_definition(features, start)
+        result = lloyd(features, start)
+        np.testing.assert_array_equal(result.labels, labels)
+        np.testing.assert_allclose(result.centroids, centroids, atol=1e-7)
+
+
 @settings(max_examples=40, deadline=None)
 @given(generators, strategies.integers(1, 60), strategies.data())
 def test_no_cluster_is_empty_and_everything_is_consistent(random, count, data):
@@ -82,6 +94,14 @@ def test_start_rows_differ_and_depend_on_the_seed():
         assert len(np.unique(start_rows(features, 20, seed=seed))) == 20
         assert len(np.unique(features[start_rows(features, 4, seed=seed)].argmax(axis=1))) == 4
     assert (start_rows(features, 4, seed=0) != start_rows(features, 4, seed=1)).any()
+
+
+@pytest.mark.parametrize("scale", [0, 1e-42, 1e-15, 1e15])
+def test_any_scale(scale):
+    features = (clustered(np.random.default_rng(12), 60, 5, width=200)[0] * scale).astype(np.float32)
+    result = kmeans(features, 5, seed=0)
+    assert np.bincount(result.labels, minlength=5).min() > 0
+    assert np.isfinite(result.inertia)
 
 
 def test_does_not_need_normalised_features_nor_modify_them():

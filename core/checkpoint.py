@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,10 @@ def save(path: Path, state: Mapping[str, np.ndarray], metadata: Mapping[str, Any
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace `path` by `content` or leave it as it was; UserError says why it could not be written."""
-    handle, temporary = -1, ""
+    temporary = path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -64,7 +64,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.fsync(folder)
         os.close(folder)
     except BaseException as error:
-        Path(temporary).unlink(missing_ok=True) if temporary else None
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         if not isinstance(error, OSError):
             raise
         raise UserError(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.config import Config
+from core.stop import Stop, Stopped
 
 
 @dataclass(frozen=True)
@@ -26,30 +27,55 @@ class Backend:
     make_learner: Callable[[Any, Any, int], Any]
 
 
+NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "memory not enough", "bad_alloc")
+"""What the frameworks, their allocators and the C++ library say when memory runs out, in small letters."""
+
+
+MEMORY_ADVICE = (
+    "memory has run out. Lower --evaluate-batch, --height and --width, and in training --identities or --images "
+    "(--pretrain-identities or --pretrain-images in stage 1). What was saved before is whole. The framework says: {}"
+)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that the device's or the host's memory has run out."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in text for words in NO_MEMORY)
+
+
 def guarded(action: Callable[[], None]) -> int:
-    """Run an action; return 0, or print what was wrong as one message and return 2 (130 on Ctrl-C).
+    """Run an action; return 0, or print what was wrong as one message and return 2 (143 on SIGTERM, 130 on Ctrl-C).
 
     With DUOREID_TRACEBACK=1 in the environment errors keep their traceback.
     """
     try:
         action()
-    except ValueError as error:
-        if os.environ.get("DUOREID_TRACEBACK") == "1":
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except Stopped as stopped:
+        print(f"stopped by {stopped}: every state saved so far is whole.", file=sys.stderr)
+        return stopped.status
     except KeyboardInterrupt:
         print("stopped: every state saved so far is whole.", file=sys.stderr)
         return 130
+    except (ValueError, RuntimeError, MemoryError) as error:
+        memory = out_of_memory(error)
+        if os.environ.get("DUOREID_TRACEBACK") == "1" or not (memory or isinstance(error, ValueError)):
+            raise
+        print(f"error: {MEMORY_ADVICE.format(str(error).strip()) if memory else error}", file=sys.stderr)
+        return 2
     return 0
 
 
 def train(backend: Backend, open_dataset: Callable[..., Any], argv: Sequence[str] | None = None) -> int:
     """`python -m backends.NAME.train`: returns the exit status."""
-    return guarded(lambda: _train(backend, open_dataset, argv))
+
+    def action() -> None:
+        with Stop().installed() as stop:
+            _train(backend, open_dataset, argv, stop)
+
+    return guarded(action)
 
 
-def _train(backend: Backend, open_dataset: Callable[..., Any], argv: Sequence[str] | None) -> None:
+def _train(backend: Backend, open_dataset: Callable[..., Any], argv: Sequence[str] | None, stop: Stop) -> None:
     from core import options
     from core.presets import presets
 
@@ -67,4 +93,5 @@ def _train(backend: Backend, open_dataset: Callable[..., Any], argv: Sequence[st
         options=device,
         make_learner=backend.make_learner,
         open_dataset=open_dataset,
+        stop=stop,
     )

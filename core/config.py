@@ -187,7 +187,12 @@ class RunConfig:
         choices=("last", "test"),
     )
     loss_every: int = option(50, "iterations between two readings of the losses", least=1)
-    save_every: int = option(1, "epochs between two saved states; the last epoch is always saved", least=1, only="mvd")
+    save_every: int = option(
+        0, "iterations of an epoch between two saves, beside the one at its end; 0: that one alone", least=0
+    )
+    resume: str = option(
+        "", "folder of a run to continue exactly, with its own settings; --epochs may be given beside it to extend it"
+    )
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from tqdm import tqdm
@@ -12,7 +13,52 @@ from tqdm import tqdm
 from core.batches import prefetch
 from core.errors import UserError
 from core.learner import Learner
-from core.methods.base import Method
+from core.methods.base import Labelling, Method
+
+
+@dataclass
+class Means:
+    """Means of an epoch's losses from the means of its stretches. done: iterations that they are of."""
+
+    done: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+
+    def add(self, means: dict[str, float], step: int, epoch: int) -> None:
+        """Take in the means up to iteration `step` of an epoch; UserError where one is not finite."""
+        bad = [f"{name} = {value}" for name, value in means.items() if not math.isfinite(value)]
+        if bad:
+            raise UserError(
+                f"{', '.join(bad)} between iterations {self.done + 1} and {step} of epoch {epoch + 1}: "
+                "training has diverged and stops here. The states saved before are good. Lower the learning rate, or "
+                "look for what is unusual in the data."
+            )
+        for name, value in means.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value * (step - self.done)
+        self.done = step
+
+    def means(self) -> dict[str, float]:
+        """Return the means so far."""
+        return {name: value / self.done for name, value in self.sums.items()}
+
+
+@dataclass
+class Progress:
+    """An epoch under way: with the learner's state, all that is needed to go on from the middle of it.
+
+    epoch counts from 0; step: its iterations that are done; labelling: None until the method has labelled.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    labelling: Labelling | None = None
+    losses: Means = field(default_factory=Means)
+    label_seconds: float = 0.0
+    train_seconds: float = 0.0
+
+    def report(self) -> EpochReport:
+        """Return what the epoch did."""
+        facts = dict(self.labelling.facts) if self.labelling else {}
+        return EpochReport(self.epoch, self.losses.means(), facts, self.label_seconds, self.train_seconds)
 
 
 @dataclass
@@ -29,6 +75,21 @@ class EpochReport:
     train_seconds: float = 0.0
 
 
+class Keeper:
+    """What the loop asks of whoever keeps its moments; this one keeps none."""
+
+    def due(self, step: int) -> bool:
+        """Whether to keep the moment after `step` iterations of an epoch; its end is always kept."""
+        return False
+
+    def keep(self, progress: Progress) -> None:
+        """Keep this moment. The learner's losses have been read and are finite."""
+
+    def stepping(self) -> AbstractContextManager[None]:
+        """Enclose the iterations of an epoch: to be left between two of them, after a moment was kept."""
+        return nullcontext()
+
+
 def train(
     method: Method,
     learner: Learner,
@@ -36,53 +97,59 @@ def train(
     *,
     loss_every: int = 50,
     title: str = "",
-    start: int = 0,
+    start: Progress | None = None,
+    keeper: Keeper | None = None,
 ) -> None:
-    """Run the epochs of a method's schedule. after: called at the end of each one, to test, log and save.
+    """Run the epochs of a method's schedule, from the beginning or from the middle.
 
-    Raises UserError when a loss is not finite; what `after` has saved before is then the last good state.
+    after: called at the end of each epoch, once its moment is kept, to test and log; called again for an epoch
+    that a moment kept at its end starts from. Raises UserError when a loss is not finite; what was kept before is
+    then the last good state.
     """
-    for epoch in range(start, method.schedule.epochs):
-        after(run_epoch(method, learner, epoch, loss_every=loss_every, title=title))
+    progress = start or Progress()
+    while progress.epoch < method.schedule.epochs:
+        run_epoch(method, learner, progress, keeper or Keeper(), loss_every=loss_every, title=title)
+        after(progress.report())
+        progress = Progress(progress.epoch + 1)
 
 
-def run_epoch(method: Method, learner: Learner, epoch: int, *, loss_every: int, title: str) -> EpochReport:
-    """Label, then step through the epoch's batches, which threads assemble ahead of the device."""
-    began = time.perf_counter()
-    labelling = method.label(learner, epoch)
+def run_epoch(
+    method: Method, learner: Learner, progress: Progress, keeper: Keeper, *, loss_every: int, title: str
+) -> None:
+    """Label unless that is done, then step through what is left of the epoch; threads assemble batches ahead."""
+    clock, epoch, first = _Clock(), progress.epoch, progress.step
+    if progress.labelling is None:
+        progress.labelling = method.label(learner, epoch)
+    labelling = progress.labelling
     plan = method.sample(labelling, epoch)
-    labelled = time.perf_counter()
-    losses = _Means(epoch)
-    batches = prefetch(lambda step: method.batch(labelling, plan[step], epoch, step), len(plan))
+    progress.label_seconds += clock.lap()
+    batches = prefetch(
+        lambda index: method.batch(labelling, plan[first + index], epoch, first + index), max(0, len(plan) - first)
+    )
     name = f"{title} epoch {epoch + 1}/{method.schedule.epochs}"
-    with tqdm(batches, total=len(plan), desc=name, unit="step", leave=False, disable=None) as bar:
-        for step, batch in enumerate(bar):
-            learner.step(batch, *method.rates(epoch, step))
-            if (step + 1) % loss_every == 0 or step + 1 == len(plan):
-                losses.add(learner.losses(), step)
-                bar.set_postfix(loss=f"{losses.latest:.3f}")
-    done = time.perf_counter()
-    return EpochReport(epoch, losses.means(), dict(labelling.facts), labelled - began, done - labelled)
+    bar = tqdm(batches, total=len(plan), initial=first, desc=name, unit="step", leave=False, disable=None)
+    with keeper.stepping(), bar:
+        for batch in bar:
+            learner.step(batch, *method.rates(epoch, progress.step))
+            progress.step += 1
+            kept = progress.step == len(plan) or keeper.due(progress.step)
+            if kept or progress.step % loss_every == 0:
+                means = learner.losses()
+                progress.losses.add(means, progress.step, epoch)
+                progress.train_seconds += clock.lap()
+                bar.set_postfix(loss=f"{means.get('total', math.nan):.3f}")
+            if kept:
+                keeper.keep(progress)
+                clock.lap()  # the keeper times itself
 
 
-class _Means:
-    """Means of an epoch's losses from the means of its stretches; a stretch that is not finite is an error."""
+class _Clock:
+    """Seconds since the last lap."""
 
-    def __init__(self, epoch: int) -> None:
-        self.epoch, self.done, self.sums = epoch, 0, {}
-        self.latest = math.nan
+    def __init__(self) -> None:
+        self.began = time.perf_counter()
 
-    def add(self, means: dict[str, float], step: int) -> None:
-        bad = [f"{name} = {value}" for name, value in means.items() if not math.isfinite(value)]
-        if bad:
-            raise UserError(
-                f"{', '.join(bad)} between iterations {self.done + 1} and {step + 1} of epoch {self.epoch + 1}: "
-                "training has diverged and stops here. The states saved before are good. Lower the learning rate, or "
-                "look for what is unusual in the data."
-            )
-        for name, value in means.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value * (step + 1 - self.done)
-        self.done, self.latest = step + 1, means.get("total", math.nan)
-
-    def means(self) -> dict[str, float]:
-        return {name: value / self.done for name, value in self.sums.items()}
+    def lap(self) -> float:
+        now = time.perf_counter()
+        seconds, self.began = now - self.began, now
+        return seconds

@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from core import resume
 from core.config import Config, validate
 from core.errors import UserError, unknown
 from core.methods.roles import ROLES
@@ -90,7 +91,10 @@ def _add(group: argparse._ArgumentGroup, section: Any, prefix: str, method: str)
 
 
 def parse(argv: Sequence[str] | None, prog: str, runtime: type, presets: dict[str, Config]) -> tuple[Config, Any]:
-    """Return (the resolved Config, the backend's RuntimeConfig): preset, then --config, then options."""
+    """Return (the resolved Config, the backend's RuntimeConfig): preset, then --config, then options.
+
+    With --resume the run's config.json stands in for preset and --config, and few options may be given.
+    """
     argv = sys.argv[1:] if argv is None else list(argv)
     method, name, content = _start(argv, presets)
     parser = build(prog, runtime, presets, method)
@@ -99,25 +103,32 @@ def parse(argv: Sequence[str] | None, prog: str, runtime: type, presets: dict[st
         if word.startswith("--") and word.split("=")[0] not in flags:
             raise unknown(f"option of {method}", word.split("=")[0], [flag for flag in flags if flag.startswith("--")])
     given = vars(parser.parse_args(argv))
+    device, used = runtime(), content.pop("backend", {})
+    if "resume" in given:
+        resume.check_given((key for key in given if key != "method"), given["resume"], device)
+        device = resume.same_device(device, used.get("runtime", {}))
     config = replace(from_dict(presets[name], content), method=method)
     for section, prefix in _sections(method).items():
         config = replace(config, **{section: _override(getattr(config, section), given, prefix, method)})
-    device = _override(runtime(), given, "", method)
+    device = _override(device, given, "", method)
     validate(config)
     validate(device)
     return config, device
 
 
 def _start(argv: list[str], presets: dict[str, Config]) -> tuple[str, str, dict[str, Any]]:
-    """Return the method, the preset's name and the content of --config: what decides on all other options.
+    """Return the method, the preset's name and the content of --config or --resume: what decides on other options.
 
     The method is the one named, else that of --config, else that of --preset. Without --preset: the method's own.
     """
     first = _Parser(prog="", add_help=False, allow_abbrev=False)
     first.add_argument("--preset")
     first.add_argument("--config", type=Path)
+    first.add_argument("--resume", type=Path)
     found, others = first.parse_known_args(argv)
     content = _read_json(found.config) if found.config else {}
+    if found.resume:
+        content = resume.read_settings(found.resume)
     if found.preset is not None and found.preset not in presets:
         raise unknown("preset", found.preset, presets)
     named = [
@@ -125,6 +136,8 @@ def _start(argv: list[str], presets: dict[str, Config]) -> tuple[str, str, dict[
         for before, word in pairwise(["", *others])
         if word in ROLES and (not before.startswith("--") or "=" in before)
     ]
+    if found.resume and named and named[0] != content.get("method"):
+        raise UserError(f"{found.resume} is a run of {content.get('method')}, not of {named[0]}: leave the method out.")
     method = named[0] if named else content.get("method") or (presets[found.preset].method if found.preset else "mmt")
     if method not in ROLES:
         raise unknown("method", str(method), ROLES)

@@ -10,15 +10,19 @@ import numpy as np
 
 from core import checkpoint, report, weights
 from core.config import Config
+from core.errors import UserError
 from core.learner import MakeLearner
-from core.loop import EpochReport, train
+from core.loop import EpochReport
 from core.methods.adaptation import Adaptation
 from core.methods.roles import roles
 from core.methods.source import Source
+from core.moment import latest
 from core.published import published
 from core.record import Record, free_folder
+from core.resume import finished
 from core.run import OpenData, OpenDataset, Run
 from core.state import network, overlay
+from core.stop import Stop
 
 
 def run(
@@ -31,17 +35,68 @@ def run(
     make_learner: MakeLearner,
     open_dataset: OpenDataset,
     say: Callable[[str], None] = print,
+    stop: Stop | None = None,
 ) -> dict[str, Any]:
-    """Do what the configuration says and return the summary that is also written to summary.json."""
-    folder = Path(config.run.output) if config.run.output else free_folder(Path("runs"), f"{config.method}-{backend}")
-    record = Record(folder, config, {"backend": backend, "about": about, "runtime": vars(options)})
-    current = Run(config, make_learner, runtime, record, say)
-    say(f"{config.method} · {about} · preset {config.preset} · seed {config.run.seed} · {folder}")
+    """Do what the configuration says and return the summary that is also written to summary.json.
+
+    With run.resume the run in that folder goes on from its last moment, exactly as if nothing had happened.
+    """
+    who = {"backend": backend, "about": about, "runtime": vars(options)}
+    if config.run.resume and (summary := finished(Path(config.run.resume), config)):
+        say(f"{config.run.resume} has finished: see its summary.json. A larger --epochs extends it.")
+        return summary
+    current = _open(config, who, make_learner, runtime, say, stop or Stop())
+    try:
+        return _run(current, open_dataset)
+    except KeyboardInterrupt:
+        say(f"interrupted: go on with --resume {current.record.folder}")
+        raise
+    finally:
+        current.record.close()
+
+
+def _open(
+    config: Config,
+    who: dict[str, Any],
+    make_learner: MakeLearner,
+    runtime: Any,
+    say: Callable[[str], None],
+    stop: Stop,
+) -> Run:
+    """Begin a new run, or take one up again at its last moment."""
+    if not config.run.resume:
+        folder = Path(config.run.output or free_folder(Path("runs"), f"{config.method}-{who['backend']}"))
+        current = Run(config, make_learner, runtime, Record.begin(folder, config, who), say, stop)
+        say(f"{config.method} · {who['about']} · preset {config.preset} · seed {config.run.seed} · {folder}")
+        current.backends.append({**who, "since": "the start"})
+        return current
+    record = Record.reopen(Path(config.run.resume), config)
+    current = Run(config, make_learner, runtime, record, say, stop)
+    try:
+        moment = latest(record.folder, config, record.settings(), say)
+    except UserError:
+        record.close()
+        raise
+    if moment:
+        current.take_up(moment)
+    record.go_back(who, moment.past.log if moment else [], moment.past.elapsed if moment else 0.0)
+    where = str(moment.position) if moment else "the start"
+    record.line("resumed" if moment else "run", **who, since=where)
+    current.backends.append({**who, "since": where})
+    say(f"{config.method} · {who['about']} · {record.folder} goes on from {where}")
+    return current
+
+
+def _run(current: Run, open_dataset: OpenDataset) -> dict[str, Any]:
+    config = current.config
     with current.timed("data"):
         source, target = (open_dataset(name, config.data) for name in (config.data.source, config.data.target))
     for role, data in (("source", source), ("target", target)):
-        say(f"  {role}: {data.dataset.name}, {len(data.train):,} training and {len(data.test):,} test images")
-    states = [_stage1(current, source, target, index) for index in range(len(roles(config.method).students))]
+        current.say(f"  {role}: {data.dataset.name}, {len(data.train):,} training and {len(data.test):,} test images")
+    if current.passed(1, len(roles(config.method).students) - 1):
+        states = []
+    else:
+        states = [_stage1(current, source, target, index) for index in range(len(roles(config.method).students))]
     if config.method != "source":
         _stage2(current, target, states)
     return _finish(current)
@@ -50,16 +105,18 @@ def run(
 def _stage1(current: Run, source: OpenData, target: OpenData, index: int) -> dict[str, np.ndarray]:
     """Train or load network `index` of stage 1, test it on the target, and return its tensors."""
     config, seed = current.config, current.config.run.seed + index
+    title, name = f"stage 1, network {index + 1}", f"stage1-{index + 1}"
+    if current.passed(1, index):
+        return network(checkpoint.load(current.record.folder / f"{name}.safetensors")[0], "student")
     adapted = target.training_set() if config.pretrain.adapt_batch_norm else None
     method = Source(config, seed, source.training_set(), adapted)
     learner = current.make_learner(method.learner_config(), current.runtime, seed)
-    title, name = f"stage 1, network {index + 1}", f"stage1-{index + 1}"
     if config.run.start:
         state, _ = checkpoint.load(Path(config.run.start) / f"{name}.safetensors")
         learner.import_state(state)
         current.say(f"{title} · read from {config.run.start}")
     else:
-        if config.network.weights:
+        if config.network.weights and not current.within(1, index):
             capacity = method.learner_config().capacity
             tensors, imported = weights.load(config.network.weights, config.network, capacity=capacity)
             learner.import_state(learner.export_state() | {f"student.{name}": value for name, value in tensors.items()})
@@ -67,10 +124,10 @@ def _stage1(current: Run, source: OpenData, target: OpenData, index: int) -> dic
 
         def after(epoch: EpochReport) -> None:
             current.log_epoch(title, epoch, method.schedule.epochs)
-            current.record.save(name, learner.export_state(), stage=1, epoch=epoch.epoch + 1)
+            current.spend(title, epoch.label_seconds + epoch.train_seconds)
 
-        with current.timed(title):
-            train(method, learner, after, loss_every=config.run.loss_every, title=title)
+        current.train(method, learner, after, stage=1, network=index, title=title)
+        current.record.save(name, learner.export_state(), stage=1, epoch=method.schedule.epochs)
     current.test(learner, target, [f"source only, network {index + 1}"])
     return network(learner.export_state(), "student")
 
@@ -80,28 +137,25 @@ def _stage2(current: Run, target: OpenData, states: list[dict[str, np.ndarray]])
     config = current.config
     method = Adaptation(config, target.training_set())
     learner = current.make_learner(method.learner_config(), current.runtime, config.run.seed)
-    learner.import_state(overlay(learner.export_state(), config.method, states))
+    if states:
+        learner.import_state(overlay(learner.export_state(), config.method, states))
     names = [role.replace("teacher", "teacher ") for role in roles(config.method).embedders]
-    best = -1.0
 
     def after(epoch: EpochReport) -> None:
-        nonlocal best
         done = epoch.epoch + 1
         current.log_epoch(config.method, epoch, method.schedule.epochs)
         current.spend("labelling", epoch.label_seconds)
         current.spend("adaptation", epoch.train_seconds)
-        state = learner.export_state()
-        current.record.save("last", state, stage=2, epoch=done, memory=method.memory())
         if done % config.run.evaluate_every and done != method.schedule.epochs:
             return
         metrics = current.test(learner, target, [f"epoch {done}, {name}" for name in names], epoch)
         score = max(found.mean_ap for found in metrics)
-        if config.run.select == "test" and score > best:
-            best = score
+        if config.run.select == "test" and score > current.best:
+            current.best = score
             current.say(f"  best so far ON THE TARGET'S TEST LABELS (--select test): mAP {100 * score:.1f}")
-            current.record.save("best", state, stage=2, epoch=done, selected_on="target test labels")
+            current.record.save("best", learner.export_state(), stage=2, epoch=done, selected_on="target test labels")
 
-    train(method, learner, after, loss_every=config.run.loss_every, title=config.method)
+    current.train(method, learner, after, stage=2, title=config.method)
 
 
 def _finish(current: Run) -> dict[str, Any]:
@@ -120,6 +174,7 @@ def _finish(current: Run) -> dict[str, Any]:
         "rows": [{"name": row.name, **vars(row.metrics), **row.facts, "seconds": row.seconds} for row in current.rows],
         "stage_seconds": current.seconds,
         "published": dict(beside),
+        "backends": current.backends,
     }
     if adapted:
         last = current.rows[-len(roles(config.method).embedders) :]

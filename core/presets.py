@@ -93,7 +93,7 @@ def _reference(name: str) -> Config:
             distillation="reference",
             channel_attention=True,
         ),
-        run=RunConfig(evaluate_every=10, save_every=10),
+        run=RunConfig(evaluate_every=10),
     )
 
 
@@ -116,7 +116,7 @@ def _port(name: str) -> Config:
             objective="id+tri",
             metric="triplet",
         ),
-        run=RunConfig(save_every=10),
+        run=RunConfig(),
     )
 
 

@@ -1,11 +1,11 @@
-"""What every method's run shares: its data, its record, its clock, testing and logging."""
+"""What every method's run shares: its data, its record, its clock; training with moments kept, testing, logging."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,10 +14,13 @@ from core import report
 from core.config import Config, DataConfig
 from core.data import Dataset, Images
 from core.learner import Learner, MakeLearner
-from core.loop import EpochReport
-from core.methods.base import TrainingSet
+from core.loop import EpochReport, Keeper, Progress, train
+from core.methods.base import Method, TrainingSet
+from core.moment import Moment, Past, Position
 from core.protocols import Metrics, evaluate
 from core.record import Record
+from core.state import capacity_of, check_state
+from core.stop import Stop
 
 
 @dataclass(frozen=True)
@@ -41,15 +44,70 @@ class OpenDataset(Protocol):
 
 @dataclass
 class Run:
-    """One run of one backend: its settings, its record, and what it has found so far."""
+    """One run of one backend: its settings, its record, and what it has found so far.
+
+    moment: where an interrupted run is taken up again, None in a new one.
+    """
 
     config: Config
     make_learner: MakeLearner
     runtime: Any
     record: Record
     say: Callable[[str], None] = print
+    stop: Stop = field(default_factory=Stop)
     rows: list[report.Row] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    best: float = -1.0
+    backends: list[dict[str, Any]] = field(default_factory=list)
+    moment: Moment | None = None
+
+    def take_up(self, moment: Moment) -> None:
+        """Go back to a moment: the table, the times and the best so far are what they were."""
+        past, self.moment = moment.past, moment
+        self.rows, self.seconds, self.best, self.backends = past.rows, past.seconds, past.best, past.backends
+
+    def within(self, stage: int, network: int = 0) -> bool:
+        """Whether the run is taken up again in the middle of this part."""
+        return self.moment is not None and (self.moment.position.stage, self.moment.position.network) == (
+            stage,
+            network,
+        )
+
+    def passed(self, stage: int, network: int = 0) -> bool:
+        """Whether the interrupted run had finished this part and begun a later one."""
+        return self.moment is not None and (self.moment.position.stage, self.moment.position.network) > (stage, network)
+
+    def train(
+        self,
+        method: Method,
+        learner: Learner,
+        after: Callable[[EpochReport], None],
+        *,
+        stage: int,
+        network: int = 0,
+        title: str,
+    ) -> None:
+        """Train through a part's epochs, keeping moments; from the run's moment where it lies in this part.
+
+        stage, network: see core.moment.Position. after: see core.loop.train.
+        """
+        start = None
+        if self.within(stage, network):
+            here, config = self.moment, method.learner_config()
+            where = f"the last moment of {self.record.folder}"
+            check_state(here.state, replace(config, capacity=capacity_of(here.state, config)), where)
+            learner.import_state(here.state)
+            method.remember(here.memory)
+            start, self.moment = here.progress, replace(here, state={})
+        keeper = _Keeper(self, method, learner, stage, network)
+        train(method, learner, after, loss_every=self.config.run.loss_every, title=title, start=start, keeper=keeper)
+
+    def keep(self, position: Position, learner: Learner, memory: dict[str, Any], progress: Progress) -> None:
+        """Write the moment, from which `--resume` goes on exactly."""
+        with self.timed("saving"):
+            record = self.record
+            past = Past(self.rows, self.seconds, self.best, self.backends, record.lines, record.elapsed)
+            record.keep(Moment(position, learner.export_state(), progress, memory, past, record.settings()))
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -89,4 +147,29 @@ class Run:
         agreed = f", ARI {facts['adjusted_rand']:.3f}" if "adjusted_rand" in facts else ""
         spent = epoch.label_seconds + epoch.train_seconds
         self.say(f"{stage} · epoch {epoch.epoch + 1}/{epochs} · {spent:.1f} s{found}{agreed} · {losses}")
-        self.record.line("epoch", stage=stage, **vars(epoch))
+        self.record.line(
+            "epoch", stage=stage, backend=self.backends[-1]["backend"] if self.backends else "", **vars(epoch)
+        )
+
+
+@dataclass
+class _Keeper(Keeper):
+    """Keeps the moments of one part of a run: every `--save-every` iterations, and when the run is asked to stop."""
+
+    run: Run
+    method: Method
+    learner: Learner
+    stage: int
+    network: int
+
+    def due(self, step: int) -> bool:
+        every = self.run.config.run.save_every
+        return self.run.stop.asked is not None or (every > 0 and step % every == 0)
+
+    def keep(self, progress: Progress) -> None:
+        position = Position(self.stage, self.network, progress.epoch, progress.step)
+        self.run.keep(position, self.learner, self.method.memory(), progress)
+        self.run.stop.check()
+
+    def stepping(self) -> AbstractContextManager[None]:
+        return self.run.stop.deferred()

@@ -47,12 +47,14 @@ def test_mmt_from_nothing_to_a_table(backend, data, tmp_path, capsys):
         assert words in printed
     files = sorted(path.name for path in (tmp_path / "run").iterdir())
     assert files == [
-        "config.json", "last.safetensors", "metrics.jsonl", "stage1-1.safetensors", "stage1-2.safetensors",
-        "summary.json",
+        "config.json", "last.safetensors", "lock", "metrics.jsonl", "previous.safetensors", "stage1-1.safetensors",
+        "stage1-2.safetensors", "summary.json",
     ]  # fmt: skip
     state, metadata = checkpoint.load(tmp_path / "run" / "last.safetensors")
-    assert (metadata["stage"], metadata["epoch"]) == (2, 2)
+    assert metadata["position"] == {"stage": 2, "network": 0, "epoch": 1, "step": 2}
     assert metadata["config"]["method"] == "mmt"
+    assert state["labels"].dtype == np.int32
+    assert set(state["labels"]) == set(range(6))
     assert state["adam.step"] == 2  # the optimiser starts afresh each epoch
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert [row["name"] for row in summary["rows"]][:2] == ["source only, network 1", "source only, network 2"]

@@ -1,6 +1,7 @@
 """Checkpoints: whole or not there, and never read when damaged."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def test_non_contiguous_arrays_keep_their_values(tmp_path):
 
 
 def test_any_flipped_bit_is_noticed(tmp_path):
-    """In the header, the metadata and the tensors: of every byte one bit, the highest of the even ones' to wreck text."""
+    """In the header, the metadata and the tensors: one bit of every byte, lowest and highest in turns."""
     path = tmp_path / "x.safetensors"
     checkpoint.save(path, state(), {"epoch": 1})
     content = path.read_bytes()
@@ -79,11 +80,14 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 
 
 def test_a_run_never_writes_over_another(tmp_path):
-    record = Record(tmp_path / "run", Config(), {"backend": "none"})
+    record = Record.begin(tmp_path / "run", Config(), {"backend": "none"})
     record.line("epoch", epoch=0, loss=np.float32(1.5), labels=np.arange(2))
     record.save("last", state(), epoch=1)
+    with pytest.raises(UserError, match=f"in use by process {os.getpid()} on"):
+        Record.begin(tmp_path / "run", Config(), {})
+    record.close()
     with pytest.raises(UserError, match="already holds a run"):
-        Record(tmp_path / "run", Config(), {})
+        Record.begin(tmp_path / "run", Config(), {})
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["event"] for line in lines] == ["run", "epoch"]
     assert lines[1]["labels"] == [0, 1]

@@ -6,7 +6,7 @@ import pytest
 from core.config import ScheduleConfig
 from core.errors import UserError
 from core.learner import Batch
-from core.loop import train
+from core.loop import Progress, train
 from core.methods.base import Labelling
 
 
@@ -54,7 +54,7 @@ def test_every_batch_in_order_with_its_rates_and_the_means_of_the_losses():
 
 def test_training_can_start_in_the_middle():
     learner, reports = Learner(), []
-    train(Method(), learner, reports.append, start=2)
+    train(Method(), learner, reports.append, start=Progress(2))
     assert [report.epoch for report in reports] == [2]
     assert {seen[1] for seen in learner.seen} == {2}
 

@@ -1,0 +1,139 @@
+"""A moment of a run: all that it needs to go on exactly, in one checkpoint.
+
+Tensors: the learner's state (core/state.py) and `labels`, int32 (N,), what the running epoch trains on. Metadata:
+`config`, `position`, `epoch` (what the running epoch has done), `memory` (the method's) and `past` (the run's table,
+times, log and backends so far).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core import checkpoint
+from core.config import Config
+from core.errors import UserError
+from core.loop import Means, Progress
+from core.methods.base import Labelling
+from core.protocols import Metrics
+from core.report import Row
+from core.resume import check_same
+
+LABELS = "labels"
+LAST, PREVIOUS = "last.safetensors", "previous.safetensors"
+
+
+@dataclass(frozen=True, order=True)
+class Position:
+    """Where a run stands. network: of stage 1, from 0; epoch: the running one, from 0; step: its iterations done."""
+
+    stage: int = 1
+    network: int = 0
+    epoch: int = 0
+    step: int = 0
+
+    def __str__(self) -> str:
+        part = f"stage 1, network {self.network + 1}" if self.stage == 1 else f"stage {self.stage}"
+        return f"{part}, epoch {self.epoch + 1}, iteration {self.step}"
+
+
+@dataclass
+class Past:
+    """What a run has found so far. best: the best mAP that `--select test` has seen; log: lines of metrics.jsonl.
+
+    backends: who computed from which position on. elapsed: seconds since the start, pauses left out.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    best: float = -1.0
+    backends: list[dict[str, Any]] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
+    elapsed: float = 0.0
+
+
+@dataclass(frozen=True)
+class Moment:
+    """See the head of this file. state: the learner's; config: the run's settings as in config.json."""
+
+    position: Position
+    state: dict[str, np.ndarray]
+    progress: Progress
+    memory: dict[str, Any]
+    past: Past
+    config: dict[str, Any]
+
+    def save(self, path: Path) -> None:
+        """Write the moment; UserError where a tensor is not finite, with what stood at `path` untouched."""
+        bad = [name for name, value in self.state.items() if not np.isfinite(value).all()]
+        if bad:
+            raise UserError(
+                f"{len(bad)} tensors are not finite at {self.position} ({', '.join(bad[:3])} ...): training has "
+                "diverged and stops here. The states saved before are good. Lower the learning rate, or look for what "
+                "is unusual in the data."
+            )
+        labelling = self.progress.labelling
+        running = asdict(self.progress) | {"labelling": {"classes": labelling.classes, "facts": labelling.facts}}
+        metadata = {
+            "config": self.config,
+            "position": asdict(self.position),
+            "epoch": running,
+            "memory": self.memory,
+            "past": asdict(self.past),
+        }
+        checkpoint.save(path, {**self.state, LABELS: labelling.labels.astype(np.int32)}, metadata)
+
+
+def load(path: Path) -> Moment:
+    """Read a moment; UserError where the file is damaged or holds something else."""
+    tensors, metadata = checkpoint.load(path)
+    if "position" not in metadata or LABELS not in tensors:
+        raise UserError(
+            f"{path} holds networks but no moment of a run, so nothing can be continued from it: it is another file "
+            f"under the name of {LAST}. Give the folder of the run as its own process left it."
+        )
+    labels, epoch, past = tensors.pop(LABELS), dict(metadata["epoch"]), dict(metadata["past"])
+    epoch["labelling"] = Labelling(labels, **epoch["labelling"])
+    epoch["losses"] = Means(**epoch["losses"])
+    past["rows"] = [Row(**(row | {"metrics": Metrics(**row["metrics"])})) for row in past["rows"]]
+    return Moment(
+        Position(**metadata["position"]),
+        tensors,
+        Progress(**epoch),
+        metadata["memory"],
+        Past(**past),
+        metadata["config"],
+    )
+
+
+def latest(folder: Path, config: Config, settings: Mapping[str, Any], warn: Callable[[str], None]) -> Moment | None:
+    """Return the last moment of a run, or the one before where the last file is damaged; None before the first.
+
+    settings: the run's, as in config.json. Going on is exact, so the older moment costs time and nothing else.
+    UserError where both are damaged, were made with other settings, or are past the last epoch of the configuration.
+    """
+    paths = [path for path in (folder / LAST, folder / PREVIOUS) if path.exists()]
+    for path in paths:
+        try:
+            moment = load(path)
+        except UserError as error:
+            if path == paths[-1]:
+                raise UserError(
+                    f"{error}\nThe run cannot be continued. `--start {folder}` begins a new one from its finished "
+                    "networks of stage 1."
+                ) from error
+            warn(f"warning: {error}\nGoing on from {paths[-1].name} instead, which repeats what came after it.")
+            continue
+        check_same(moment.config, settings, path)
+        schedule = config.mvd if config.method == "mvd" else (config.pretrain, config.adapt)[moment.position.stage - 1]
+        if moment.position.epoch >= schedule.epochs:
+            raise UserError(
+                f"--epochs {schedule.epochs} is too few: {folder} has begun epoch {moment.position.epoch + 1} and "
+                "cannot go back."
+            )
+        return moment
+    return None

@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.algorithms import RESULTS
 from benchmarks.features import clustered
 from benchmarks.measure import environment, extra_memory
-from core.distances import row_blocks
+from core.approximate import nearest_approximate
 from core.jaccard import set_similarities, similarity_of
 from core.neighbours import search
 from core.reciprocal import encode, expanded_sets
@@ -57,18 +57,10 @@ def measure(count: int, width: int, approximate: bool) -> dict[str, Any]:
 
 
 def approximate_search(features: np.ndarray) -> dict[str, float]:
-    """Return seconds and recall of an inverted-file index of faiss on the same points."""
-    import faiss
-
-    count, width = features.shape
-    cells = int(4 * np.sqrt(count))
+    """Return seconds and recall of the approximate search on the same points."""
+    count = len(features)
     started = time.perf_counter()
-    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, cells, faiss.METRIC_INNER_PRODUCT)
-    index.cp.niter = 5
-    index.train(features[:: max(1, count // (40 * cells))])
-    index.add(features)
-    index.nprobe = max(8, cells // 50)
-    found = np.concatenate([index.search(features[rows], K)[1] for rows in row_blocks(count, width)])
+    found, _ = nearest_approximate(features, K)
     seconds = time.perf_counter() - started
     sample = np.linspace(0, count - 1, min(count, SAMPLED)).astype(np.int64)
     exact = np.argpartition(-features[sample] @ features.T, K - 1, axis=1)[:, :K]

@@ -84,10 +84,10 @@ class Assignment:
         own_score[outside] = self._scores(rows[outside], half)
         best_column = scores.argmin(axis=1)
         best = np.minimum(scores[place, best_column], own_score)
-        reachable = (best + 2 * slack)[:, None] * np.ones(1, np.float32)
-        rivals = scores <= np.nextafter(reachable, np.float32(np.inf))
+        reachable = np.nextafter(best + 2 * slack, np.float32(np.inf))
+        rivals = scores <= reachable[:, None]
         contested = np.count_nonzero(rivals, axis=1)
-        contested[outside] += own_score[outside] <= reachable[outside, 0]
+        contested[outside] += own_score[outside] <= reachable[outside]
         label = np.where(own_score <= best, before, columns[best_column])
         for row in np.flatnonzero(contested > 1):
             label[row] = self._decide(rows[row], np.union1d(columns[rivals[row]], before[row]))

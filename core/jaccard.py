@@ -18,7 +18,12 @@ PAIRS = 512  # pairs of features gathered at a time
 
 
 def jaccard_similarity(
-    features: np.ndarray, *, k1: int = 30, k2: int = 6, radius: float | None = None
+    features: np.ndarray,
+    *,
+    k1: int = 30,
+    k2: int = 6,
+    radius: float | None = None,
+    neighbours: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> sparse.csr_array:
     """Return the Jaccard similarity of all points: symmetric float32 CSR (N, N), distance = 1 - similarity.
 
@@ -26,8 +31,10 @@ def jaccard_similarity(
     averaged by query expansion (1: none). radius: return only pairs at distance <= radius, all that DBSCAN with
     eps <= radius needs. Absent entries are at distance 1 (with a radius: further than it). With s the sum of the
     minima of two encodings, the similarity is s / (2 - s) (equation 10; each encoding sums to one).
-    Numbers beyond N - 1 for k1 and N for k2 mean "all". Raises ValueError for features that are not finite unit
-    vectors and for k1, k2 or radius out of range.
+    Numbers beyond N - 1 for k1 and N for k2 mean "all". neighbours: (indices, similarities), at least max(k1 + 1, k2)
+    columns, to use instead of the exact search: from `core.approximate` where there are too many points for it.
+    Raises ValueError for features that are not finite unit vectors, for k1, k2 or radius out of range, and for
+    neighbours of another shape or that do not begin with the point itself.
     """
     features = as_features(features, "features", normalised=True)
     k1, k2 = as_count(k1, "k1"), as_count(k2, "k2")
@@ -36,11 +43,29 @@ def jaccard_similarity(
     count = len(features)
     if count == 0:
         return sparse.csr_array((0, 0), dtype=np.float32)
-    indices, similarities, _ = search(features, min(max(k1 + 1, k2), count))
+    needed = min(max(k1 + 1, k2), count)
+    if neighbours is None:
+        indices, similarities, _ = search(features, needed)
+    else:
+        indices, similarities = _checked(*neighbours, count, needed)
     sets = expanded_sets(indices, k1)
     products = set_similarities(sets, features, indices, similarities)
     encoding = encode(sets, np.maximum(0, 2 - 2 * products.astype(np.float64)), indices, k2)
     return similarity_of(encoding, radius)
+
+
+def _checked(indices: np.ndarray, similarities: np.ndarray, count: int, needed: int) -> tuple[np.ndarray, np.ndarray]:
+    indices, similarities = np.asarray(indices), np.asarray(similarities, np.float32)
+    if indices.shape != similarities.shape or indices.ndim != 2 or len(indices) != count or indices.shape[1] < needed:
+        raise ValueError(
+            f"neighbours must be two arrays of shape ({count}, {needed} or more), but have shapes {indices.shape} and "
+            f"{similarities.shape}; search for max(k1 + 1, k2) neighbours of each point"
+        )
+    if (indices[:, 0] != np.arange(count)).any() or indices.min() < 0 or indices.max() >= count:
+        raise ValueError(
+            f"neighbours must be indices in 0..{count - 1} that begin with the point itself, as nearest() returns them"
+        )
+    return indices[:, :needed], similarities[:, :needed]
 
 
 def similarity_of(encoding: sparse.csr_array, radius: float | None = None) -> sparse.csr_array:

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import example, given, settings, strategies
 
 from core.jaccard import jaccard_similarity
+from core.neighbours import nearest
 from tests.core import references
 from tests.core.features import clustered, exact_unit_rows, generators
 
@@ -67,6 +68,17 @@ def test_input_is_not_modified_and_may_be_of_any_layout():
         before = converted.copy()
         np.testing.assert_array_equal(jaccard_similarity(converted, k1=10).toarray(), expected)
         np.testing.assert_array_equal(converted, before)
+
+
+def test_neighbours_may_be_given():
+    features, _ = clustered(np.random.default_rng(6), 200, 9)
+    found = nearest(features, 40)
+    given = jaccard_similarity(features, k1=20, neighbours=found)
+    np.testing.assert_array_equal(given.toarray(), jaccard_similarity(features, k1=20).toarray())
+    with pytest.raises(ValueError, match=r"\(200, 51 or more\)"):
+        jaccard_similarity(features, k1=50, neighbours=found)
+    with pytest.raises(ValueError, match="begin with the point itself"):
+        jaccard_similarity(features, k1=20, neighbours=(found[0][:, ::-1], found[1]))
 
 
 def test_empty():

@@ -107,6 +107,11 @@ ATTENTIVE_LAYERS = (2, 3, 4)
 """Layers with channel attention before them, where there is any."""
 
 
+def is_head(name: str) -> bool:
+    """Tell whether a tensor is no part of the backbone, and so trains at the full rate."""
+    return name.startswith(HEADS)
+
+
 class Entry(NamedTuple):
     """One tensor of the canonical state. trained: has a gradient.
 

@@ -10,24 +10,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backends.torch.methods import LOSSES
-from backends.torch.networks import ReIDNetwork, normalise
-from backends.torch.optimiser import Adam, update_teachers
+from backends.torch.inputs import Inputs
+from backends.torch.methods import METHODS
+from backends.torch.networks import ReIDNetwork
+from backends.torch.optimiser import make_optimiser, update_teachers
 from backends.torch.runtime import Runtime
 from core.config import LearnerConfig
 from core.learner import Batch
 from core.methods.roles import roles
-from core.state import FIRST, SECOND, capacity_of, check_state, initial
+from core.state import MOMENTS, capacity_of, check_state, initial, step_name
 
 log = logging.getLogger(__name__)
 
 
 class TorchLearner:
-    """Networks, losses and Adam of one method on one device; see core/learner.py for the verbs."""
+    """Networks, losses and optimiser of one method on one device; see core/learner.py for the verbs."""
 
     def __init__(self, config: LearnerConfig, runtime: Runtime, seed: int) -> None:
         self.config, self.runtime = config, runtime
         self.roles = roles(config.method)
+        self.method = METHODS[config.method]
         self.networks: dict[str, ReIDNetwork] = {}
         self._classes = torch.zeros((), dtype=torch.int64, device=runtime.device)
         self._names, self._sums, self._count = (), None, 0
@@ -38,7 +40,7 @@ class TorchLearner:
     def _build(self, capacity: int) -> None:
         self.config = replace(self.config, capacity=capacity)
         for role in self.roles.all:
-            network = ReIDNetwork(self.config.network, capacity).to(self.runtime.device, self.runtime.dtype)
+            network = self.method.network(self.config, capacity).to(self.runtime.device, self.runtime.dtype)
             network.train()
             if role in self.roles.teachers:
                 network.requires_grad_(False)
@@ -50,7 +52,7 @@ class TorchLearner:
         return torch.compile(network) if self.runtime.compile else network
 
     def _restart_optimiser(self) -> None:
-        self.optimiser = Adam([p for _, p in self._trained()], self.config.weight_decay)
+        self.optimiser = make_optimiser(self.config, self._trained())
 
     def _trained(self) -> list[tuple[str, Tensor]]:
         named = []
@@ -72,9 +74,9 @@ class TorchLearner:
         try:
             chunks = []
             for chunk in images:
-                x = normalise(self._to_device(chunk), self.runtime.dtype)
+                views = self.method.views([self._to_device(chunk)], self.runtime.dtype)
                 with self._autocast():
-                    rows = torch.stack([network.embed(x) for network in networks])
+                    rows = self.method.embed(networks, views)
                 chunks.append(rows.to(self.runtime.dtype).cpu().numpy())
         finally:
             for network in networks:
@@ -85,7 +87,9 @@ class TorchLearner:
 
     @torch.no_grad()
     def relabel(self, centroids: np.ndarray) -> None:
-        """Set every classifier to the L2-normalised centroids (K, D); Adam starts afresh."""
+        """Set every classifier to the L2-normalised centroids (K, D); the optimiser starts afresh."""
+        if self.roles.bottlenecks:
+            raise ValueError(f"{self.config.method} trains on true labels: its classifiers are not set from centroids")
         classes = len(centroids)
         if classes > self.config.capacity:
             capacity = -(-classes // 64) * 64
@@ -94,7 +98,7 @@ class TorchLearner:
             for role in self.roles.all:
                 self._grow(state, f"{role}.classifier.weight", capacity)
             for role in self.roles.students:
-                for prefix in (FIRST, SECOND):
+                for prefix in MOMENTS[self.config.optimiser]:
                     self._grow(state, f"{prefix}{role}.classifier.weight", capacity)
             self.import_state(state)
         rows = torch.as_tensor(np.asarray(centroids), dtype=self.runtime.dtype, device=self.runtime.device)
@@ -111,7 +115,7 @@ class TorchLearner:
         state[name] = np.concatenate([old, np.zeros((rows - len(old), old.shape[1]), old.dtype)])
 
     def step(self, batch: Batch, rate: float, ema: float) -> None:
-        """Forward, backward, Adam, mean teachers. Nothing is read back."""
+        """Forward, backward, optimiser, mean teachers. Nothing is read back."""
         parts = self.losses_of(batch)
         parts["total"].backward()
         self.optimiser.step(rate)
@@ -124,14 +128,15 @@ class TorchLearner:
 
     def losses_of(self, batch: Batch) -> dict[str, Tensor]:
         """Return the losses of a batch, by name, with their graph."""
-        views = [normalise(self._to_device(view), self.runtime.dtype) for view in batch.images]
+        views = self.method.views([self._to_device(view) for view in batch.images], self.runtime.dtype)
         labels = self._to_device(batch.labels.astype(np.int64))
-        return LOSSES[self.config.method](self._forward, views, labels, self._classes, self.config)
+        noise = None if batch.noise is None else self._to_device(batch.noise)
+        return self.method.loss(self._forward, Inputs(views, labels, noise), self._classes, self.config)
 
-    def _forward(self, role: str, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _forward(self, role: str, *inputs: Tensor | None) -> tuple[Tensor, ...]:
         with self._autocast():
-            features, logits = self._forwards[role](x)
-        return features.to(self.runtime.dtype), logits.to(self.runtime.dtype)
+            outputs = self._forwards[role](*inputs)
+        return tuple(output.to(self.runtime.dtype) for output in outputs)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.runtime.device.type, torch.bfloat16, enabled=self.runtime.autocast)
@@ -151,14 +156,15 @@ class TorchLearner:
         return dict(zip(self._names, means, strict=True))
 
     def export_state(self) -> dict[str, np.ndarray]:
-        """Copy every network, Adam's moments and the counters to NumPy, in the learner's precision."""
+        """Copy every network, the optimiser's moments and the counters to NumPy, in the learner's precision."""
         state = {}
         for role, network in self.networks.items():
             state.update({f"{role}.{name}": _copy(value) for name, value in network.state_dict().items()})
-        steps, first, second = self.optimiser.moments()
-        for (name, _), mean, square in zip(self._trained(), first, second, strict=True):
-            state[FIRST + name], state[SECOND + name] = _copy(mean), _copy(square)
-        return state | {"adam.step": np.int64(steps), "classes": np.int64(self._classes.item())}
+        steps, *moments = self.optimiser.moments()
+        for prefix, values in zip(MOMENTS[self.config.optimiser], moments, strict=True):
+            for (name, _), value in zip(self._trained(), values, strict=True):
+                state[prefix + name] = _copy(value)
+        return state | {step_name(self.config): np.int64(steps), "classes": np.int64(self._classes.item())}
 
     @torch.no_grad()
     def import_state(self, state: dict[str, np.ndarray]) -> None:
@@ -172,10 +178,10 @@ class TorchLearner:
                 tensor.copy_(torch.as_tensor(np.asarray(state[f"{role}.{name}"])))
         self._classes.fill_(int(state["classes"]))
         self._restart_optimiser()
-        steps = int(state["adam.step"])
+        steps = int(state[step_name(self.config)])
         if steps:
-            names = [name for name, _ in self._trained()]
-            moments = [[self._tensor(state[prefix + name]) for name in names] for prefix in (FIRST, SECOND)]
+            names, prefixes = [name for name, _ in self._trained()], MOMENTS[self.config.optimiser]
+            moments = [[self._tensor(state[prefix + name]) for name in names] for prefix in prefixes]
             self.optimiser.load(steps, *moments)
 
     def _tensor(self, array: np.ndarray) -> Tensor:

@@ -6,10 +6,13 @@ softmax. Shapes stay fixed while it changes.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 DEAD = -1e9  # a logit that no softmax sees
+GUARD = 1e-5  # added to counts and sums of weights: an anchor without pairs of a kind costs 0
 
 
 def masked_log_softmax(logits: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,3 +73,108 @@ def soft_softmax_triplet(features: Tensor, teacher_features: Tensor, labels: Ten
     pair = torch.log_softmax(_hardest(distances, *mined), dim=1)
     teacher = torch.softmax(_hardest(euclidean_distances(teacher_features.detach()), *mined), dim=1)
     return -(teacher * pair).sum(1).mean()
+
+
+def triplet(features: Tensor, labels: Tensor, margin: float = 0.3) -> Tensor:
+    """Triplet loss on batch-hard pairs: max(0, d_ap - d_an + margin), mean over the batch."""
+    distances = euclidean_distances(features)
+    pairs = _hardest(distances, *batch_hard(distances, labels))
+    return (pairs[:, 0] - pairs[:, 1] + margin).relu().mean()
+
+
+def centre_triplet(features: Tensor, labels: Tensor, modalities: Tensor, margin: float = 0.3) -> Tensor:
+    """Triplet loss on the centres of each identity in each modality, mean over the centres.
+
+    Every row carries its group's centre, so that shapes do not depend on the labels; the first row of a group stands
+    for it: only these are anchors, and only these are mined.
+    """
+    same_group = (labels[:, None] == labels) & (modalities[:, None] == modalities)
+    averaging = same_group.to(features.dtype)
+    distances = euclidean_distances(averaging @ features / averaging.sum(1, keepdim=True))
+    first = ~same_group.tril(-1).any(1)
+    same = labels[:, None] == labels
+    positive = distances.detach().masked_fill(~(same & first), -1.0).argmax(1)
+    negative = distances.detach().masked_fill(same | ~first, torch.inf).argmin(1)
+    pairs = _hardest(distances, positive, negative)
+    hinge = (pairs[:, 0] - pairs[:, 1] + margin).relu()
+    return torch.where(first, hinge, hinge.new_zeros(())).sum() / first.sum()
+
+
+def rank(
+    features: Tensor,
+    labels: Tensor,
+    modalities: Tensor,
+    within: tuple[float, float] = (0.9, 2.2),
+    across: tuple[float, float] = (1.0, 2.0),
+) -> Tensor:
+    """Ranked-list loss within a modality plus that across (MVD's public code); within, across: (margin, alpha).
+
+    For all anchors at once. Features (B, D) are normalised here.
+    """
+    distances = euclidean_distances(torch.nn.functional.normalize(features))
+    same_modality = modalities[:, None] == modalities
+    same_identity = labels[:, None] == labels
+    others = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    zero, total = distances.new_zeros(()), distances.new_zeros(())
+    for kind, (margin, alpha) in ((same_modality, within), (~same_modality, across)):
+        positive = kind & same_identity & others
+        beyond = torch.where(positive, (distances - (alpha - margin)).relu(), zero)
+        pull = beyond.sum(1) / (positive.to(beyond.dtype).sum(1) + GUARD)
+        violation = torch.where(kind & ~same_identity, (alpha - distances).relu(), zero)
+        weights = torch.where(violation > 0, violation.exp(), zero)
+        push = (weights * violation).sum(1) / (weights.sum(1) + GUARD)
+        total = total + (pull + push).mean()
+    return total
+
+
+def distillation(observation: Tensor, representation: Tensor, classes: Tensor, form: str = "paper") -> Tensor:
+    """What VSD and VCD minimise, with p the constant softmax of the observation and q the representation's.
+
+    "paper": KL(p || q), mean over the batch. "reference": q (log q - p), mean over batch and classes, which the
+    public code computes instead.
+    """
+    p, live = masked_log_softmax(observation.detach(), classes)
+    q, _ = masked_log_softmax(representation, classes)
+    zero = q.new_zeros(())
+    if form == "paper":
+        return (torch.where(live, p.exp(), zero) * (p - q)).sum(1).mean()
+    return torch.where(live, q.exp() * (q - p.exp()), zero).sum() / (len(q) * classes)
+
+
+def jensen_shannon(first: Tensor, second: Tensor, classes: Tensor) -> Tensor:
+    """Jensen-Shannon divergence of two softmax outputs, mean over the batch: VML."""
+    p, live = masked_log_softmax(first, classes)
+    q, _ = masked_log_softmax(second, classes)
+    middle = torch.logaddexp(p, q) - math.log(2)
+    terms = p.exp() * (p - middle) + q.exp() * (q - middle)
+    return 0.5 * torch.where(live, terms, terms.new_zeros(())).sum(1).mean()
+
+
+def mutual_learning(first: Tensor, second: Tensor, classes: Tensor) -> Tensor:
+    """Entropic Wasserstein distance between the rows of two softmax outputs: CML."""
+    (p, live), (q, _) = masked_log_softmax(first, classes), masked_log_softmax(second, classes)
+    zero = p.new_zeros(())
+    return sinkhorn(torch.where(live, p.exp(), zero), torch.where(live, q.exp(), zero))
+
+
+def sinkhorn(x: Tensor, y: Tensor, epsilon: float = 0.01, iterations: int = 100, threshold: float = 0.1) -> Tensor:
+    """Cost of the entropic transport plan between points (B, D) and (N, D), see core/losses/transport.py.
+
+    In the log domain. After the iteration in which the change falls below the threshold the potentials stay as they
+    are; the gradient flows through all iterations before. On the CPU the loop ends there; on a device, where asking
+    would wait for it, the rest of the iterations pass without effect.
+    """
+    costs = (x[:, None] - y).square().sum(2)
+    scaled = costs / epsilon
+    u, v = costs.new_zeros(len(x)), costs.new_zeros(len(y))
+    running = torch.ones((), dtype=torch.bool, device=costs.device)
+    for _ in range(iterations):
+        # u and v in units of epsilon
+        updated = -math.log(len(x)) - torch.logsumexp(v - scaled, 1)
+        change = epsilon * (updated - u).detach().abs().sum()
+        u = torch.where(running, updated, u)
+        v = torch.where(running, -math.log(len(y)) - torch.logsumexp(u[:, None] - scaled, 0), v)
+        running = running & (change >= threshold)
+        if costs.device.type == "cpu" and not running:
+            break
+    return ((u[:, None] + v - scaled).exp() * costs).sum()

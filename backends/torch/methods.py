@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from backends.torch import multi_view
+from backends.torch.inputs import Forward, Inputs
 from backends.torch.losses import cross_entropy, soft_cross_entropy, soft_softmax_triplet, softmax_triplet
+from backends.torch.networks import ReIDNetwork, VariationalNetwork, normalise
 from core.config import LearnerConfig
 
-Forward = Callable[[str, Tensor], tuple[Tensor, Tensor]]
-"""(role of a network, its view of the batch (B, 3, H, W)) -> (features, logits)."""
 
-Loss = Callable[[Forward, Tensor, Tensor, Tensor, LearnerConfig], dict[str, Tensor]]
-
-
-def supervised(forward: Forward, views: Tensor, labels: Tensor, classes: Tensor, config: LearnerConfig) -> Mapping:
+def supervised(forward: Forward, inputs: Inputs, classes: Tensor, config: LearnerConfig) -> dict[str, Tensor]:
     """Hard losses of one network on view 0; a second view only moves the batch-norm statistics (D2)."""
+    views, labels, _ = inputs
     features, logits = forward("student", views[0])
     if len(views) > 1:
         with torch.no_grad():
@@ -29,10 +29,9 @@ def supervised(forward: Forward, views: Tensor, labels: Tensor, classes: Tensor,
     return _weigh(parts, config)
 
 
-def mutual_mean_teaching(
-    forward: Forward, views: Tensor, labels: Tensor, classes: Tensor, config: LearnerConfig
-) -> Mapping:
+def mutual_mean_teaching(forward: Forward, inputs: Inputs, classes: Tensor, config: LearnerConfig) -> dict[str, Tensor]:
     """Loss of MMT (section 3.2): student k and teacher k see view k; each student follows the other's teacher."""
+    views, labels, _ = inputs
     features1, logits1 = forward("student1", views[0])
     features2, logits2 = forward("student2", views[1])
     with torch.no_grad():
@@ -54,4 +53,39 @@ def _weigh(parts: dict[str, Tensor], config: LearnerConfig) -> dict[str, Tensor]
     return parts | {"total": sum(getattr(config, name) * part for name, part in parts.items())}
 
 
-LOSSES: dict[str, Loss] = {"source": supervised, "baseline": supervised, "mmt": mutual_mean_teaching}
+def plain_network(config: LearnerConfig, capacity: int) -> ReIDNetwork:
+    """A network as every method but MVD has it."""
+    return ReIDNetwork(config.network, capacity)
+
+
+def one_view_each(views: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    """Each view uint8 (B, H, W, 3) normalised by itself."""
+    return [normalise(view, dtype) for view in views]
+
+
+def one_feature_each(networks: Sequence[ReIDNetwork], views: Sequence[Tensor]) -> Tensor:
+    """One view (b, 3, H, W) -> the L2-normalised neck output of every network (M, b, D)."""
+    return torch.stack([network.embed(views[0]) for network in networks])
+
+
+class DeviceHalf(NamedTuple):
+    """What a learner needs to know of a method.
+
+    network: (configuration, capacity) -> one network. views: (uint8 views (B, H, W, 3), type) -> what the networks
+    see. loss: see the functions above. embed: (embedding networks, the views of images) -> features (M, b, D).
+    """
+
+    network: Callable[[LearnerConfig, int], ReIDNetwork]
+    views: Callable[[Sequence[Tensor], torch.dtype], list[Tensor]]
+    loss: Callable[[Forward, Inputs, Tensor, LearnerConfig], dict[str, Tensor]]
+    embed: Callable[[Sequence[ReIDNetwork], Sequence[Tensor]], Tensor]
+
+
+METHODS = {
+    "source": DeviceHalf(plain_network, one_view_each, supervised, one_feature_each),
+    "baseline": DeviceHalf(plain_network, one_view_each, supervised, one_feature_each),
+    "mmt": DeviceHalf(plain_network, one_view_each, mutual_mean_teaching, one_feature_each),
+    "mvd": DeviceHalf(
+        VariationalNetwork, multi_view.both_forms, multi_view.variational_distillation, multi_view.joint_feature
+    ),
+}

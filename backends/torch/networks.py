@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from core.architectures import Block, architecture, blocks
-from core.config import NetworkConfig
+from core.architectures import ATTENTIVE_LAYERS, BOTTLENECK_WIDTHS, HEAD_WIDTH, Block, architecture, blocks
+from core.augment import GREY_WEIGHTS
+from core.config import LearnerConfig, NetworkConfig
 
 EPSILON, MOMENTUM = 1e-5, 0.1
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -18,6 +19,12 @@ def normalise(images: Tensor, dtype: torch.dtype) -> Tensor:
     mean = torch.tensor(MEAN, dtype=dtype, device=images.device)
     deviation = torch.tensor(DEVIATION, dtype=dtype, device=images.device)
     return ((images.to(dtype) / 255 - mean) / deviation).permute(0, 3, 1, 2).contiguous()
+
+
+def grey(images: Tensor, dtype: torch.dtype) -> Tensor:
+    """Images uint8 (B, H, W, 3) -> their luminance three times, not rounded, from 0 to 255 (B, H, W, 3)."""
+    weights = torch.tensor(GREY_WEIGHTS, dtype=dtype, device=images.device)
+    return (images.to(dtype) * weights).sum(3, keepdim=True).expand(images.shape)
 
 
 class BatchNorm(nn.Module):
@@ -118,10 +125,24 @@ class ResidualBlock(nn.Module):
         return F.relu(x + shortcut)
 
 
+class ChannelAttention(nn.Module):
+    """Attention of channels to those unlike them, added with a learnt weight that starts at 0 (MVD's public code)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = x.flatten(2)
+        energy = maps @ maps.transpose(1, 2)
+        attention = torch.softmax(energy.amax(2, keepdim=True) - energy, dim=2)
+        return x + self.gamma * (attention @ maps).view(x.shape)
+
+
 class ReIDNetwork(nn.Module):
     """Residual backbone, global average pooling, BNNeck, linear classifier of fixed capacity."""
 
-    def __init__(self, config: NetworkConfig, capacity: int) -> None:
+    def __init__(self, config: NetworkConfig, capacity: int, *, attention: bool = False) -> None:
         super().__init__()
         arch, group = architecture(config.arch), config.batch_norm_group
         self.stem_relu = config.stem_relu
@@ -131,6 +152,8 @@ class ReIDNetwork(nn.Module):
         for index, layer in enumerate(layers, start=1):
             built = nn.Sequential(*(ResidualBlock(arch.block, block, group) for block in layer))
             self.add_module(f"layer{index}", built)
+        for layer in ATTENTIVE_LAYERS:
+            self.add_module(f"attention{layer}", ChannelAttention() if attention else nn.Identity())
         self.neck = BatchNorm(arch.features, group, trained_bias=False)
         self.classifier = nn.Linear(arch.features, capacity, bias=False)
 
@@ -140,7 +163,8 @@ class ReIDNetwork(nn.Module):
         if self.stem_relu:
             x = F.relu(x)
         x = F.max_pool2d(x, 3, 2, 1)
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        x = self.layer2(self.attention2(self.layer1(x)))
+        x = self.layer4(self.attention4(self.layer3(self.attention3(x))))
         return x.mean(dim=(2, 3))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -151,3 +175,50 @@ class ReIDNetwork(nn.Module):
     def embed(self, x: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) -> L2-normalised neck output (B, D), the feature of the test."""
         return F.normalize(self.neck(self.features(x)))
+
+
+class Bottleneck(nn.Module):
+    """MVD's information bottleneck: neck output v (B, D) -> z (B, Z) and the logits of z (B, capacity)."""
+
+    def __init__(self, inputs: int, outputs: int, capacity: int, dropout: float, group: int) -> None:
+        super().__init__()
+        first, second = BOTTLENECK_WIDTHS
+        self.dropout = dropout
+        self.linear1 = nn.Linear(inputs, first, bias=False)
+        self.bn1 = BatchNorm(first, group)
+        self.linear2 = nn.Linear(first, second, bias=False)
+        self.bn2 = BatchNorm(second, group)
+        self.linear3 = nn.Linear(second, outputs)
+        self.hidden = nn.Linear(outputs, HEAD_WIDTH, bias=False)
+        self.hidden_bn = BatchNorm(HEAD_WIDTH, group)
+        self.classifier = nn.Linear(HEAD_WIDTH, capacity)
+
+    def forward(self, v: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        x = F.relu(self.bn1(self.linear1(v)))
+        z = self.linear3(F.relu(self.bn2(self.linear2(x))))
+        x = F.leaky_relu(self.hidden_bn(self.hidden(z)), 0.1)
+        if self.training and self.dropout:
+            x = torch.where(noise >= self.dropout, x / (1 - self.dropout), x.new_zeros(()))
+        return z, self.classifier(x)
+
+
+class VariationalNetwork(ReIDNetwork):
+    """A branch of MVD: a network whose neck output also passes an information bottleneck."""
+
+    def __init__(self, config: LearnerConfig, capacity: int) -> None:
+        mvd = config.mvd
+        super().__init__(config.network, capacity, attention=mvd.channel_attention)
+        inputs, group = self.classifier.in_features, config.network.batch_norm_group
+        self.bottleneck = Bottleneck(inputs, mvd.representation, capacity, mvd.dropout, group)
+
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Normalised images (B, 3, H, W) -> v (B, D) and its logits, z (B, Z) and its logits.
+
+        noise: uniforms (B, hidden) for dropout, where there is any in training.
+        """
+        v = self.observe(x)
+        return v, self.classifier(v), *self.bottleneck(v, noise)
+
+    def observe(self, x: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) -> neck output v (B, D)."""
+        return self.neck(self.features(x))

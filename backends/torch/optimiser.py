@@ -1,4 +1,4 @@
-"""Adam and the mean teachers' update in torch."""
+"""Adam, SGD and the mean teachers' update in torch."""
 
 from __future__ import annotations
 
@@ -7,25 +7,45 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from core.architectures import is_head
+from core.config import LearnerConfig
+
 BETAS, EPSILON = (0.9, 0.999), 1e-8
+MOMENTUM = 0.9
 
 
-class Adam:
-    """Adam (Kingma and Ba, ICLR 2015) with weight decay added to the gradient; the rate is a tensor, set each step."""
+class _Grouped:
+    """What both optimisers share: rates that are tensors, set each step, one for each factor of the learning rate.
 
-    def __init__(self, parameters: Sequence[Tensor], weight_decay: float) -> None:
+    factors: of each parameter, by which its rate is multiplied; none: 1 for all.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor], factors: Sequence[float] = ()) -> None:
         self.parameters = list(parameters)
-        device = self.parameters[0].device
-        self.rate = torch.zeros((), dtype=self.parameters[0].dtype, device=device)
-        self._optimiser = torch.optim.Adam(
-            self.parameters, lr=self.rate, betas=BETAS, eps=EPSILON, weight_decay=weight_decay, fused=True
-        )
+        factors = list(factors) or [1.0] * len(self.parameters)
+        zero = torch.zeros((), dtype=self.parameters[0].dtype, device=self.parameters[0].device)
+        self._rates = {factor: zero.clone() for factor in dict.fromkeys(factors)}
+        self._groups = [
+            {"params": [p for p, own in zip(self.parameters, factors, strict=True) if own == factor], "lr": rate}
+            for factor, rate in self._rates.items()
+        ]
 
     def step(self, rate: float) -> None:
         """Update the parameters from their gradients and clear those."""
-        self.rate.fill_(rate)
+        for factor, own_rate in self._rates.items():
+            own_rate.fill_(rate * factor)
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
+
+
+class Adam(_Grouped):
+    """Adam (Kingma and Ba, ICLR 2015) with weight decay added to the gradient."""
+
+    def __init__(self, parameters: Sequence[Tensor], weight_decay: float, factors: Sequence[float] = ()) -> None:
+        super().__init__(parameters, factors)
+        self._optimiser = torch.optim.Adam(
+            self._groups, betas=BETAS, eps=EPSILON, weight_decay=weight_decay, fused=True
+        )
 
     def moments(self) -> tuple[int, list[Tensor], list[Tensor]]:
         """Return (steps done, first moments, second moments), in the parameters' order."""
@@ -44,6 +64,42 @@ class Adam:
                 "exp_avg": mean.clone(),
                 "exp_avg_sq": square.clone(),
             }
+
+
+class SGD(_Grouped):
+    """SGD with Nesterov's momentum (Sutskever et al., ICML 2013) and weight decay added to the gradient."""
+
+    def __init__(self, parameters: Sequence[Tensor], weight_decay: float, factors: Sequence[float] = ()) -> None:
+        super().__init__(parameters, factors)
+        self._steps = 0
+        self._optimiser = torch.optim.SGD(
+            self._groups, momentum=MOMENTUM, nesterov=True, weight_decay=weight_decay, fused=True
+        )
+
+    def step(self, rate: float) -> None:
+        """Update the parameters from their gradients and clear those."""
+        super().step(rate)
+        self._steps += 1
+
+    def moments(self) -> tuple[int, list[Tensor]]:
+        """Return (steps done, momentum), in the parameters' order."""
+        states = [self._optimiser.state.get(parameter, {}) for parameter in self.parameters]
+        found = [state.get("momentum_buffer") for state in states]
+        zeros = [torch.zeros_like(parameter) for parameter in self.parameters]
+        return self._steps, [zero if value is None else value for value, zero in zip(found, zeros, strict=True)]
+
+    def load(self, steps: int, momentum: Sequence[Tensor]) -> None:
+        """Continue from a given momentum."""
+        self._steps = steps
+        for parameter, value in zip(self.parameters, momentum, strict=True):
+            self._optimiser.state[parameter] = {"momentum_buffer": value.clone()}
+
+
+def make_optimiser(config: LearnerConfig, trained: Sequence[tuple[str, Tensor]]) -> Adam | SGD:
+    """Return the configured optimiser of the trained tensors, given with their names ROLE.TENSOR."""
+    factors = [1.0 if is_head(name.split(".", 1)[1]) else config.backbone_factor for name, _ in trained]
+    make = {"adam": Adam, "sgd": SGD}[config.optimiser]
+    return make([parameter for _, parameter in trained], config.weight_decay, factors)
 
 
 @torch.no_grad()

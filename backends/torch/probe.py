@@ -40,6 +40,22 @@ def loss(name: str, inputs: tuple[np.ndarray, ...], labels: np.ndarray | None = 
     return value.item(), tensors[0].grad.numpy().copy()
 
 
+def gradients_of_loss(
+    name: str, inputs: tuple[np.ndarray, ...], integers: tuple[np.ndarray, ...] = (), **options: Any
+) -> tuple[float, list[np.ndarray]]:
+    """Return (value, gradient of every input) of one loss of backends/*/losses.py; 0 where none flows.
+
+    integers: labels and modalities (B,), for losses that take them.
+    """
+    tensors = [tensor.requires_grad_(True) for tensor in _tensors(*inputs)]
+    if "classes" in options:
+        options["classes"] = torch.tensor(int(options["classes"]))
+    labels = (torch.tensor(np.asarray(array, np.int64)) for array in integers)
+    value = getattr(losses, name)(*tensors, *labels, **options)
+    found = torch.autograd.grad(value, tensors, allow_unused=True, materialize_grads=True)
+    return value.item(), [gradient.numpy().copy() for gradient in found]
+
+
 def batch_hard(distances: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the miner's (positive, negative) indices, int64 (B,) each."""
     positive, negative = losses.batch_hard(*_tensors(distances, np.asarray(labels, np.int64)))

@@ -5,6 +5,7 @@ from core.losses.cross_modality import centre_triplet, rank
 from core.losses.distillation import distillation, jensen_shannon
 from core.losses.metric import soft_softmax_triplet, softmax_triplet, triplet
 from core.losses.mmt import mmt
+from core.losses.mvd import mvd
 from core.losses.transport import mutual_learning, sinkhorn
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "jensen_shannon",
     "mmt",
     "mutual_learning",
+    "mvd",
     "rank",
     "sinkhorn",
     "soft_cross_entropy",

@@ -1,0 +1,133 @@
+"""MVD's device half: three branches, four views, and the objective (Tian et al., CVPR 2021).
+
+The visible branch sees all images of both modalities as they are, the infrared branch all in grey; the shared branch
+sees both forms in one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from backends.torch import losses
+from backends.torch.inputs import Forward, Inputs
+from backends.torch.networks import ReIDNetwork, grey, normalise
+from core.config import LearnerConfig
+from core.losses.mvd import VIEW_WEIGHTS, View
+
+
+def both_forms(views: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    """Images uint8 (B, H, W, 3) of each modality -> all of them in colour and in grey, (V * B, 3, H, W) each."""
+    images = torch.cat(list(views))
+    return [normalise(images, dtype), normalise(grey(images, dtype), dtype)]
+
+
+def joint_feature(networks: Sequence[ReIDNetwork], forms: Sequence[Tensor]) -> Tensor:
+    """Colour and grey images (b, 3, H, W) -> the four observations as one L2-normalised row, (1, b, 4 D)."""
+    visible, infrared, shared = networks
+    colour, grey = forms
+    both = shared.observe(torch.cat([colour, grey]))
+    four = torch.cat([visible.observe(colour), infrared.observe(grey), *both.chunk(2)], dim=1)
+    return torch.nn.functional.normalize(four)[None]
+
+
+def variational_distillation(
+    forward: Forward, inputs: Inputs, classes: Tensor, config: LearnerConfig
+) -> dict[str, Tensor]:
+    """Objective of MVD. inputs: colour and grey (2 B, 3, H, W), visible images first; labels (B,); noise (8 B, 256)."""
+    views = four_views(forward, inputs)
+    labels = inputs.labels.repeat(2)
+    modalities = torch.arange(2, device=labels.device).repeat_interleave(len(inputs.labels))
+    mvd = config.mvd
+    parts = {"id": identity(views, labels, classes, config.smoothing)}
+    total = parts["id"]
+    if mvd.objective != "id":
+        parts["metric"] = metric(views, labels, modalities, mvd.metric, mvd.margin)
+        total = total + parts["metric"]
+    if mvd.objective == "full":
+        for name, term in DISTILLATION.items():
+            weight = getattr(mvd, name)
+            if weight:
+                parts[name] = term(views, classes, mvd.distillation)
+                total = total + weight * parts[name]
+    return parts | {"total": total}
+
+
+def four_views(forward: Forward, inputs: Inputs) -> dict[str, View]:
+    """Run each branch once: images in colour and grey -> the outputs of the four views, by name."""
+    colour, grey = inputs.views
+    count = len(colour)
+    noise = [None] * 3 if inputs.noise is None else inputs.noise.split([count, count, 2 * count])
+    both = [part.chunk(2) for part in forward("shared", torch.cat([colour, grey]), noise[2])]
+    return {
+        "visible": View(*forward("visible", colour, noise[0])),
+        "infrared": View(*forward("infrared", grey, noise[1])),
+        "shared_visible": View(*(part[0] for part in both)),
+        "shared_infrared": View(*(part[1] for part in both)),
+    }
+
+
+def identity(views: dict[str, View], labels: Tensor, classes: Tensor, smoothing: float) -> Tensor:
+    """Cross-entropy of all eight logits, weighted by view."""
+    return sum(
+        VIEW_WEIGHTS[name]
+        * (
+            losses.cross_entropy(view.observation_logits, labels, classes, smoothing)
+            + losses.cross_entropy(view.representation_logits, labels, classes, smoothing)
+        )
+        for name, view in views.items()
+    )
+
+
+def metric(views: dict[str, View], labels: Tensor, modalities: Tensor, kind: str, margin: float) -> Tensor:
+    """Metric loss of all eight features, weighted by view. kind: "rank", "triplet" or "centre"."""
+
+    def loss(features: Tensor) -> Tensor:
+        if kind == "rank":
+            return losses.rank(features, labels, modalities)
+        if kind == "triplet":
+            return losses.triplet(features, labels, margin)
+        return losses.centre_triplet(features, labels, modalities, margin)
+
+    return sum(
+        VIEW_WEIGHTS[name] * (loss(view.observation) + loss(view.representation)) for name, view in views.items()
+    )
+
+
+def self_distillation(views: dict[str, View], classes: Tensor, form: str) -> Tensor:
+    """VSD: each specific branch's representation follows its own observation."""
+    return sum(
+        losses.distillation(views[name].observation_logits, views[name].representation_logits, classes, form)
+        for name in ("visible", "infrared")
+    )
+
+
+def cross_distillation(views: dict[str, View], classes: Tensor, form: str) -> Tensor:
+    """VCD: the shared branch's representation of one form follows its observation of the other."""
+    first, second = views["shared_visible"], views["shared_infrared"]
+    return 0.5 * (
+        losses.distillation(first.observation_logits, second.representation_logits, classes, form)
+        + losses.distillation(second.observation_logits, first.representation_logits, classes, form)
+    )
+
+
+def variational_mutual_learning(views: dict[str, View], classes: Tensor, form: str) -> Tensor:
+    """VML: the shared branch's representations of both forms agree."""
+    first, second = views["shared_visible"], views["shared_infrared"]
+    return losses.jensen_shannon(first.representation_logits, second.representation_logits, classes)
+
+
+def conventional_mutual_learning(views: dict[str, View], classes: Tensor, form: str) -> Tensor:
+    """CML: the observations of the two specific branches agree, as clouds."""
+    return losses.mutual_learning(views["visible"].observation_logits, views["infrared"].observation_logits, classes)
+
+
+DISTILLATION = {
+    "cml": conventional_mutual_learning,
+    "vsd": self_distillation,
+    "vcd": cross_distillation,
+    "vml": variational_mutual_learning,
+}
+"""Terms of the full objective by the name of their weight."""

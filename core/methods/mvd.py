@@ -1,0 +1,140 @@
+"""Visible-infrared training: the same people in both modalities, side by side (MVD, METHODS section 3)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from core.architectures import HEAD_WIDTH
+from core.augment import augment
+from core.config import Config, LearnerConfig
+from core.data import INFRARED, VISIBLE
+from core.errors import UserError
+from core.learner import Batch, Learner
+from core.methods.base import Labelling, TrainingSet
+from core.methods.recipe import augmentation
+from core.random import rng
+from core.sampling import cross_modality_batches
+from core.schedules import warmup_log_linear, warmup_multistep
+
+MODALITIES = {VISIBLE: "visible", INFRARED: "infrared"}
+
+REPRESENTATIONS = 8
+"""Rows of z in a step for each row of a batch, each with dropout of its own: 2 in the visible branch, 2 in the infrared
+branch and 4 in the shared one, which sees both modalities in both forms."""
+
+
+class MVD:
+    """Host half of `mvd`. Identities that lack a modality are left out; `left_out` lists them."""
+
+    name = "mvd"
+
+    def __init__(self, config: Config, train: TrainingSet, seed: int | None = None) -> None:
+        self.config, self.train = config, train
+        self.seed = config.run.seed if seed is None else seed
+        self.labels, self.classes, self.left_out = paired(train)
+        iterations = config.mvd.iterations or one_pass(self.labels, train.split.modalities, config)
+        self.schedule = replace(config.mvd, iterations=iterations)
+        infrared = augmentation(self.schedule)
+        self.augmentations = {VISIBLE: replace(infrared, grey=self.schedule.grey), INFRARED: infrared}
+
+    def learner_config(self) -> LearnerConfig:
+        """One classifier row an identity that both modalities show."""
+        return LearnerConfig(
+            method=self.name,
+            network=self.config.network,
+            capacity=self.classes,
+            classes=self.classes,
+            height=self.config.data.height,
+            width=self.config.data.width,
+            weight_decay=self.schedule.weight_decay,
+            smoothing=self.schedule.smoothing,
+            optimiser=self.schedule.optimiser,
+            backbone_factor=self.schedule.backbone_factor,
+            mvd=self.config.mvd,
+        )
+
+    def label(self, learner: Learner, epoch: int) -> Labelling:
+        """The true identities."""
+        return Labelling(self.labels, self.classes)
+
+    def sample(self, labelling: Labelling, epoch: int) -> np.ndarray:
+        """Rows of visible images at [:, 0] and of infrared images of the same identities at [:, 1], (N, 2, P * K)."""
+        schedule = self.schedule
+        return cross_modality_batches(
+            labelling.labels,
+            self.train.split.modalities,
+            identities=schedule.identities,
+            images=schedule.images,
+            iterations=schedule.iterations,
+            seed=self.seed,
+            epoch=epoch,
+        )
+
+    def batch(self, labelling: Labelling, rows: np.ndarray, epoch: int, step: int) -> Batch:
+        """Visible and infrared images (2, B, H, W, 3), their identities (B,), noise (8 B, hidden) for dropout."""
+        views = [
+            augment(
+                self.train.images[rows[modality]],
+                self.augmentations[modality],
+                rng(self.seed, f"augment/{name}", epoch, step),
+            )
+            for modality, name in MODALITIES.items()
+        ]
+        return Batch(np.stack(views), labelling.labels[rows[VISIBLE]], self._noise(len(rows[VISIBLE]), epoch, step))
+
+    def _noise(self, count: int, epoch: int, step: int) -> np.ndarray | None:
+        if not self.schedule.dropout:
+            return None
+        return rng(self.seed, "dropout", epoch, step).random((REPRESENTATIONS * count, HEAD_WIDTH), np.float32)
+
+    def rates(self, epoch: int, step: int) -> tuple[float, float]:
+        """Linear warm-up, then steps at the milestones or a log-linear decay; no teachers."""
+        s = self.schedule
+        start = {"rate": s.rate, "warmup_epochs": s.warmup_epochs, "warmup_factor": s.warmup_factor}
+        if s.decay == "steps":
+            return warmup_multistep(epoch, **start, milestones=s.milestones, gamma=s.gamma), 0.0
+        decay = {"decay_start": s.decay_start, "decay_end": s.decay_end, "final_factor": s.final_factor}
+        return warmup_log_linear(epoch, **start, **decay), 0.0
+
+    def memory(self) -> dict[str, Any]:
+        """Nothing: every epoch follows from its number."""
+        return {}
+
+    def remember(self, memory: dict[str, Any]) -> None:
+        """Take nothing back."""
+
+
+def paired(train: TrainingSet) -> tuple[np.ndarray, int, dict[str, list[int]]]:
+    """Return (labels int32 (N,), their number, who was left out): classes of the identities in both modalities.
+
+    Rows of other identities, and of unknown ones, have label -1. Who was left out: identities by the only modality
+    that shows them. Raises UserError where a modality has no labelled image, or nobody is in both.
+    """
+    split = train.split
+    seen = {}
+    for modality, name in MODALITIES.items():
+        seen[name] = np.unique(split.identities[(split.modalities == modality) & (split.identities >= 0)])
+        if not len(seen[name]):
+            raise UserError(
+                f"{train.name} has no labelled {name} training image: mvd learns from people seen in both "
+                "modalities. Give a visible-infrared --dataset."
+            )
+    both = np.intersect1d(*seen.values())
+    if not len(both):
+        raise UserError(
+            f"no identity of {train.name} has both visible and infrared training images, so nothing can be matched "
+            "across modalities: check that both sides number their people alike."
+        )
+    places = np.searchsorted(both, split.identities).clip(max=len(both) - 1)
+    labels = np.where(both[places] == split.identities, places, -1).astype(np.int32)
+    left_out = {name: np.setdiff1d(found, both).tolist() for name, found in seen.items()}
+    return labels, len(both), {name: found for name, found in left_out.items() if found}
+
+
+def one_pass(labels: np.ndarray, modalities: np.ndarray, config: Config) -> int:
+    """Return how many batches show every image of the larger modality about once, at least 1."""
+    largest = max(int(((modalities == modality) & (labels >= 0)).sum()) for modality in MODALITIES)
+    return max(1, largest // (config.mvd.identities * config.mvd.images))

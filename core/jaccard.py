@@ -73,24 +73,9 @@ def similarity_of(encoding: sparse.csr_array, radius: float | None = None) -> sp
 
     encoding: CSR (N, N) with sorted columns and rows that sum to one. radius: as in `jaccard_similarity`.
     """
-    least = 0.0 if radius is None else 2 * (1 - radius) / (2 - radius) * (1 - 1e-6)  # before rounding to float32
-    row, column, data = minimum_sums(encoding, least=least)
-    data = data / (2 - data)
-    data[row == column] = 1
-    data = np.minimum(data, 1).astype(np.float32)
-    if radius is not None:
-        kept = 1 - data.astype(np.float64) <= radius
-        row, column, data = row[kept], column[kept], data[kept]
-    return _mirrored(row, column, data, encoding.shape[0])
-
-
-def _mirrored(row: np.ndarray, column: np.ndarray, data: np.ndarray, count: int) -> sparse.csr_array:
-    """Return the symmetric matrix whose upper triangle, diagonal included, is given by rising row and column."""
-    upper = sparse.csr_array((data, column, np.searchsorted(row, np.arange(count + 1))), shape=(count, count))
-    above = row != column
-    starts = np.searchsorted(row[above], np.arange(count + 1))
-    strict = sparse.csr_array((data[above], column[above], starts), shape=(count, count))
-    full = sparse.csr_array(strict.T.tocsr() + upper)
+    upper = upper_similarity(encoding, radius=radius)
+    upper.data[upper.indptr[:-1]] = 0.5  # each row begins on the diagonal, which now adds up to one
+    full = sparse.csr_array(upper.T.tocsr() + upper)
     full.sort_indices()
     return full
 
@@ -113,26 +98,25 @@ def set_similarities(
     return products
 
 
-def minimum_sums(
-    encoding: sparse.csr_array, *, rows: int | None = None, least: float = 0.0
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return (row, column, sum of minima) of every pair of rows, row <= column, that share a column.
+def upper_similarity(
+    encoding: sparse.csr_array, *, rows: int | None = None, radius: float | None = None
+) -> sparse.csr_array:
+    """Return the upper triangle, diagonal included, of the Jaccard similarity: float32 CSR (rows or N, N).
 
-    rows: only pairs whose row is below it. least: only sums that reach it. In order of row and column.
     For each entry of a block of rows, the entries of the same column from its own row on are its partners; their
     minima are summed in a dense strip of accumulators, one line per row of the block. The strip costs N^2 additions
     of zero in all: little beside the neighbour search.
     """
     count = encoding.shape[0]
+    rows = count if rows is None else rows
     by_column = np.argsort(encoding.indices, kind="stable")
     place = np.empty(len(by_column), np.int64)
     place[by_column] = np.arange(len(by_column))
     row = np.repeat(np.arange(count), np.diff(encoding.indptr))
     partner, weight = row[by_column], encoding.data[by_column]
-    ends = np.cumsum(np.bincount(encoding.indices, minlength=count))
-    partners = ends[encoding.indices] - place
-    found = []
-    for start, stop in _blocks(encoding.indptr[: None if rows is None else rows + 1], partners, count):
+    partners = np.cumsum(np.bincount(encoding.indices, minlength=count))[encoding.indices] - place
+    columns, values, lengths = [np.zeros(0, np.int32)], [np.zeros(0, np.float32)], [np.zeros(1, np.int64)]
+    for start, stop in _blocks(encoding.indptr[: rows + 1], partners, count):
         part = slice(encoding.indptr[start], encoding.indptr[stop])
         width = count - start  # no partner comes before the block
         length = partners[part]
@@ -141,13 +125,27 @@ def minimum_sums(
         minima = np.minimum(weight[entry], np.repeat(encoding.data[part], length))
         key = partner[entry]
         key += np.repeat((row[part] - start) * width - start, length)
-        sums = np.bincount(key, weights=minima, minlength=(stop - start) * width)
-        key = np.flatnonzero(sums >= least if least > 0 else sums > 0)
-        block_row, block_column = np.divmod(key, width)
-        found.append((block_row + start, block_column + start, sums[key]))
-    if not found:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
-    return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
+        key, value = _pairs(np.bincount(key, weights=minima, minlength=(stop - start) * width), radius)
+        block_row, column = np.divmod(key, width)
+        columns.append((column + start).astype(np.int32))
+        values.append(value)
+        lengths.append(np.bincount(block_row, minlength=stop - start))
+    indptr = np.cumsum(np.concatenate(lengths))
+    if indptr[-1] < 2**30:  # twice as many entries still fit 32-bit indices
+        indptr = indptr.astype(np.int32)
+    return sparse.csr_array((np.concatenate(values), np.concatenate(columns), indptr), shape=(rows, count))
+
+
+def _pairs(sums: np.ndarray, radius: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return where sums of minima are to be kept, and their similarities in float32."""
+    least = 0.0 if radius is None else 2 * (1 - radius) / (2 - radius) * (1 - 1e-6)  # before rounding to float32
+    key = np.flatnonzero(sums >= least if least > 0 else sums > 0)
+    sums = sums[key]
+    similarity = np.minimum(sums / (2 - sums), 1).astype(np.float32)
+    if radius is None:
+        return key, similarity
+    kept = 1 - similarity.astype(np.float64) <= radius
+    return key[kept], similarity[kept]
 
 
 def _blocks(indptr: np.ndarray, partners: np.ndarray, width: int) -> list[tuple[int, int]]:

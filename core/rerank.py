@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from scipy import sparse
 
 from core.distances import as_count, as_features, row_blocks, squared_norms
-from core.jaccard import minimum_sums, set_similarities
+from core.jaccard import set_similarities, upper_similarity
 from core.neighbours import search
 from core.reciprocal import encode, expanded_sets
 
@@ -45,7 +44,7 @@ def rerank_blocks(
     sets = expanded_sets(indices, k1)
     squared = np.maximum(0, 2 - 2 * set_similarities(sets, features, indices, similarities).astype(np.float64))
     squared /= np.repeat(farthest, np.diff(sets.indptr))
-    similarity = _query_rows(encode(sets, squared, indices, k2), queries)
+    similarity = upper_similarity(encode(sets, squared, indices, k2), rows=queries)[:, queries:]
     for block in row_blocks(queries, count - queries, entries=1 << 24, fewest=128):
         distances = features[block] @ features[queries:].T
         np.subtract(1, distances, out=distances)
@@ -53,7 +52,7 @@ def rerank_blocks(
         distances *= (2 * weight / farthest[block]).astype(np.float32)[:, None]
         distances += np.float32(1 - weight)
         part = similarity[block.start : block.stop].tocoo()
-        distances[part.row, part.col] -= np.float32(1 - weight) * part.data.astype(np.float32)
+        distances[part.row, part.col] -= np.float32(1 - weight) * part.data
         yield block.start, distances
 
 
@@ -72,12 +71,3 @@ def _joined(query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
         raise ValueError(f"query and gallery must have no zero rows, but {name} has no direction to compare")
     features /= norms[:, None]
     return features
-
-
-def _query_rows(encoding: sparse.csr_array, queries: int) -> sparse.csr_array:
-    """Return the Jaccard similarity of queries (the first rows) to the gallery (the rest): CSR (Q, G)."""
-    row, column, shared = minimum_sums(encoding, rows=queries)
-    outside = column >= queries
-    row, column, shared = row[outside], column[outside] - queries, shared[outside]
-    data = np.minimum(1, shared / (2 - shared))
-    return sparse.csr_array((data, (row, column)), shape=(queries, encoding.shape[0] - queries))

@@ -1,0 +1,71 @@
+"""`python -m tests.killed BACKEND MOMENT COUNT ARGV...`: train, and die by SIGKILL in the midst of the COUNT-th MOMENT.
+
+MOMENT: "step" or "embed" (a few milliseconds after the verb was called), "cluster" (as k-means begins), "save"
+(the temporary file is written, not yet renamed).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from core.command import train
+from core.methods import pseudo_labels
+from core.moment import LAST
+
+DELAY = 0.003
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def counted(function: Callable, count: int, delay: float | None = None) -> Callable:
+    """Return a function that kills the process at its call number `count`, or a while after that call has begun."""
+    calls = 0
+
+    def called(*args: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == count:
+            if delay is None:
+                die()
+            threading.Timer(delay, die).start()
+        return function(*args, **options)
+
+    return called
+
+
+def main(backend: str, moment: str, count: int, argv: list[str]) -> int:
+    entry = importlib.import_module(f"backends.{backend}.train")
+    target = entry.BACKEND
+    if moment in ("step", "embed"):
+        tick = counted(lambda verb, *args: verb(*args), count, DELAY)
+
+        def make(*given: Any) -> Any:
+            learner = entry.BACKEND.make_learner(*given)
+            setattr(learner, moment, partial(tick, getattr(learner, moment)))
+            return learner
+
+        target = replace(target, make_learner=make)
+    elif moment == "cluster":
+        pseudo_labels.kmeans = counted(pseudo_labels.kmeans, count)
+    elif moment == "save":
+        rename = os.replace
+        last = counted(rename, count)
+        os.replace = lambda old, new: (last if Path(new).name == LAST else rename)(old, new)
+    else:
+        raise ValueError(f"unknown moment {moment!r}")
+    return train(target, entry.open_data, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4:]))

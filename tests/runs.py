@@ -1,0 +1,84 @@
+"""What tests of whole runs share: a small command line, processes, and the comparison of two run folders."""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from core import checkpoint
+from datasets.synthetic import generate
+
+ROOT = Path(__file__).parent.parent
+SMALL = [
+    "--size", "tiny", "--height", "32", "--width", "16", "--pretrain-epochs", "1", "--pretrain-iterations", "3",
+    "--pretrain-identities", "4", "--pretrain-images", "2", "--pretrain-milestones", "--epochs", "2",
+    "--iterations", "3", "--identities", "4", "--images", "2", "--clusters", "6", "--evaluate-batch", "32",
+    "--save-every", "2", "--loss-every", "2", "--threads", "1",
+]  # fmt: skip
+
+
+@cache
+def small_data() -> Path:
+    """Return a folder with the two synthetic domains at their smallest, made once a process."""
+    folder = Path(tempfile.mkdtemp(prefix="duoreid-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for name in ("synthetic-a", "synthetic-b"):
+        generate(name, folder, size="tiny", progress=False)
+    return folder
+
+
+def train(backend: str, *argv: str) -> int:
+    """Run in this process; returns the exit status."""
+    entry = importlib.import_module(f"backends.{backend}.train")
+    return entry.train(entry.BACKEND, entry.open_data, list(argv))
+
+
+def command(*words: str) -> list[str]:
+    """Return a command of this Python, `-m` before the words."""
+    return [sys.executable, "-m", *words]
+
+
+def start(*words: str, **options: object) -> subprocess.Popen:
+    """Start `python -m WORDS` from the repository's root with one thread."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "GLOG_v": "3"}
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT} | options
+    return subprocess.Popen(command(*words), env=environment, **options)
+
+
+def finish(*words: str, **options: object) -> tuple[int, str, str]:
+    """Run `python -m WORDS` to its end -> (status, what it printed, its errors)."""
+    process = start(*words, **options)
+    printed, errors = process.communicate(timeout=120)
+    return process.returncode, printed, errors
+
+
+def lines(folder: Path) -> list[dict]:
+    """Return what metrics.jsonl holds."""
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_same_run(found: Path, expected: Path) -> None:
+    """Every tensor of every kept state bitwise the same, the same table, and no epoch or test logged twice."""
+    for name in ("stage1-1", "stage1-2", "last"):
+        one, two = (checkpoint.load(folder / f"{name}.safetensors")[0] for folder in (found, expected))
+        assert one.keys() == two.keys()
+        for tensor, value in two.items():
+            np.testing.assert_array_equal(one[tensor], value, err_msg=f"{name}: {tensor}")
+    tables = [json.loads((folder / "summary.json").read_text())["rows"] for folder in (found, expected)]
+    times = ("seconds", "cluster_seconds")
+    one, two = ([{k: v for k, v in row.items() if k not in times} for row in table] for table in tables)
+    assert one == two
+    events = [[line for line in lines(folder) if line["event"] in ("epoch", "test")] for folder in (found, expected)]
+    keys = ("event", "stage", "epoch", "network", "losses", "mean_ap")
+    one, two = ([{key: line.get(key) for key in keys} for line in part] for part in events)
+    assert one == two

@@ -1,0 +1,55 @@
+"""Exact resume: runs that SIGKILL ends wherever it likes come out bitwise as the run that nothing disturbed."""
+
+import random
+import signal
+import time
+
+import pytest
+
+from tests.conftest import BACKENDS
+from tests.runs import SMALL, assert_same_run, finish, lines, small_data, start, train
+
+CHAINS = {
+    "torch": [("save", 2), ("embed", 1), ("cluster", 1), ("step", 3)],
+    "mindspore": [("step", 7), ("save", 3)],
+}
+"""Deaths one after the other. torch: as the second moment is renamed into place, in the test of stage 1, in the first
+clustering, and in a step after a moment within the epoch."""
+
+
+def data():
+    return ["--data", str(small_data())]
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def reference(request, tmp_path_factory):
+    """(backend, folder of a run from beginning to end, its seconds)."""
+    folder = tmp_path_factory.mktemp(request.param) / "run"
+    status, _, errors = finish(f"backends.{request.param}.train", *data(), *SMALL, "--output", str(folder))
+    assert status == 0, errors
+    return request.param, folder, lines(folder)[-1]["seconds"]
+
+
+def test_killed_again_and_again(reference, tmp_path, capsys):
+    backend, expected, seconds = reference
+    folder, argv = tmp_path / "run", [*data(), *SMALL, "--output", str(tmp_path / "run")]
+    for moment, count in CHAINS[backend]:
+        status, _, errors = finish("tests.killed", backend, moment, str(count), *argv)
+        assert status == -signal.SIGKILL, (moment, errors)
+        argv = ["--resume", str(folder)]
+    kill_at_random(f"backends.{backend}.train", argv, seconds)
+    status, _, errors = finish(f"backends.{backend}.train", *argv)
+    assert status == 0, errors
+    assert_same_run(folder, expected)
+    assert not list(folder.glob(".*")), "temporary files of killed saves are left"
+    assert train(backend, *argv) == 0
+    assert "has finished" in capsys.readouterr().out
+
+
+def kill_at_random(module, argv, seconds):
+    """Start a process and kill it at a random moment after it has begun; it may also have ended by then."""
+    process = start(module, *argv)
+    process.stdout.readline()
+    time.sleep(random.uniform(0, seconds))
+    process.kill()
+    process.communicate()

@@ -67,6 +67,19 @@ def test_one_cache_for_each_size_interpolation_and_state_of_the_files(tmp_path):
     assert len(caches(tmp_path / "c")) == 4
 
 
+def test_new_content_of_the_same_size_is_noticed(tmp_path):
+    files = [trees.image(tmp_path / f"images/{number}.bmp", value=number) for number in range(2)]
+    blank = np.zeros(2, np.int32)
+    split = Split(tuple(map(str, files)), blank, blank, blank)
+    load_images(split, 16, 8, folder=tmp_path / "c", progress=False)
+    size = files[0].stat().st_size
+    time.sleep(0.01)
+    trees.image(files[0], value=7)
+    assert files[0].stat().st_size == size
+    again = load_images(split, 16, 8, folder=tmp_path / "c", progress=False)
+    assert (again[np.array([0])] == 7).all()
+
+
 def test_a_moved_dataset_keeps_its_cache(tmp_path):
     split = split_of(tmp_path / "here", 3)
     load_images(split, 16, 8, folder=tmp_path / "c", progress=False)

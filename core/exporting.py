@@ -167,6 +167,7 @@ def write_checked(request: Request, form: Format, output: Path, trained: Trained
         with tempfile.TemporaryDirectory(dir=output.parent, prefix=".export-") as folder:
             written = Path(folder) / f"network{form.suffix}"
             form.write(request, written)
+            written.chmod(0o644)
             worst = 0.0
             for batch, feature in zip(images, expected, strict=True):
                 found = _features(request, form, written, batch, learner)

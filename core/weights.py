@@ -128,7 +128,7 @@ def load(
     absent = tuple(part for part in ("neck.", "classifier.") if not any(name.startswith(part) for name in found))
     wanted = [entry for entry in entries(architecture(network.arch), rows) if not entry.name.startswith(absent)]
     _check(found, wanted, contents.path, network.arch, layout)
-    taken = {name: np.ascontiguousarray(tensor.value, np.float32) for name, tensor in found.items()}
+    taken = {name: np.array(tensor.value, np.float32, order="C") for name, tensor in found.items()}
     given = {reason: names for reason, names in ignored.items() if names}
     return taken, ImportReport(contents.path, contents.kind, layout, len(taken), given, tuple(notes))
 

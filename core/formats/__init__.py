@@ -50,6 +50,8 @@ def read(path: str | Path) -> Contents:
             head, size = file.read(16), path.stat().st_size
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): give a file of weights.") from error
+    if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8:
+        return _safetensors(path)
     if zipfile.is_zipfile(path) and head.startswith(b"PK"):
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -64,8 +66,6 @@ def read(path: str | Path) -> Contents:
         raise UserError(
             f"{path} is a Python pickle but not a file of torch.save: it is refused, since it may hold code."
         )
-    if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8:
-        return _safetensors(path)
     if head[:1] == b"\x0a":
         tensors, aside = ckpt.read(path)
         return Contents(path, CKPT, tensors, aside)

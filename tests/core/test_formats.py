@@ -242,6 +242,20 @@ def test_foreign_safetensors(tmp_path):
         formats.read(tmp_path / "w.safetensors")
 
 
+@pytest.mark.parametrize("first", [0x80, 0x0A, ord("P")])
+def test_safetensors_are_told_from_kinds_that_begin_with_the_length_of_their_header(tmp_path, first):
+    from safetensors.numpy import save_file
+
+    path = tmp_path / "w.safetensors"
+    save_file({"a": np.arange(3, dtype=np.float32)}, path)
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = content[8 : 8 + length].ljust(256 + first)
+    path.write_bytes(len(header).to_bytes(8, "little") + header + content[8 + length :])
+    assert path.read_bytes()[0] == first
+    assert formats.read(path).kind == formats.SAFETENSORS
+
+
 # -- MindSpore ------------------------------------------------------------------------------------------------
 
 

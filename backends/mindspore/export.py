@@ -1,0 +1,91 @@
+"""`python -m backends.mindspore.export`: MindIR and .ckpt beside the formats that every backend writes."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backends.mindspore.train import BACKEND
+from core.exporting import Format, Request, export
+
+if TYPE_CHECKING:
+    from mindspore import nn
+
+PROGRAMS = {
+    "mindir": "a graph for mindspore.load and MindSpore Lite",
+    "ckpt": "the network's tensors by MindSpore's usual names, with a checksum",
+}
+NORMS = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
+
+
+def load(name: str) -> Format:
+    """Return how a format is written."""
+    return Format(".mindir", _write_mindir, _run_mindir) if name == "mindir" else Format(".ckpt", _write_ckpt)
+
+
+def program(request: Request) -> nn.Cell:
+    """Return a cell that takes the request's images and returns L2-normalised features, in test mode."""
+    import mindspore as ms
+    from mindspore import Tensor, nn
+
+    from backends.mindspore.networks import ReIDNetwork
+
+    class Normalised(ReIDNetwork):
+        """A network whose images are float32 (B, 3, H, W) and normalised already."""
+
+        def normalise(self, images: Tensor) -> Tensor:
+            return images
+
+    class Program(nn.Cell):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def construct(self, images: Tensor) -> Tensor:
+            return self.network.embed(images)
+
+    network = (ReIDNetwork if request.raw else Normalised)(request.network, 1, ms.float32)
+    for parameter in network.get_parameters():
+        if not parameter.name.startswith("classifier."):  # the feature does not pass it
+            parameter.set_data(Tensor(request.tensors[parameter.name], ms.float32))
+    return Program().set_train(False)
+
+
+def _write_mindir(request: Request, path: Path) -> None:
+    import mindspore as ms
+
+    shape = [None, *request.example(1).shape[1:]]
+    images = ms.Tensor(shape=shape, dtype=ms.uint8 if request.raw else ms.float32)
+    ms.export(program(request), images, file_name=str(path), file_format="MINDIR")
+
+
+def _run_mindir(path: Path, images: np.ndarray) -> np.ndarray:
+    import mindspore as ms
+
+    return ms.nn.GraphCell(ms.load(str(path)))(ms.Tensor(images)).asnumpy()
+
+
+def usual_names(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the tensors with those of norms named gamma, beta, moving_mean and moving_variance."""
+    norms = {name.rsplit(".", 1)[0] for name in tensors if name.endswith(".running_mean")}
+    norms |= {name.rsplit(".", 1)[0] for name in tensors if re.search(r"\.IN\.weight$", name)}
+    named = {}
+    for name, value in tensors.items():
+        owner, kind = name.rsplit(".", 1)
+        named[f"{owner}.{NORMS[kind]}" if owner in norms else name] = value
+    return named
+
+
+def _write_ckpt(request: Request, path: Path) -> None:
+    import mindspore as ms
+
+    given = [{"name": name, "data": ms.Tensor(value)} for name, value in usual_names(request.tensors).items()]
+    ms.save_checkpoint(given, str(path), crc_check=True)
+
+
+if __name__ == "__main__":
+    sys.exit(export(BACKEND, PROGRAMS, load))

@@ -1,0 +1,274 @@
+"""The evaluate command: the numbers of the protocols, on any backend, from any file; what it refuses."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core import checkpoint, evaluation
+from core import evaluate as features_command
+from core.config import Config, DataConfig, LearnerConfig, NetworkConfig, as_dict
+from core.data import Dataset, Search, Split, Trial
+from core.presets import presets
+from core.protocols import evaluate
+from core.run import OpenData
+from core.state import check_state, initial, network
+from core.trained import Trained, open_trained
+from tests.conftest import probe_of
+
+HEIGHT, WIDTH, CLASSES = 64, 32, 6
+CONFIG = Config(
+    data=replace(DataConfig(), source="market1501", target="dukemtmc", height=HEIGHT, width=WIDTH),
+    network=NetworkConfig(arch="tiny"),
+)
+
+
+def learner_config(method: str) -> LearnerConfig:
+    return LearnerConfig(method, CONFIG.network, CLASSES, CLASSES, HEIGHT, WIDTH)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np.ndarray]]:
+    """A checkpoint of an adaptation and its state: networks with weights of their own."""
+    state = initial(learner_config("mmt"), 3)
+    numbers = np.random.default_rng(0)
+    for role in ("student1", "student2", "teacher1", "teacher2"):
+        name = f"{role}.neck.running_mean"
+        state[name] = numbers.standard_normal(state[name].shape).astype(np.float32)
+    path = tmp_path_factory.mktemp("saved") / "last.safetensors"
+    checkpoint.save(path, state, {"config": as_dict(CONFIG), "stage": 2, "epoch": 1})
+    return path, state
+
+
+def opened(name: str = "dukemtmc", *, ignore: str = "same-camera", trials: int = 1, trial: int = 0) -> OpenData:
+    """Eight people before three cameras; images of one person share a tint, beside one of each image's own."""
+    numbers = np.random.default_rng(1)
+    identities = np.repeat(np.arange(8, dtype=np.int32), 3)
+    cameras = np.tile(np.array([1, 2, 3], np.int32), 8)
+    tints = numbers.integers(0, 70, (8, 1, 1, 3))[identities] + numbers.integers(0, 70, (24, 1, 1, 3))
+    images = (tints + numbers.integers(0, 56, (24, HEIGHT, WIDTH, 3))).astype(np.uint8)
+    rows = np.arange(24)
+    draws = tuple(
+        Trial(rows[cameras == 1 + index], np.flatnonzero(cameras != 1 + index if ignore == "nothing" else cameras))
+        for index in range(trials)
+    )
+    searches = (Search("test", draws, ignore, official=trials == 1),) if trials else ()
+    split = Split(tuple(f"{row}.jpg" for row in rows), identities, cameras, np.zeros(24, np.uint8))
+    return OpenData(Dataset(name, "/data", split, split, searches, trial), images, images)
+
+
+def run(argv: list, data: OpenData, backend: str = "torch") -> int:
+    """Run the command with a dataset that lies in memory."""
+    module = importlib.import_module(f"backends.{backend}.train")
+    return evaluation.evaluate(module.BACKEND, lambda name, config: data, [str(word) for word in argv])
+
+
+def expected(state: dict[str, np.ndarray], role: str, data: OpenData) -> list:
+    found = probe_of("torch").forward(CONFIG.network, network(state, role), data.test, train=False)
+    return evaluate(found["embedding"], data.dataset)
+
+
+def test_the_numbers_are_those_of_the_protocols(saved, backend, capsys, elsewhere):
+    path, state = saved
+    data = opened()
+    assert run([path, "--json", "--batch", 7, "--device", "cpu"], data, backend) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [result["network"] for result in found["results"]] == ["teacher1", "teacher2"]
+    for result in found["results"]:
+        (right,) = expected(state, result["network"], data)
+        assert result["mean"]["mean_ap"] == pytest.approx(right.mean.mean_ap, abs=1e-9)
+        assert result["mean"]["rank1"] == right.mean.rank1
+        assert result["official"] is True
+    assert found["images"] == [HEIGHT, WIDTH]
+    first, second = (result["mean"]["mean_ap"] for result in found["results"])
+    assert first != second
+
+
+def test_the_table_shows_mean_and_spread_over_trials(saved, capsys):
+    path, state = saved
+    data = opened(trials=3)
+    assert run([path, "--network", "student2"], data) == 0
+    shown = capsys.readouterr().out
+    (right,) = expected(state, "student2", data)
+    assert f"{100 * right.mean.mean_ap:.1f} ± {100 * right.spread.mean_ap:.1f}" in shown
+    assert right.spread.mean_ap > 0
+    assert "made from a seed" in shown
+
+
+def test_every_network_on_request_and_no_other(saved, capsys):
+    path, _ = saved
+    assert run([path, "--network", "all", "--json"], opened()) == 0
+    found = [result["network"] for result in json.loads(capsys.readouterr().out)["results"]]
+    assert sorted(found) == ["student1", "student2", "teacher1", "teacher2"]
+    assert run([path, "--network", "teachr1"], opened()) == 2
+    assert "Did you mean 'teacher1'" in capsys.readouterr().err
+
+
+def test_re_ranking_changes_the_result(saved, capsys):
+    path, _ = saved
+    found = []
+    for options in ([], ["--rerank"]):
+        assert run([path, "--json", *options], opened()) == 0
+        found.append(json.loads(capsys.readouterr().out)["results"][0]["mean"]["mean_ap"])
+    assert found[0] != found[1]
+
+
+# -- published numbers ----------------------------------------------------------------------------------------
+
+
+def test_published_numbers_stand_beside_the_transfer_they_belong_to():
+    config = presets()["mmt-resnet50-market-duke"]
+    adapted, before = (Trained(Path("x"), config, {}, adapted=adapted) for adapted in (True, False))
+    assert evaluation._published(adapted, "dukemtmc") == (65.1, 78.0)
+    assert evaluation._published(before, "dukemtmc") == (29.6, 46.0)
+    assert evaluation._published(before, "msmt17") == (7.1, 19.4)
+    assert evaluation._published(adapted, "msmt17") is None, "it was not adapted to MSMT17"
+    assert evaluation._published(replace(adapted, known=False), "dukemtmc") is None
+
+
+# -- RegDB's trials -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("trial", "status"), [(1, 2), (4, 0)])
+def test_another_trial_than_the_one_trained_on_is_refused(saved, tmp_path, capsys, trial, status):
+    _, state = saved
+    config = replace(CONFIG, data=replace(CONFIG.data, source="RegDB", target="RegDB"))
+    path = tmp_path / "regdb.safetensors"
+    checkpoint.save(path, state, {"config": as_dict(config), "stage": 2, "trial": 4})
+    assert run([path, "--dataset", "regdb"], opened("regdb", ignore="nothing", trial=trial)) == status
+    if status:
+        assert "trained on trial 4 of regdb but would be tested on trial 1" in capsys.readouterr().err
+
+
+def test_the_trial_of_the_training_is_what_is_opened(saved, tmp_path):
+    _, state = saved
+    path = tmp_path / "regdb.safetensors"
+    checkpoint.save(path, state, {"config": as_dict(CONFIG), "stage": 2, "trial": 4})
+    seen = []
+
+    def open_dataset(name: str, config: DataConfig) -> OpenData:
+        seen.append((name, config.trials))
+        return opened(trial=4)
+
+    module = importlib.import_module("backends.torch.train")
+    assert evaluation.evaluate(module.BACKEND, open_dataset, [str(path), "--network", "teacher1"]) == 0
+    assert seen == [("dukemtmc", (4,))]
+
+
+# -- saved features -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ignore", ["same-camera", "nothing"])
+def test_saved_features_give_the_same_scores_elsewhere(saved, tmp_path, capsys, ignore):
+    path, state = saved
+    data = opened(ignore=ignore)
+    assert run([path, "--network", "teacher1", "--save-features", tmp_path / "f.npz"], data) == 0
+    capsys.readouterr()
+    assert features_command.main([str(tmp_path / "f.npz"), "--json"]) == 0
+    (right,) = expected(state, "teacher1", data)
+    assert json.loads(capsys.readouterr().out)["mAP"] == pytest.approx(right.mean.mean_ap, abs=1e-9)
+
+
+def test_several_networks_and_draws_go_to_files_of_their_own(saved, tmp_path):
+    path, _ = saved
+    assert run([path, "--save-features", tmp_path / "f.npz"], opened(trials=2)) == 0
+    names = [f"f-{role}-test-{trial}.npz" for role in ("teacher1", "teacher2") for trial in (1, 2)]
+    assert sorted(file.name for file in tmp_path.iterdir()) == names
+
+
+def test_unlabelled_images_have_features_only(saved, tmp_path, capsys):
+    path, _ = saved
+    data = opened("folder", trials=0)
+    assert run([path, "--network", "teacher1"], data) == 2
+    assert "--save-features" in capsys.readouterr().err
+    assert run([path, "--network", "teacher1", "--save-features", tmp_path / "f"], data) == 0
+    with np.load(tmp_path / "f.npz") as file:
+        assert file["features"].shape == (24, 256)
+        assert file["files"][3] == "3.jpg"
+
+
+# -- files from elsewhere -------------------------------------------------------------------------------------
+
+
+def reference_file(folder: Path, tensors: dict[str, np.ndarray]) -> Path:
+    """Write a network as the reference MMT does, without a ReLU in the stem."""
+    torch = pytest.importorskip("torch")
+    places = {"conv1": "base.0", "bn1": "base.1", "neck": "feat_bn", "classifier": "classifier"}
+    places |= {f"layer{layer}": f"base.{layer + 2}" for layer in range(1, 5)}
+    named = {}
+    for name, value in tensors.items():
+        part, rest = name.split(".", 1)
+        named[f"module.{places[part]}.{rest}"] = torch.tensor(value)
+    torch.save({"state_dict": named, "epoch": 40, "best_mAP": np.float64(0.7)}, folder / "model_best.pth.tar")
+    return folder / "model_best.pth.tar"
+
+
+def test_a_reference_checkpoint_is_tested_as_it_was_trained(saved, tmp_path, capsys):
+    _, state = saved
+    path = reference_file(tmp_path, network(state, "teacher1"))
+    data = opened()
+    size = ["--height", HEIGHT, "--width", WIDTH]
+    assert run([path, "--dataset", "dukemtmc", "--arch", "tiny", *size, "--json"], data) == 0
+    found = json.loads(capsys.readouterr().out)["results"][0]["mean"]["mean_ap"]
+    without_relu = replace(CONFIG.network, stem_relu=False)
+    features = probe_of("torch").forward(without_relu, network(state, "teacher1"), data.test, train=False)["embedding"]
+    assert found == pytest.approx(evaluate(features, data.dataset)[0].mean.mean_ap, abs=1e-9)
+    for missing, message in (
+        (["--dataset", "dukemtmc", *size], "--arch"),
+        (["--dataset", "dukemtmc", "--arch", "tiny"], "--height and --width"),
+        (["--arch", "tiny", *size], "--dataset"),
+    ):
+        assert run([path, *missing], data) == 2
+        assert message in capsys.readouterr().err
+
+
+# -- mistakes -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--arch", "resnet50"], "trained with arch tiny"),
+        (["--no-stem-relu"], "trained with stem_relu True"),
+        (["--batch", "0"], "--batch must be at least 1"),
+        (["--height", "8"], "height must be at least 32"),
+        (["--nonsense"], "--nonsense"),
+    ],
+)
+def test_mistakes_are_named(saved, capsys, options, message):
+    assert run([saved[0], *options], opened()) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_run_of_several_networks_with_one_feature_is_one_model(tmp_path):
+    """MVD's three networks make one feature together."""
+    config = replace(CONFIG, method="mvd", mvd=replace(CONFIG.mvd, representation=16))
+    settings = replace(learner_config("mvd"), mvd=config.mvd, optimiser=config.mvd.optimiser)
+    path = tmp_path / "last.safetensors"
+    checkpoint.save(path, initial(settings, 0), {"config": as_dict(config), "trial": 3})
+    found = open_trained(path)
+    assert list(found.models) == ["mvd"]
+    assert found.trial == 3
+    model = found.models["mvd"]
+    check_state(model.state, model.config)
+    with pytest.raises(ValueError, match="several networks"):
+        model.tensors()
+
+
+@pytest.mark.parametrize("name", ["evaluate", "export"])
+def test_help_imports_no_framework_and_no_data(backend, name):
+    code = (
+        f"import sys; from backends.{backend} import {name}\n"
+        "from core import evaluation, exporting\n"
+        f"{'evaluation.build(evaluate.BACKEND)' if name == 'evaluate' else 'exporting.build(export.BACKEND, {})'}\n"
+        "print(sorted({'torch', 'mindspore', 'scipy', 'datasets', 'PIL'} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

@@ -1,0 +1,202 @@
+"""Exported networks: run by the programs that users run, beside the network they came from."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core import architectures, checkpoint, exporting, formats
+from core.architectures import Architecture
+from core.config import Config, DataConfig, LearnerConfig, NetworkConfig, as_dict
+from core.exporting import Format, normalised, pictures
+from core.state import initial, network
+from core.trained import open_trained
+from tests.conftest import probe_of
+
+HEIGHT, WIDTH = 48, 24
+NETWORKS = {
+    "basic": NetworkConfig(arch="small", stem_relu=False),
+    "ibn": NetworkConfig(arch="small-ibn"),
+}
+
+
+@pytest.fixture(autouse=True)
+def small_architectures(monkeypatch):
+    """A basic and an IBN-Net-a backbone of a few thousand weights."""
+    monkeypatch.setitem(architectures.ARCHITECTURES, "small", Architecture("basic", (1,) * 4, (8, 12, 16, 24), stem=8))
+    ibn = Architecture("bottleneck", (1,) * 4, (8, 8, 12, 16), ibn=True, stem=8)
+    monkeypatch.setitem(architectures.ARCHITECTURES, "small-ibn", ibn)
+
+
+def saved(folder: Path, kind: str = "basic", method: str = "mmt") -> tuple[Path, dict[str, np.ndarray]]:
+    """A checkpoint with random statistics in every norm."""
+    settings = LearnerConfig(method, NETWORKS[kind], 5, 5, HEIGHT, WIDTH)
+    state, numbers = initial(settings, 0), np.random.default_rng(0)
+    for name, value in state.items():
+        if not name.startswith("adam") and value.ndim == 1 and not name.endswith("neck.bias"):
+            state[name] = numbers.uniform(0.5, 1.5, value.shape).astype(np.float32)
+    data = replace(DataConfig(), height=HEIGHT, width=WIDTH)
+    config = replace(Config(), method=method, data=data, network=NETWORKS[kind])
+    path = folder / "last.safetensors"
+    checkpoint.save(path, state, {"config": as_dict(config), "stage": 2})
+    return path, state
+
+
+def run(backend: str, *words: object) -> int:
+    """Run the command of a backend."""
+    module = importlib.import_module(f"backends.{backend}.export")
+    return exporting.export(module.BACKEND, module.PROGRAMS, module.load, [str(word) for word in words])
+
+
+def features(kind: str, tensors: dict[str, np.ndarray], images: np.ndarray) -> np.ndarray:
+    return probe_of("torch").forward(NETWORKS[kind], tensors, images, train=False)["embedding"]
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("given", ["uint8", "normalised"])
+def test_onnx(tmp_path, capsys, kind, given):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    path, state = saved(tmp_path, kind)
+    output = tmp_path / "out" / "network.onnx"
+    words = ["--network", "teacher2", "--format", "onnx", "--input", given, "--output", output]
+    assert run("torch", path, *words) == 0
+    shown = capsys.readouterr().out
+    assert "largest difference from the original" in shown
+    assert str(output) in shown
+    session = onnxruntime.InferenceSession(str(output), providers=["CPUExecutionProvider"])
+    images = pictures(7, HEIGHT, WIDTH)
+    (found,) = session.run(None, {"images": images if given == "uint8" else normalised(images)})
+    np.testing.assert_allclose(found, features(kind, network(state, "teacher2"), images), atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+    assert [file.name for file in output.parent.iterdir()] == ["network.onnx"]
+
+
+def test_torch_program(tmp_path):
+    torch = pytest.importorskip("torch")
+    path, state = saved(tmp_path, "ibn")
+    assert run("torch", path, "--network", "student1", "--format", "torch", "--output", tmp_path / "network.pt2") == 0
+    program = torch.export.load(tmp_path / "network.pt2").module()
+    for count in (1, 7):
+        images = pictures(count, HEIGHT, WIDTH)
+        found = program(torch.from_numpy(images)).numpy()
+        np.testing.assert_allclose(found, features("ibn", network(state, "student1"), images), atol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "given"), [("basic", "uint8"), ("ibn", "normalised")])
+def test_mindir(tmp_path, elsewhere, kind, given):
+    path, state = saved(tmp_path, kind)
+    output = tmp_path / "network.mindir"
+    words = ["--network", "teacher2", "--format", "mindir", "--input", given, "--output", output]
+    assert run("mindspore", path, *words) == 0
+    import mindspore as ms
+
+    program = ms.nn.GraphCell(ms.load(str(output)))
+    images = pictures(3, HEIGHT, WIDTH)
+    found = program(ms.Tensor(images if given == "uint8" else normalised(images))).asnumpy()
+    np.testing.assert_allclose(found, features(kind, network(state, "teacher2"), images), atol=1e-4)
+
+
+def test_ckpt_has_the_names_that_mindspore_uses(tmp_path, elsewhere):
+    path, state = saved(tmp_path, "ibn")
+    output = tmp_path / "network.ckpt"
+    assert run("mindspore", path, "--network", "teacher1", "--format", "ckpt", "--output", output) == 0
+    import mindspore as ms
+
+    found = ms.load_checkpoint(str(output), crc_check=True)
+    tensors = network(state, "teacher1")
+    assert len(found) == len(tensors)
+    for theirs, ours in {
+        "bn1.gamma": "bn1.weight",
+        "layer1.0.bn1.IN.beta": "layer1.0.bn1.IN.bias",
+        "layer2.0.downsample.1.moving_variance": "layer2.0.downsample.1.running_var",
+        "neck.moving_mean": "neck.running_mean",
+        "conv1.weight": "conv1.weight",
+        "classifier.weight": "classifier.weight",
+    }.items():
+        np.testing.assert_array_equal(found[theirs].asnumpy(), tensors[ours])
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "npz"])
+def test_files_of_tensors_are_read_back_whole(tmp_path, capsys, suffix):
+    path, state = saved(tmp_path)
+    output = tmp_path / f"network.{suffix}"
+    assert run("torch", path, "--network", "teacher1", "--format", suffix, "--output", output) == 0
+    assert "0.0e+00" in capsys.readouterr().out
+    found = formats.read(output).tensors
+    tensors = network(state, "teacher1")
+    assert found.keys() == tensors.keys()
+    for name, value in tensors.items():
+        np.testing.assert_array_equal(found[name], value)
+    if suffix == "safetensors":
+        again = open_trained(output)
+        assert list(again.models) == ["teacher1"]
+        assert again.adapted
+        assert again.config.data.height == HEIGHT
+
+
+# -- what is refused ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--format", "npz", "--output", "x.npz"], "teacher1, teacher2: choose one with --network"),
+        (["--network", "teacher1", "--format", "npz", "--output", "x.onnx"], "must end in .npz"),
+        (
+            ["--network", "teacher1", "--format", "npz", "--input", "uint8", "--output", "x.npz"],
+            "--input has no meaning",
+        ),
+        (["--network", "teacher1", "--format", "mindir", "--output", "x.mindir"], "invalid choice"),
+        (["--network", "teacher1", "--format", "npz", "--height", "8", "--output", "x.npz"], "at least 16 pixels"),
+        (["--format", "npz"], "--output"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, capsys, monkeypatch, words, message):
+    path, _ = saved(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert run("torch", path, *words) == 2
+    assert message in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["last.safetensors"]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, capsys):
+    path, _ = saved(tmp_path, method="source")
+    (tmp_path / "file").write_text("")
+    assert run("torch", path, "--format", "npz", "--output", tmp_path / "file" / "x.npz") == 2
+    assert "could not be written" in capsys.readouterr().err
+
+
+def test_onnx_without_its_packages_says_what_to_install(tmp_path, capsys, monkeypatch):
+    path, _ = saved(tmp_path, method="source")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert run("torch", path, "--format", "onnx", "--output", tmp_path / "x.onnx") == 2
+    error = capsys.readouterr().err
+    assert "onnxruntime" in error
+    assert "duoreid[export]" in error
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda found: found + 2e-4, "differs by 2.0e-04 from the original"),
+        (lambda found: found * np.nan, "expected finite"),
+        (lambda found: found[:, :-1], "expected finite"),
+    ],
+)
+def test_an_export_that_differs_is_not_kept(tmp_path, capsys, change, message):
+    path, _ = saved(tmp_path, method="source")
+    output = tmp_path / "x.onnx"
+    output.write_text("an earlier export")
+    module = importlib.import_module("backends.torch.export")
+    sound = module.load("onnx")
+    broken = Format(sound.suffix, sound.write, lambda path, images: change(sound.run(path, images)))
+    words = [str(path), "--format", "onnx", "--output", str(output)]
+    assert exporting.export(module.BACKEND, module.PROGRAMS, lambda name: broken, words) == 2
+    assert message in capsys.readouterr().err
+    assert output.read_text() == "an earlier export"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["last.safetensors", "x.onnx"]

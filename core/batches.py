@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,22 +25,14 @@ def prefetch(make: Callable[[int], T], count: int, *, depth: int = 3, threads: i
 
 
 def _ordered(make: Callable[[int], T], count: int, depth: int, threads: int) -> Iterator[T]:
-    stopped = threading.Event()
-
-    def guarded(index: int) -> T:
-        if stopped.is_set():
-            raise RuntimeError("the consumer has stopped")
-        return make(index)
-
     pool = ThreadPoolExecutor(threads, thread_name_prefix="prefetch")
     waiting: deque[Future[T]] = deque()
     try:
         for index in range(count):
-            waiting.append(pool.submit(guarded, index))
+            waiting.append(pool.submit(make, index))
             if len(waiting) == depth:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
     finally:
-        stopped.set()
         pool.shutdown(wait=True, cancel_futures=True)

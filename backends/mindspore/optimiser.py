@@ -32,7 +32,7 @@ class Adam:
         self.steps, self.dtype = 0, parameters[0].dtype
         update = self.update = AdamUpdate(ParameterTuple(parameters), weight_decay)
 
-        def run(gradients: tuple[Tensor, ...], rate: Tensor, epsilon: Tensor) -> None:
+        def run(rate: Tensor, epsilon: Tensor, *gradients: Tensor) -> None:
             update(gradients, rate, epsilon)
 
         self._run = compiled(run, graph)
@@ -42,7 +42,8 @@ class Adam:
         self.steps += 1
         first, second = (1 - beta**self.steps for beta in BETAS)
         corrected = rate * math.sqrt(second) / first, EPSILON * math.sqrt(second)
-        self._run(gradients, *(Tensor(number, self.dtype) for number in corrected))
+        # One argument each: given a tuple, the compiler takes every new one for another function.
+        self._run(*(Tensor(number, self.dtype) for number in corrected), *gradients)
 
     def moments(self) -> tuple[int, Sequence[Parameter], Sequence[Parameter]]:
         """Return (steps done, first moments, second moments), in the parameters' order."""

@@ -27,6 +27,7 @@ DATA = ("data", "size", "data_seed", "height", "width", "interpolation", "cache"
 """Settings of the data that the command line may change; others are given by other options."""
 
 OpenDataset = Callable[[str, DataConfig], Any]
+Published = dict[str, dict[str, tuple[float, float]]]
 COLUMNS = {"mAP": "mean_ap", "rank-1": "rank1", "rank-5": "rank5", "rank-10": "rank10", "mINP": "mean_inp"}
 
 
@@ -87,7 +88,7 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
         raise UserError(f"{trained.path} does not say what it was trained for: give --dataset.")
     opened: OpenData = open_dataset(name, data)
     dataset = opened.dataset
-    for known in trained_on if trained.known and trained.trial else ():
+    for known in trained_on if trained.trial and dataset.trial else ():
         require_trial(dataset, dataset.name if _plain(known) == _plain(dataset.name) else known, trained.trial)
     if not dataset.searches and not given["save_features"]:
         raise UserError(f"{dataset.name} has no labels to test by. --save-features FILE.npz writes its features.")
@@ -105,8 +106,8 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
         "rerank": given["rerank"],
         "on": backend.about(runtime),
     }
-    beside = _published(trained, dataset.name)
-    print(_json(facts, tested, beside) if given["json"] else _text(facts, tested, beside, trained))
+    beside = {search.name: _published(trained, dataset.name, search.name) for search in dataset.searches}
+    print(_json(facts, tested, beside) if given["json"] else _text(facts, tested, beside, trained.report))
 
 
 def embeddings(
@@ -148,23 +149,30 @@ def _plain(name: str) -> str:
     return re.sub(r"\W|_", "", name).lower()
 
 
-def _published(trained: Trained, dataset: str) -> tuple[float, float] | None:
-    """Return the paper's (mAP, rank-1) in percent for these networks on this dataset, where there are any."""
-    from core.published import published
+def _published(trained: Trained, dataset: str, search: str) -> dict[str, tuple[float, float]]:
+    """Return the published (mAP, rank-1) in percent of such networks in this search, by who published them."""
+    from core import published
 
     if not trained.known or (trained.adapted and trained.config.data.target != dataset):
-        return None
+        return {}
+    if trained.config.method == "mvd":
+        return published.published_searches(dataset, search)
     data = replace(trained.config.data, target=dataset)
-    return published(replace(trained.config, data=data), adapted=trained.adapted)
+    found = published.published(replace(trained.config, data=data), adapted=trained.adapted)
+    return {"the paper": found} if found else {}
 
 
-def _text(facts: dict[str, Any], tested: Sequence[Tested], beside: tuple[float, float] | None, trained: Trained) -> str:
+def _text(facts: dict[str, Any], tested: Sequence[Tested], beside: Published, report: str) -> str:
     from core.report import table
 
-    rows = [[one.network, one.result.name, str(len(one.result.trials)), *_cells(one.result)] for one in tested]
-    if beside:
-        rows.append(["published", "", "", *(f"{number:.1f}" for number in beside), *[""] * (len(COLUMNS) - 2)])
-    lines = [trained.report] if trained.report else []
+    rows = []
+    for search in dict.fromkeys(one.result.name for one in tested):
+        found = [one for one in tested if one.result.name == search]
+        rows += [[one.network, search, str(len(one.result.trials)), *_cells(one.result)] for one in found]
+        for source, numbers in beside[search].items():
+            shown = [f"{number:.1f}" for number in numbers]
+            rows.append([f"published, {source}", search, "", *shown, *[""] * (len(COLUMNS) - len(shown))])
+    lines = [report] if report else []
     height, width = facts["images"]
     how = ", re-ranked" if facts["rerank"] else ""
     lines.append(f"{facts['checkpoint']} on {facts['dataset']}, images {height}x{width}{how} · {facts['on']}")
@@ -183,9 +191,15 @@ def _cells(result: SearchResult) -> list[str]:
     return cells
 
 
-def _json(facts: dict[str, Any], tested: Sequence[Tested], beside: tuple[float, float] | None) -> str:
+def _json(facts: dict[str, Any], tested: Sequence[Tested], beside: Published) -> str:
     results = [{"network": one.network, **asdict(one.result)} for one in tested]
-    published = {"mean_ap": beside[0] / 100, "rank1": beside[1] / 100} if beside else None
+    published = {
+        search: {
+            source: {"mean_ap": round(mean_ap / 100, 6), "rank1": round(rank1 / 100, 6)}
+            for source, (mean_ap, rank1) in found.items()
+        }
+        for search, found in beside.items()
+    }
     return json.dumps({**facts, "results": results, "published": published}, indent=2)
 
 

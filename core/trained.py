@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,9 @@ ALONE = "network"
 
 FIRST = ".conv1.weight"
 """How the name of a network's first tensor ends."""
+
+LABELS = "labels"
+"""What an interrupted run trains on, beside its networks; see core/moment.py."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ def open_trained(path: str | Path, role: str = "", arch: str = "", stem_relu: bo
                 f"{path} was trained with {option} {stands}, not {asked}: leave the option out, the file knows it."
             )
     metadata = contents.metadata
-    trained = Trained(contents.path, config, {}, trial=int(metadata.get("trial", 0)))
+    trained = Trained(contents.path, config, {}, trial=_trial(metadata, config))
     found = [name.removesuffix(FIRST) for name in contents.tensors if re.fullmatch(rf"\w+{re.escape(FIRST)}", name)]
     if not found:
         name = str(metadata.get("network", ALONE))
@@ -93,7 +97,14 @@ def open_trained(path: str | Path, role: str = "", arch: str = "", stem_relu: bo
         raise unknown(f"network of {path}", role, [*found, "all"])
     chosen = found if role == "all" else [role] if role else embedders
     models = {name: _single(network(contents.tensors, name), config) for name in chosen}
-    return replace(trained, models=models, adapted=metadata.get("stage", 2 if len(found) > 1 else 1) == 2)
+    stage = metadata.get("stage") or metadata.get("position", {}).get("stage") or (2 if len(found) > 1 else 1)
+    return replace(trained, models=models, adapted=stage == 2)
+
+
+def _trial(metadata: Mapping[str, Any], config: Config) -> int:
+    """Return the training split of a run, 0 where it is of no meaning or not recorded."""
+    alone = config.data.trials[0] if config.method == "mvd" and len(config.data.trials) == 1 else 0
+    return int(metadata.get("trial", alone))
 
 
 def _single(tensors: Mapping[str, np.ndarray], config: Config) -> Model:
@@ -121,7 +132,7 @@ def _joint(tensors: Mapping[str, np.ndarray], config: Config, method: str) -> Mo
         optimiser=config.mvd.optimiser,
         mvd=config.mvd,
     )
-    return Model(settings, dict(tensors))
+    return Model(settings, {name: value for name, value in tensors.items() if name != LABELS})
 
 
 def _foreign(path: Path, role: str, arch: str, stem_relu: bool | None) -> Trained:

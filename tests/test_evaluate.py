@@ -126,11 +126,22 @@ def test_re_ranking_changes_the_result(saved, capsys):
 def test_published_numbers_stand_beside_the_transfer_they_belong_to():
     config = presets()["mmt-resnet50-market-duke"]
     adapted, before = (Trained(Path("x"), config, {}, adapted=adapted) for adapted in (True, False))
-    assert evaluation._published(adapted, "dukemtmc") == (65.1, 78.0)
-    assert evaluation._published(before, "dukemtmc") == (29.6, 46.0)
-    assert evaluation._published(before, "msmt17") == (7.1, 19.4)
-    assert evaluation._published(adapted, "msmt17") is None, "it was not adapted to MSMT17"
-    assert evaluation._published(replace(adapted, known=False), "dukemtmc") is None
+    assert evaluation._published(adapted, "dukemtmc", "test") == {"the paper": (65.1, 78.0)}
+    assert evaluation._published(before, "dukemtmc", "test") == {"the paper": (29.6, 46.0)}
+    assert evaluation._published(before, "msmt17", "test") == {"the paper": (7.1, 19.4)}
+    assert evaluation._published(adapted, "msmt17", "test") == {}, "it was not adapted to MSMT17"
+    assert evaluation._published(replace(adapted, known=False), "dukemtmc", "test") == {}
+
+
+def test_published_numbers_are_in_the_table_and_in_json(saved, capsys, monkeypatch):
+    monkeypatch.setattr(evaluation, "_published", lambda *given: {"the paper": (65.1, 78.0)})
+    assert run([saved[0]], opened()) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (line,) = (line for line in lines if line.startswith("published, the paper"))
+    assert line.split()[-2:] == ["65.1", "78.0"]
+    assert run([saved[0], "--json"], opened()) == 0
+    found = json.loads(capsys.readouterr().out)["published"]
+    assert found == {"test": {"the paper": {"mean_ap": 0.651, "rank1": 0.78}}}
 
 
 # -- RegDB's trials -------------------------------------------------------------------------------------------
@@ -247,12 +258,23 @@ def test_mistakes_are_named(saved, capsys, options, message):
     assert message in capsys.readouterr().err
 
 
+def test_the_moment_of_an_interrupted_run_is_tested_like_its_networks(saved, tmp_path):
+    _, state = saved
+    path = tmp_path / "last.safetensors"
+    labels = {"labels": np.zeros(9, np.int32)}
+    checkpoint.save(path, {**state, **labels}, {"config": as_dict(CONFIG), "position": {"stage": 2}})
+    found = open_trained(path)
+    assert found.adapted
+    assert list(found.models) == ["teacher1", "teacher2"]
+
+
 def test_a_run_of_several_networks_with_one_feature_is_one_model(tmp_path):
     """MVD's three networks make one feature together."""
     config = replace(CONFIG, method="mvd", mvd=replace(CONFIG.mvd, representation=16))
     settings = replace(learner_config("mvd"), mvd=config.mvd, optimiser=config.mvd.optimiser)
     path = tmp_path / "last.safetensors"
-    checkpoint.save(path, initial(settings, 0), {"config": as_dict(config), "trial": 3})
+    state = {**initial(settings, 0), "labels": np.zeros(9, np.int32)}
+    checkpoint.save(path, state, {"config": as_dict(config), "trial": 3})
     found = open_trained(path)
     assert list(found.models) == ["mvd"]
     assert found.trial == 3

@@ -11,8 +11,7 @@ DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
 @DTYPES
-@pytest.mark.parametrize("case", LOGIT_CASES)
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize(("case", "smoothing"), [*((case, 0.1) for case in LOGIT_CASES), ("masked classes", 0.0)])
 def test_cross_entropy(probe, case, dtype, smoothing):
     compare_loss(probe, "cross_entropy", LOGIT_CASES[case], dtype, smoothing=smoothing)
 
@@ -24,8 +23,7 @@ def test_soft_cross_entropy(probe, case, dtype):
 
 
 @DTYPES
-@pytest.mark.parametrize("case", FEATURE_CASES)
-@pytest.mark.parametrize("margin", [0.0, 0.3])
+@pytest.mark.parametrize(("case", "margin"), [*((case, 0.0) for case in FEATURE_CASES), ("uneven identities", 0.3)])
 def test_softmax_triplet(probe, case, dtype, margin):
     compare_loss(probe, "softmax_triplet", FEATURE_CASES[case], dtype, margin=margin)
 

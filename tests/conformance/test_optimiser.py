@@ -1,5 +1,7 @@
 """Adam and the mean teachers' update against NumPy in float64."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -22,9 +24,14 @@ def problem(dtype):
     return parameters, gradients
 
 
+@cache
+def updated(probe, dtype):
+    return probe.adam(*problem(dtype), RATES, DECAY)
+
+
 def compare_adam(probe, dtype, reference=adam):
     parameters, gradients = problem(dtype)
-    moved = probe.adam(parameters, gradients, RATES, DECAY)
+    moved = updated(probe, dtype)
     for index, parameter in enumerate(parameters):
         expected = reference(parameter, [step[index] for step in gradients], RATES, DECAY)
         assert np.abs(expected - parameter).max() > 1e-3
@@ -73,11 +80,11 @@ def ascent(parameter, gradients, rates, weight_decay):
     return adam(parameter, [-gradient for gradient in gradients], rates, weight_decay)
 
 
-@DTYPES
 @pytest.mark.parametrize("wrong", [uncorrected_epsilon, decoupled_decay, no_decay, ascent])
-def test_the_comparison_rejects_another_optimiser(probe, wrong, dtype):
+def test_the_comparison_rejects_another_optimiser(probe, wrong):
+    """In float32, whose tolerance is the wider one."""
     with pytest.raises(AssertionError, match="differs by"):
-        compare_adam(probe, dtype, wrong)
+        compare_adam(probe, np.float32, wrong)
 
 
 @DTYPES

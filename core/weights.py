@@ -114,7 +114,7 @@ def load(
     classifier where it has as many rows as `capacity`. UserError lists what is missing, unexpected, of another shape or
     not finite.
     """
-    path, _, role = str(source).partition("#")
+    path, role = (str(source), "") if Path(source).exists() else _split(str(source))
     contents = read(path)
     tensors, others = _choose(contents.tensors, role, contents.path, own=contents.kind == CHECKPOINT)
     layout, named = recognise(tensors, contents.path)
@@ -160,6 +160,12 @@ def canonical(layout: Layout, name: str) -> str:
     for pattern, replacement in layout.renames:
         name = re.sub(pattern, replacement, name)
     return name
+
+
+def _split(source: str) -> tuple[str, str]:
+    """Return (file, role) of "FILE#ROLE"."""
+    path, _, role = source.rpartition("#")
+    return (path, role) if path else (source, "")
 
 
 def _choose(

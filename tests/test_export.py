@@ -17,6 +17,7 @@ from core.exporting import Format, normalised, pictures
 from core.state import initial, network
 from core.trained import open_trained
 from tests.conftest import probe_of
+from tests.runs import SMALL, small_data, train
 
 HEIGHT, WIDTH = 48, 24
 NETWORKS = {
@@ -137,6 +138,21 @@ def test_files_of_tensors_are_read_back_whole(tmp_path, capsys, suffix):
         assert list(again.models) == ["teacher1"]
         assert again.adapted
         assert again.config.data.height == HEIGHT
+
+
+def test_a_training_starts_from_an_exported_network(tmp_path, capsys):
+    """--weights, with a rate so small that the weights stay where they began."""
+    tiny = LearnerConfig("source", NetworkConfig(arch="tiny"), 3, 3, 32, 16)
+    tensors = network(initial(tiny, 7), "student")
+    np.savez(tmp_path / "w.npz", **tensors)
+    words = ["source", *SMALL, "--data", small_data(), "--output", tmp_path / "run", "--weights", tmp_path / "w.npz"]
+    words += ["--pretrain-rate", "1e-12", "--device", "cpu"]
+    assert train("torch", *map(str, words)) == 0
+    assert "64 tensors matched" in capsys.readouterr().out
+    state, _ = checkpoint.load(tmp_path / "run" / "stage1-1.safetensors")
+    for name in ("conv1.weight", "layer4.0.conv2.weight", "neck.weight"):
+        np.testing.assert_allclose(state[f"student.{name}"], tensors[name], atol=1e-6)
+    assert len(state["student.classifier.weight"]) != 3
 
 
 # -- what is refused ------------------------------------------------------------------------------------------

@@ -221,6 +221,19 @@ def test_a_network_of_our_checkpoint_by_role(tmp_path):
     assert len(report.ignored["other networks, optimiser"]) == len(state) - len(found)
 
 
+def test_a_path_with_a_number_sign_is_a_path(tmp_path):
+    folder = tmp_path / "run #2"
+    folder.mkdir()
+    path, state = own(folder, "mmt")
+    found, _ = weights.load(f"{path}#teacher1", NetworkConfig(arch="tiny"))
+    same(found, network(state, "teacher1"))
+    single = path.rename(folder / "a#b.safetensors")
+    with pytest.raises(UserError, match="holds the networks"):
+        weights.load(single, NetworkConfig(arch="tiny"))
+    with pytest.raises(UserError, match="No such file"):
+        weights.load(folder / "none.pth", NetworkConfig(arch="tiny"))
+
+
 def test_our_checkpoint_of_several_networks_asks_which(tmp_path):
     path, _ = own(tmp_path, "mmt")
     with pytest.raises(UserError, match=r"student1, student2, teacher1, teacher2.*#teacher2"):

@@ -39,7 +39,9 @@ class DataConfig:
     target: str = option("synthetic-b", "dataset to adapt to; its labels are used for testing only", only="mmt")
     dataset: str = option("synthetic-regdb", "visible-infrared dataset", only="mvd")
     trials: tuple[int, ...] = option(
-        (1,), "training splits, each with a model of its own (RegDB: 1 to 10); each is tested on its own", only="mvd"
+        (1,),
+        "training splits, each with a model of its own that is tested on it (RegDB: 1 to 10; SYSU-MM01 has but one)",
+        only="mvd",
     )
     data: str = option("data", "folder that holds the datasets; synthetic ones are generated there when absent")
     size: str = option("small", "size of the synthetic datasets")

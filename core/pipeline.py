@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from core import checkpoint, report, weights
+from core import checkpoint, report, visible_infrared, weights
 from core.config import Config
 from core.errors import UserError
 from core.learner import MakeLearner
@@ -89,6 +89,8 @@ def _open(
 
 def _run(current: Run, open_dataset: OpenDataset) -> dict[str, Any]:
     config = current.config
+    if config.method == "mvd":
+        return visible_infrared.run(current, open_dataset)
     with current.timed("data"):
         source, target = (open_dataset(name, config.data) for name in (config.data.source, config.data.target))
     for role, data in (("source", source), ("target", target)):

@@ -2,6 +2,9 @@
 
 MMT: Ge, Chen, Li, ICLR 2020, table 1 (k-means). Keys: (source, target), architecture, number of clusters; 0 is the
 network of stage 1 before adaptation.
+
+MVD: Tian et al., CVPR 2021, and the table of its public MindSpore code, whose numbers are of one draw of the gallery
+(SYSU-MM01) and of trial 1 (RegDB).
 """
 
 from __future__ import annotations
@@ -52,10 +55,31 @@ MMT = {
     ),
 }
 
+_REFERENCE, _PORT_GPU, _PORT_ASCEND = "PyTorch", "MindSpore port, GPU", "MindSpore port, Ascend 910"
+
+MVD = {
+    "sysu": {
+        "all, single-shot": {_REFERENCE: (58.80, 60.02), _PORT_GPU: (57.55, 60.08), _PORT_ASCEND: (57.57, 58.64)},
+        "indoor, single-shot": {_REFERENCE: (72.98, 66.05), _PORT_GPU: (73.13, 69.57)},
+    },
+    "regdb": {
+        "visible to thermal": {_REFERENCE: (71.6, 73.2), _PORT_GPU: (72.35, 77.91), _PORT_ASCEND: (72.44, 77.28)},
+        "thermal to visible": {_REFERENCE: (70.1, 71.8), _PORT_GPU: (71.37, 76.50), _PORT_ASCEND: (70.37, 76.07)},
+    },
+}
+"""Dataset, search, code -> (mAP, rank-1) in percent."""
+
 
 def published(config: Config, *, adapted: bool) -> tuple[float, float] | None:
     """Return (mAP, rank-1) in percent that the paper reports for these settings, or None where it has no such row."""
+    if config.method == "mvd":
+        return None  # several searches: see published_searches
     if adapted and (config.method != "mmt" or config.adapt.clustering != "kmeans"):
         return None
     rows = MMT.get((config.data.source, config.data.target), {})
     return rows.get((config.network.arch, config.adapt.clusters if adapted else 0))
+
+
+def published_searches(dataset: str, search: str) -> dict[str, tuple[float, float]]:
+    """Return (mAP, rank-1) in percent of MVD on one search of a dataset, by the code that reached it."""
+    return MVD.get(dataset, {}).get(search, {})

@@ -12,10 +12,10 @@ from datasets.synthetic import NAMES, generate
 
 
 def open_data(name: str, config: DataConfig) -> OpenData:
-    """Open a dataset by name under DATA, with its images at the configured size."""
+    """Open a dataset by name under DATA, with its images at the configured size; the first of `config.trials`."""
     if name in NAMES:
         generate(name, Path(config.data), size=config.size, seed=config.data_seed)
-    dataset = open_dataset(name, config.data)
+    dataset = open_dataset(name, config.data, trial=config.trials[0] if config.trials else 1)
     folder = None if config.cache == "none" else Path(config.cache or Path(config.data) / "cache")
     images = {
         split: load_images(

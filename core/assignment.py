@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from core.distances import row_blocks, squared_norms
+from core.distances import each, row_blocks, squared_norms
 
 BOUNDS = 1 << 27  # lower bounds held at most: 512 MiB
 SHRINK = np.float32(1 - 2e-6)  # keeps a rounded bound a bound
@@ -30,30 +30,40 @@ class Assignment:
         self._group = np.repeat(np.arange(groups), np.diff(self._first, append=clusters))
         self._lower = np.zeros((count, groups), np.float32)  # bounds of the distance to a group, own centroid left out
         self._upper = np.full(count, np.inf, np.float32)  # bounds of the distance to the own centroid
+        self._drift = np.zeros(groups, np.float32)  # how far a group has moved since the bounds were last right
         self._squared = squared_norms(features)
         self.labels = np.zeros(count, np.int32)
         self.assign()
 
     def move(self, centroids: np.ndarray) -> None:
-        """Follow the centroids to new places; labels stay until `assign`."""
+        """Follow the centroids to new places, once before each `assign`; labels stay."""
         offset = centroids.astype(np.float64) - self.centroids
         drift = np.sqrt(np.einsum("ij,ij->i", offset, offset))
         self.centroids = centroids
         self._tighten(np.flatnonzero(drift[self.labels] > 0))
         longest = np.maximum.reduceat(drift, self._first) * (1 + 1e-6)
-        self._lower -= np.nextafter(longest.astype(np.float32), np.float32(np.inf))
-        self._lower *= SHRINK
+        self._drift = np.nextafter(longest.astype(np.float32), np.float32(np.inf))
 
     def assign(self) -> None:
         """Give every point its nearest centroid."""
-        doubtful = self._lower <= self._upper[:, None]
-        rows = np.flatnonzero(doubtful.any(axis=1))
-        groups = np.flatnonzero(doubtful.any(axis=0))
+        doubts = each(self._doubts, row_blocks(*self._lower.shape, entries=1 << 17, fewest=16))
+        rows = np.concatenate([found for found, _ in doubts])
+        groups = np.flatnonzero(np.any([doubtful for _, doubtful in doubts], axis=0))
         columns = np.flatnonzero(np.isin(self._group, groups))
         half = squared_norms(self.centroids) / 2
         reach = float(np.sqrt(2 * half.max()))
-        for block in row_blocks(len(rows), self.features.shape[1], entries=1 << 21):
-            self._search(rows[block], groups, columns, half, reach)
+        others = self.centroids[columns].T
+        for block in row_blocks(len(rows), self.features.shape[1], entries=1 << 21):  # the product has threads itself
+            self._search(rows[block], groups, columns, others, half, reach)
+
+    def _doubts(self, block: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Bring bounds up to date; return the rows and groups (a flag each) whose bounds leave doubt."""
+        lower = self._lower[block]
+        lower -= self._drift
+        lower *= SHRINK
+        doubtful = lower <= self._upper[block, None]
+        rows = np.flatnonzero(doubtful.any(axis=1))
+        return rows + block.start, doubtful[rows].any(axis=0)
 
     def relabel(self, rows: np.ndarray, labels: np.ndarray) -> None:
         """Put rows into clusters that are not their nearest; the next `assign` looks at them again."""
@@ -64,18 +74,27 @@ class Assignment:
     def distances(self) -> np.ndarray:
         """Return each point's squared distance to the centroid of its label: float64 (N,)."""
         distances = np.empty(len(self.features))
-        for block in row_blocks(*self.features.shape, entries=1 << 17, fewest=16):
+
+        def measure(block: slice) -> None:
             offset = self.features[block].astype(np.float64)
             offset -= self.centroids[self.labels[block]]
             distances[block] = np.einsum("ij,ij->i", offset, offset)
+
+        each(measure, row_blocks(*self.features.shape, entries=1 << 17, fewest=16))
         return distances
 
     def _search(
-        self, rows: np.ndarray, groups: np.ndarray, columns: np.ndarray, half: np.ndarray, reach: float
+        self,
+        rows: np.ndarray,
+        groups: np.ndarray,
+        columns: np.ndarray,
+        others: np.ndarray,
+        half: np.ndarray,
+        reach: float,
     ) -> None:
         """Set labels and bounds of rows that only their own centroid and those in `columns` can be nearest to."""
         slack = self._slack(rows, reach)
-        scores = self._rows(rows) @ self.centroids[columns].T
+        scores = self._rows(rows) @ others
         np.subtract(half[columns], scores, out=scores)  # half the squared distance, less |x|^2 / 2
         place, before = np.arange(len(rows)), self.labels[rows]
         column = np.minimum(np.searchsorted(columns, before), len(columns) - 1)
@@ -83,14 +102,16 @@ class Assignment:
         own_score = scores[place, column]
         own_score[outside] = self._scores(rows[outside], half)
         best_column = scores.argmin(axis=1)
-        best = np.minimum(scores[place, best_column], own_score)
-        reachable = np.nextafter(best + 2 * slack, np.float32(np.inf))
-        rivals = scores <= reachable[:, None]
-        contested = np.count_nonzero(rivals, axis=1)
-        contested[outside] += own_score[outside] <= reachable[outside]
-        label = np.where(own_score <= best, before, columns[best_column])
-        for row in np.flatnonzero(contested > 1):
-            label[row] = self._decide(rows[row], np.union1d(columns[rivals[row]], before[row]))
+        best_score = scores[place, best_column]
+        label = np.where(own_score <= best_score, before, columns[best_column])
+        reachable = np.nextafter(np.minimum(best_score, own_score) + 2 * slack, np.float32(np.inf))
+        scores[place, best_column] = np.inf  # for the second best
+        second = np.where(before == columns[best_column], np.inf, np.maximum(best_score, own_score))
+        contested = np.minimum(scores.min(axis=1), second) <= reachable
+        scores[place, best_column] = best_score
+        for row in np.flatnonzero(contested):
+            rivals = columns[scores[row] <= reachable[row]]
+            label[row] = self._decide(rows[row], np.union1d(rivals, before[row]))
         self.labels[rows] = label
         self._rebound(rows, groups, columns, scores, slack, before, own_score)
 
@@ -114,7 +135,8 @@ class Assignment:
         if len(groups) < len(columns):
             scores = np.minimum.reduceat(scores, np.searchsorted(columns, self._first[groups]), axis=1)
         scores -= slack[:, None]
-        lower = self._distance(rows[:, None], scores) * SHRINK
+        lower = self._distance(rows[:, None], scores)
+        lower *= SHRINK
         if len(groups) == len(self._first):
             self._lower[rows] = lower
         else:
@@ -133,11 +155,13 @@ class Assignment:
     def _scores(self, rows: np.ndarray, half: np.ndarray) -> np.ndarray:
         """Return half the squared distance of rows to their own centroids, less |x|^2 / 2."""
         scores = np.empty(len(rows), np.float32)
-        for block in row_blocks(len(rows), self.features.shape[1], entries=1 << 17, fewest=16):
+
+        def score(block: slice) -> None:
             part = rows[block]
             label = self.labels[part]
-            products = np.einsum("ij,ij->i", self._rows(part), self.centroids[label])
-            scores[block] = half[label] - products
+            scores[block] = half[label] - np.einsum("ij,ij->i", self._rows(part), self.centroids[label])
+
+        each(score, row_blocks(len(rows), self.features.shape[1], entries=1 << 17, fewest=16))
         return scores
 
     def _slack(self, rows: np.ndarray, reach: float) -> np.ndarray:
@@ -147,7 +171,10 @@ class Assignment:
         return (unit * (np.sqrt(squared) * reach + reach**2 + squared)).astype(np.float32)
 
     def _distance(self, rows: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        return np.sqrt(np.maximum(2 * scores + self._squared[rows], 0))
+        distance = scores * np.float32(2)
+        distance += self._squared[rows]
+        np.maximum(distance, 0, out=distance)
+        return np.sqrt(distance, out=distance)
 
     def _rows(self, rows: np.ndarray) -> np.ndarray:
         """Gather rows, without a copy where they are a run."""

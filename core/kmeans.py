@@ -83,8 +83,10 @@ def _transfer(
         leaving = old[block] >= 0
         sign = np.concatenate([np.ones(len(place)), -np.ones(leaving.sum())])
         cluster = np.concatenate([new[block], old[block][leaving]])
-        member = sparse.csr_array((sign, (cluster, np.concatenate([place, place[leaving]]))), (clusters, len(place)))
-        sums += member @ features[rows[block]].astype(np.float64)
+        touched, line = np.unique(cluster, return_inverse=True)
+        entries = (sign, (line.ravel(), np.concatenate([place, place[leaving]])))
+        member = sparse.csr_array(entries, shape=(len(touched), len(place)))
+        sums[touched] += member @ features[rows[block]].astype(np.float64)
     sizes += np.bincount(new, minlength=clusters) - np.bincount(old[old >= 0], minlength=clusters)
     return np.unique(np.concatenate([new, old[old >= 0]]))
 

@@ -11,11 +11,12 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from benchmarks.algorithms import RESULTS
 from benchmarks.features import clustered
@@ -32,44 +33,45 @@ SAMPLED = 1000  # points whose exact neighbours the recall is measured on
 
 
 def measure(count: int, width: int, approximate: bool) -> dict[str, Any]:
-    """Return seconds of each stage and the extra memory at one size."""
+    """Return processor and wall-clock seconds of each stage and the extra memory at one size."""
     features = clustered(count, count // IMAGES_PER_IDENTITY, width=width).features
     stages: dict[str, Any] = {"points": count}
 
-    def run() -> None:
-        started = time.perf_counter()
-        indices, similarities, _ = search(features, K)
-        searched = time.perf_counter()
+    def timed(name: str, call: Callable[[], Any]) -> Any:
+        started, used = time.perf_counter(), time.process_time()
+        result = call()
+        stages[name] = time.process_time() - used
+        stages[f"{name}, wall"] = time.perf_counter() - started
+        return result
+
+    def encoding(indices: np.ndarray, similarities: np.ndarray) -> sparse.csr_array:
         sets = expanded_sets(indices, K - 1)
         products = set_similarities(sets, features, indices, similarities)
-        encoding = encode(sets, np.maximum(0, 2 - 2 * products.astype(np.float64)), indices, 6)
-        encoded = time.perf_counter()
-        graph = similarity_of(encoding, 0.6)
-        stages["search"] = searched - started
-        stages["encoding"] = encoded - searched
-        stages["minimum sums"] = time.perf_counter() - encoded
-        stages["pairs"] = graph.nnz
+        return encode(sets, np.maximum(0, 2 - 2 * products.astype(np.float64)), indices, 6)
+
+    def run() -> None:
+        indices, similarities, _ = timed("search", lambda: search(features, K))
+        encoded = timed("encoding", lambda: encoding(indices, similarities))
+        stages["pairs"] = timed("minimum sums", lambda: similarity_of(encoded, 0.6)).nnz
 
     stages["bytes"] = extra_memory(run)
     if approximate:
-        stages |= approximate_search(features)
+        found, _ = timed("approximate search", lambda: nearest_approximate(features, K))
+        stages["recall"] = recall(features, found)
     return stages
 
 
-def approximate_search(features: np.ndarray) -> dict[str, float]:
-    """Return seconds and recall of the approximate search on the same points."""
+def recall(features: np.ndarray, found: np.ndarray) -> float:
+    """Return the share of true neighbours found (N, K), over a sample of the points."""
     count = len(features)
-    started = time.perf_counter()
-    found, _ = nearest_approximate(features, K)
-    seconds = time.perf_counter() - started
     sample = np.linspace(0, count - 1, min(count, SAMPLED)).astype(np.int64)
     exact = np.argpartition(-features[sample] @ features.T, K - 1, axis=1)[:, :K]
     hits = [len(np.intersect1d(found[row], true)) for row, true in zip(sample, exact, strict=True)]
-    return {"approximate search": seconds, "recall": float(np.mean(hits) / K)}
+    return float(np.mean(hits) / K)
 
 
 def plot(report: dict[str, Any], file: Path) -> None:
-    """Draw seconds and memory over the number of points, both on logarithmic axes."""
+    """Draw processor seconds and memory over the number of points, both on logarithmic axes."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -86,7 +88,9 @@ def plot(report: dict[str, Any], file: Path) -> None:
                 label += f" (recall {min(row['recall'] for row in known):.3f} or more)"
             times.loglog([row["points"] for row in known], [row[stage] for row in known], "o-", label=label)
     times.loglog(points, [rows[0]["search"] * (n / points[0]) ** 2 for n in points], "k:", label="$N^2$")
-    times.set(xlabel="points N", ylabel="seconds", title=f"Jaccard graph, D = {report['width']}, k1 = {K - 1}")
+    times.set(
+        xlabel="points N", ylabel="processor seconds", title=f"Jaccard graph, D = {report['width']}, k1 = {K - 1}"
+    )
     times.legend()
     memory.loglog(points, [row["bytes"] / 1e6 for row in rows], "o-", label="measured, features not counted")
     memory.loglog(points, [4e-6 * n * n for n in points], "k:", label="one dense float32 matrix")

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from core import checkpoint
 from datasets.synthetic import generate
@@ -23,7 +24,7 @@ SMALL = [
     "--size", "tiny", "--height", "32", "--width", "16", "--pretrain-epochs", "1", "--pretrain-iterations", "3",
     "--pretrain-identities", "4", "--pretrain-images", "2", "--pretrain-milestones", "--epochs", "2",
     "--iterations", "3", "--identities", "4", "--images", "2", "--clusters", "6", "--evaluate-batch", "32",
-    "--save-every", "2", "--loss-every", "2", "--threads", "1",
+    "--save-every", "2", "--loss-every", "2",
 ]  # fmt: skip
 
 
@@ -38,9 +39,12 @@ def small_data() -> Path:
 
 
 def train(backend: str, *argv: str) -> int:
-    """Run in this process; returns the exit status."""
-    entry = importlib.import_module(f"backends.{backend}.train")
-    return entry.train(entry.BACKEND, entry.open_data, list(argv))
+    """Run in this process, and leave torch's threads as they were; returns the exit status."""
+    entry, threads = importlib.import_module(f"backends.{backend}.train"), torch.get_num_threads()
+    try:
+        return entry.train(entry.BACKEND, entry.open_data, list(argv))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def command(*words: str) -> list[str]:
@@ -57,8 +61,11 @@ def start(*words: str, **options: object) -> subprocess.Popen:
 
 def finish(*words: str, **options: object) -> tuple[int, str, str]:
     """Run `python -m WORDS` to its end -> (status, what it printed, its errors)."""
-    process = start(*words, **options)
-    printed, errors = process.communicate(timeout=120)
+    with start(*words, **options) as process:
+        try:
+            printed, errors = process.communicate(timeout=300)
+        finally:
+            process.kill()
     return process.returncode, printed, errors
 
 

@@ -1,12 +1,14 @@
 """The loop with a learner that only counts."""
 
+import copy
+
 import numpy as np
 import pytest
 
 from core.config import ScheduleConfig
 from core.errors import UserError
 from core.learner import Batch
-from core.loop import Progress, train
+from core.loop import Keeper, Progress, train
 from core.methods.base import Labelling
 
 
@@ -14,7 +16,11 @@ class Method:
     name = "test"
     schedule = ScheduleConfig(epochs=3, iterations=7, identities=2, images=1)
 
+    def __init__(self, forbidden=None):
+        self.forbidden = forbidden
+
     def label(self, learner, epoch):
+        assert epoch != self.forbidden, "labelled again"
         return Labelling(np.arange(4, dtype=np.int32), 4, {"clusters": 4.0})
 
     def sample(self, labelling, epoch):
@@ -31,11 +37,11 @@ class Learner:
     """Its loss is the number of steps done; it becomes NaN at a chosen one."""
 
     def __init__(self, broken=None):
-        self.seen, self.values, self.broken = [], [], broken
+        self.seen, self.values, self.broken, self.offset = [], [], broken, 0
 
     def step(self, batch, rate, ema):
         self.seen.append((int(batch.images[0, 0, 0, 0, 0]), int(batch.labels[0]), rate, ema))
-        self.values.append(float("nan") if len(self.seen) == self.broken else float(len(self.seen)))
+        self.values.append(float("nan") if len(self.seen) == self.broken else float(self.offset + len(self.seen)))
 
     def losses(self):
         mean = float(np.mean(self.values))
@@ -57,6 +63,43 @@ def test_training_can_start_in_the_middle():
     train(Method(), learner, reports.append, start=Progress(2))
     assert [report.epoch for report in reports] == [2]
     assert {seen[1] for seen in learner.seen} == {2}
+
+
+class Copies(Keeper):
+    """Keeps a copy of every moment, each `every` iterations."""
+
+    def __init__(self, every):
+        self.every, self.kept = every, []
+
+    def due(self, step):
+        return step % self.every == 0
+
+    def keep(self, progress):
+        self.kept.append(copy.deepcopy(progress))
+
+
+def test_moments_are_kept_within_epochs_and_at_their_ends():
+    keeper = Copies(3)
+    train(Method(), Learner(), lambda report: None, loss_every=50, keeper=keeper)
+    assert [(kept.epoch, kept.step) for kept in keeper.kept] == [(e, s) for e in range(3) for s in (3, 6, 7)]
+    assert all(kept.losses.done == kept.step for kept in keeper.kept)
+
+
+@pytest.mark.parametrize("index", range(9))
+def test_from_any_moment_the_rest_is_the_same(index):
+    """The same batches and rates, the same means of the whole epoch; a labelling that is kept is not made again."""
+    keeper, whole, reports = Copies(3), Learner(), []
+    train(Method(), whole, reports.append, keeper=keeper)
+    moment = keeper.kept[index]
+    done = 7 * moment.epoch + moment.step
+    rest, again = Learner(), []
+    rest.offset = done
+    train(Method(forbidden=moment.epoch), rest, again.append, keeper=Copies(3), start=moment)
+    assert rest.seen == whole.seen[done:]
+    assert [report.epoch for report in again] == list(range(moment.epoch, 3))
+    for one, two in zip(again, reports[moment.epoch :], strict=True):
+        assert one.losses["total"] == pytest.approx(two.losses["total"], rel=1e-12)
+        assert one.facts == two.facts
 
 
 def test_a_loss_that_is_not_finite_stops_and_says_where():

@@ -1,0 +1,90 @@
+"""Moments: read back as they were written, never written when not finite."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from core import moment
+from core.config import Config, as_dict
+from core.errors import UserError
+from core.loop import Means, Progress
+from core.methods.base import Labelling
+from core.moment import Moment, Past, Position
+from core.protocols import Metrics
+from core.report import Row
+
+SETTINGS = as_dict(Config())
+
+
+def example(epoch=3, **state):
+    labelling = Labelling(np.array([1, -1, 0], np.int32), 2, {"clusters": 2.0, "adjusted_rand": 0.1 + 0.2})
+    progress = Progress(epoch, 5, labelling, Means(5, {"total": 1 / 3}), 0.25, 1.5)
+    past = Past(
+        [Row("epoch 1, teacher 1", Metrics(0.1, 0.2, 0.3, 0.4, 0.5, 0.6), {"clusters": 2.0}, None)],
+        {"testing": 2.5},
+        0.1,
+        [{"backend": "torch", "since": "the start"}],
+        ['{"event": "run"}'],
+        7.0,
+    )
+    state = {"a.weight": np.arange(4, dtype=np.float32), "adam.step": np.int64(3), **state}
+    return Moment(Position(2, 0, epoch, 5), state, progress, {"eps": 0.1 + 0.7}, past, SETTINGS)
+
+
+def test_round_trip(tmp_path):
+    given = example()
+    given.save(tmp_path / "m.safetensors")
+    found = moment.load(tmp_path / "m.safetensors")
+    assert found.position == given.position
+    assert found.memory == given.memory
+    assert found.past == given.past
+    assert found.state.keys() == given.state.keys()
+    np.testing.assert_array_equal(found.state["a.weight"], given.state["a.weight"])
+    one, two = found.progress, given.progress
+    assert replace(one, labelling=None) == replace(two, labelling=None)
+    assert (one.labelling.classes, one.labelling.facts) == (two.labelling.classes, two.labelling.facts)
+    np.testing.assert_array_equal(one.labelling.labels, two.labelling.labels)
+    assert one.labelling.labels.dtype == np.int32
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_is_not_written(tmp_path, value):
+    path = tmp_path / "m.safetensors"
+    example(1).save(path)
+    with pytest.raises(UserError, match=r"1 tensors are not finite at stage 2, epoch 4, iteration 5 \(b\.weight"):
+        example(3, **{"b.weight": np.array([1, value])}).save(path)
+    assert moment.load(path).position.epoch == 1
+
+
+def test_positions_are_in_the_order_of_time():
+    later = [Position(1, 0, 5, 9), Position(1, 1, 0, 0), Position(2, 0, 0, 1), Position(2, 0, 1, 0)]
+    assert sorted(later, reverse=True) == later[::-1]
+
+
+def latest(folder, **adapt):
+    config = replace(Config(), adapt=replace(Config().adapt, epochs=8, **adapt))
+    warnings = []
+    return moment.latest(folder, config, as_dict(config), warnings.append), warnings
+
+
+def test_the_latest_or_the_one_before(tmp_path):
+    assert latest(tmp_path) == (None, [])
+    example(2).save(tmp_path / moment.PREVIOUS)
+    example(3).save(tmp_path / moment.LAST)
+    found, warnings = latest(tmp_path)
+    assert (found.position.epoch, warnings) == (3, [])
+    (tmp_path / moment.LAST).write_bytes(b"nothing")
+    found, warnings = latest(tmp_path)
+    assert found.position.epoch == 2
+    assert "Going on from previous.safetensors" in warnings[0]
+
+
+def test_other_settings_are_refused(tmp_path):
+    example(3).save(tmp_path / moment.LAST)
+    with pytest.raises(UserError, match=r"adapt\.clusters = 500, but config\.json beside it says 7"):
+        latest(tmp_path, clusters=7)
+    changed = json.loads(json.dumps(SETTINGS))
+    changed["data"]["data"], changed["run"]["save_every"] = "/elsewhere", 7
+    moment.latest(tmp_path, replace(Config(), adapt=replace(Config().adapt, epochs=8)), changed, print)

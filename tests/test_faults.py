@@ -1,0 +1,215 @@
+"""Faults, really caused: none loses a finished epoch, each ends in one message, and the run goes on exactly."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from core import checkpoint, moment
+from tests.runs import ROOT, SMALL, assert_same_run, finish, small_data, start, train
+
+LONG = ["--iterations", "400", "--save-every", "0"]
+MEGABYTE = 1 << 20
+
+
+def new(folder, *argv):
+    return ["--data", str(small_data()), *SMALL, "--threads", "1", "--output", str(folder), *argv]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A folder of a finished run; tests copy it."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    assert train("torch", *new(folder)) == 0
+    return folder
+
+
+@pytest.fixture
+def unfinished(whole, tmp_path):
+    """The same run as it was before its end: the last epoch is kept, not yet tested."""
+    folder = tmp_path / "unfinished"
+    shutil.copytree(whole, folder)
+    (folder / "summary.json").unlink()
+    return folder
+
+
+def flip(path, place=-100):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 4
+    path.write_bytes(content)
+
+
+def test_a_full_disk(whole, tmp_path):
+    """RLIMIT_FSIZE is too small for the moments of stage 2, not for those of stage 1."""
+    limit = (30 * MEGABYTE, 30 * MEGABYTE)
+    folder = tmp_path / "run"
+    status, _, errors = finish(
+        "backends.torch.train", *new(folder), preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    )
+    assert status == 2
+    assert "could not be written: File too large" in errors.splitlines()[-1]
+    assert "Traceback" not in errors
+    assert not list(folder.glob(".last*")), "the half-written file is left"
+    assert str(moment.load(folder / "last.safetensors").position) == "stage 1, network 2, epoch 1, iteration 3"
+    assert train("torch", "--resume", str(folder)) == 0
+    assert_same_run(folder, whole)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="file modes bind ordinary users; changing to one needs root")
+def test_a_read_only_folder_as_another_user(unfinished, tmp_path):
+    """The folder of the run, and one in which a run cannot even begin."""
+    for path in unfinished.iterdir():
+        path.chmod(0o644)
+    unfinished.chmod(0o555)
+    code = (
+        "import os, sys; from pathlib import Path; from core.config import Config; from core.record import Record\n"
+        "os.chdir(sys.argv[1]); os.setuid(65534)\n"
+        "try: Record.reopen(Path(), Config())\n"
+        "except ValueError as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, unfinished], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "Permission denied" in done.stdout
+    assert "Make it writable" in done.stdout
+
+
+def test_a_folder_that_cannot_be_written(capsys):
+    """sysfs refuses every new file, whoever asks."""
+    assert train("torch", *new(Path("/sys/kernel/run"))) == 2
+    assert "/sys/kernel/run cannot hold a run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "other kind", "of another run", "gone"])
+def test_a_damaged_moment_costs_time_only(unfinished, whole, capsys, damage):
+    last = unfinished / "last.safetensors"
+    if damage == "flipped":
+        flip(last)
+    elif damage == "cut":
+        last.write_bytes(last.read_bytes()[: 20 * MEGABYTE])
+    elif damage == "other kind":
+        last.write_bytes(b"PK\3\4 a zip file")
+    elif damage == "of another run":
+        shutil.copy(unfinished / "stage1-1.safetensors", last)
+    else:
+        last.unlink()
+    assert train("torch", "--resume", str(unfinished)) == 0
+    printed = capsys.readouterr().out
+    assert ("warning: " in printed) == (damage != "gone")
+    assert "goes on from stage 2, epoch 2, iteration 2" in printed
+    assert_same_run(unfinished, whole)
+
+
+def test_both_moments_damaged(unfinished, capsys):
+    for name in ("last", "previous"):
+        flip(unfinished / f"{name}.safetensors")
+    assert train("torch", "--resume", str(unfinished)) == 2
+    errors = capsys.readouterr().err
+    assert "previous.safetensors is damaged" in errors
+    assert f"--start {unfinished}" in errors
+
+
+def test_settings_that_do_not_fit(unfinished, capsys):
+    """What the moment holds decides: changed settings, or networks of another shape."""
+    path = unfinished / "config.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps(settings | {"adapt": settings["adapt"] | {"rate": 0.5}}))
+    assert train("torch", "--resume", str(unfinished)) == 2
+    assert "adapt.rate" in capsys.readouterr().err
+    path.write_text(json.dumps(settings))
+    state, metadata = checkpoint.load(unfinished / "last.safetensors")
+    name = "student1.layer1.0.conv1.weight"
+    state["surplus.weight"], state[name] = state[name], state[name][:1]
+    del state["teacher2.neck.weight"]
+    checkpoint.save(unfinished / "last.safetensors", state, metadata)
+    assert train("torch", "--resume", str(unfinished)) == 2
+    errors = capsys.readouterr().err
+    for needle in ("missing: teacher2.neck.weight", "unexpected: surplus.weight", f"shape: {name}"):
+        assert needle in errors
+
+
+@pytest.mark.parametrize(
+    ("argv", "needles"),
+    [
+        (["--clusters", "7"], ["--clusters", "cannot be given beside"]),
+        (["--preset", "synthetic"], ["--preset", "cannot be given beside"]),
+        (["baseline"], ["a run of mmt, not of baseline"]),
+        (["--epochs", "1"], ["--epochs 1 is too few", "epoch 2"]),
+    ],
+)
+def test_options_beside_resume(unfinished, capsys, argv, needles):
+    assert train("torch", *argv, "--resume", str(unfinished)) == 2
+    errors = capsys.readouterr().err
+    assert all(needle in errors for needle in needles), errors
+
+
+def test_nothing_to_resume(tmp_path, capsys):
+    assert train("torch", "--resume", str(tmp_path / "nowhere")) == 2
+    assert "config.json cannot be read" in capsys.readouterr().err
+
+
+def test_extended_is_the_longer_run(whole, tmp_path, capsys):
+    shutil.copytree(whole, tmp_path / "extended")
+    assert train("torch", "--resume", str(tmp_path / "extended"), "--epochs", "3") == 0
+    assert train("torch", *new(tmp_path / "long", "--epochs", "3")) == 0
+    assert_same_run(tmp_path / "extended", tmp_path / "long")
+
+
+def test_two_runs_in_one_folder_and_both_signals(tmp_path):
+    """A second process is told who holds the folder; SIGTERM and Ctrl-C end in the middle of an epoch, kept."""
+    folder, argv = tmp_path / "run", new(tmp_path / "run", *LONG)
+    for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        process = start("backends.torch.train", *argv)
+        wait_for(process, "source only, network 2" if number == signal.SIGTERM else "goes on from")
+        time.sleep(1.5)
+        argv = ["--resume", str(folder)]
+        if number == signal.SIGTERM:
+            blocked, _, errors = finish("backends.torch.train", *argv)
+            assert blocked == 2
+            assert f"is in use by process {process.pid} on" in errors
+        process.send_signal(number)
+        printed, errors = process.communicate(timeout=60)
+        assert process.returncode == status, errors
+        assert f"go on with --resume {folder}" in printed
+        assert f"stopped by {number.name}" in errors
+    found = moment.load(folder / "last.safetensors")
+    assert found.position.stage == 2
+    assert found.position.step > 0
+    assert found.progress.losses.done == found.position.step
+
+
+def wait_for(process, words):
+    for line in process.stdout:
+        if words in line:
+            return
+    raise AssertionError(f"{words!r} was never printed: {process.stderr.read()}")
+
+
+def test_divergence_keeps_the_last_good_state(tmp_path, capsys):
+    """A rate that breaks stage 2 at its first iterations: no moment of it is written, stage 1's stands."""
+    folder = tmp_path / "run"
+    assert train("torch", *new(folder, "--rate", "1e30", "--loss-every", "1")) == 2
+    errors = capsys.readouterr().err
+    assert "diverged" in errors
+    found = moment.load(folder / "last.safetensors")
+    assert str(found.position) == "stage 1, network 2, epoch 1, iteration 3"
+
+
+def test_memory_that_runs_out(tmp_path):
+    """An address space too small for the batch that is asked for."""
+    limit, batch = (3 << 30, 3 << 30), ["--pretrain-identities", "8", "--pretrain-images", "8"]
+    status, _, errors = finish(
+        "backends.torch.train",
+        *new(tmp_path / "run", "--height", "1024", "--width", "512", *batch, "--cache", "none"),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, limit),
+    )
+    assert status == 2, errors
+    assert "memory has run out. Lower " in errors.splitlines()[-1]
+    assert "Traceback" not in errors

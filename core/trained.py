@@ -102,9 +102,18 @@ def open_trained(path: str | Path, role: str = "", arch: str = "", stem_relu: bo
 
 
 def _trial(metadata: Mapping[str, Any], config: Config) -> int:
-    """Return the training split of a run, 0 where it is of no meaning or not recorded."""
-    alone = config.data.trials[0] if config.method == "mvd" and len(config.data.trials) == 1 else 0
-    return int(metadata.get("trial", alone))
+    """Return the training split that a file's networks saw, 0 where the run has none.
+
+    A moment of an interrupted run says by its position which of the run's trials it was at.
+    """
+    if "trial" in metadata or config.method != "mvd":
+        return int(metadata.get("trial", 0))
+    at, trials = int(metadata.get("position", {}).get("network", 0)), config.data.trials
+    if not 0 <= at < len(trials):
+        raise UserError(
+            f"the file stands at trial number {at + 1} of a run over the trials {list(trials)}: it is damaged."
+        )
+    return trials[at]
 
 
 def _single(tensors: Mapping[str, np.ndarray], config: Config) -> Model:

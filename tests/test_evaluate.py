@@ -278,6 +278,10 @@ def test_a_run_of_several_networks_with_one_feature_is_one_model(tmp_path):
     found = open_trained(path)
     assert list(found.models) == ["mvd"]
     assert found.trial == 3
+    config = replace(config, data=replace(config.data, trials=(5, 8)))
+    for position, trial in ((0, 5), (1, 8)):
+        checkpoint.save(path, state, {"config": as_dict(config), "position": {"stage": 1, "network": position}})
+        assert open_trained(path).trial == trial, "of the trial that an interrupted run was at"
     model = found.models["mvd"]
     check_state(model.state, model.config)
     with pytest.raises(ValueError, match="several networks"):

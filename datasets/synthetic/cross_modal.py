@@ -49,7 +49,9 @@ def sysu(name: str, size: SysuSize, seed: int) -> Plan:
         (test, INFRARED, size.test_infrared),
     ):
         # three of four visible cameras, so that an indoor one is always among them
-        for person, camera, count in sightings(generator, who, cameras, total, 1, share=0.75):
+        for person, camera, count in sightings(
+            generator, who, cameras, total, 1, (len(cameras) - len(cameras) // 4, len(cameras))
+        ):
             items += [
                 Item(f"cam{camera}/{person:04d}/{frame + 1:04d}.jpg", person, camera, frame) for frame in range(count)
             ]

@@ -13,7 +13,11 @@ from datasets.synthetic.plans import Item, Plan, sightings
 
 @dataclass(frozen=True)
 class MarketSize:
-    """Numbers of identities and files of a set in the layout of Market-1501. cameras: use only the first ones."""
+    """Numbers of identities and files of a set in the layout of Market-1501.
+
+    seen: how many cameras somebody passes, at least and at most; at least as many as queries show each person, so
+    that there are passages enough to ask for. cameras: use only the first ones.
+    """
 
     train_identities: int
     train: int
@@ -22,14 +26,15 @@ class MarketSize:
     gallery: int
     distractors: int
     junk: int
+    seen: tuple[int, int]
     cameras: int = 99
 
 
 MARKET_SIZES = {
-    "tiny": MarketSize(10, 80, 8, 16, 64, 6, 4, cameras=4),
-    "small": MarketSize(120, 2_000, 100, 300, 1_250, 150, 100),
+    "tiny": MarketSize(10, 80, 8, 16, 64, 6, 4, (2, 4), cameras=4),
+    "small": MarketSize(120, 2_000, 100, 300, 1_250, 150, 100, (3, 5)),
     # Market-1501's own counts: bounding_box_test holds 13,115 + 2,798 + 3,819 = 19,732 files
-    "market": MarketSize(751, 12_936, 750, 3_368, 13_115, 2_798, 3_819),
+    "market": MarketSize(751, 12_936, 750, 3_368, 13_115, 2_798, 3_819, (5, 6)),
 }
 
 
@@ -40,9 +45,9 @@ def market(name: str, size: MarketSize, seed: int) -> Plan:
     people = generator.permutation(size.train_identities + size.test_identities) + 1
     train, test = np.sort(people[: size.train_identities]), np.sort(people[size.train_identities :])
     items = []
-    for person, camera, count in sightings(generator, train, range(1, cameras + 1), size.train, 1):
+    for person, camera, count in sightings(generator, train, range(1, cameras + 1), size.train, 1, size.seen):
         items += _passage("bounding_box_train", person, camera, count, generator)
-    passages = sightings(generator, test, range(1, cameras + 1), size.query + size.gallery, 2)
+    passages = sightings(generator, test, range(1, cameras + 1), size.query + size.gallery, 2, size.seen)
     asked = _choose_queries(generator, passages, size.query)
     for (person, camera, count), is_query in zip(passages, asked, strict=True):
         passage = _passage("bounding_box_test", person, camera, count, generator)

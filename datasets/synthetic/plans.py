@@ -34,16 +34,16 @@ def sightings(
     cameras: Sequence[int],
     total: int,
     least: int,
-    share: float = 0.6,
+    seen: tuple[int, int],
 ) -> list[tuple[int, int, int]]:
     """Spread `total` images over (person, camera, count), count at least `least`.
 
-    Everybody passes at least this share of the cameras, and at least two of them.
+    seen: how many of the cameras somebody passes, at least and at most.
     """
     pairs = []
     for person in people:
-        seen = int(generator.integers(max(min(2, len(cameras)), round(share * len(cameras))), len(cameras) + 1))
-        pairs += [(int(person), cameras[c]) for c in np.sort(generator.permutation(len(cameras))[:seen])]
+        many = int(generator.integers(seen[0], seen[1] + 1))
+        pairs += [(int(person), cameras[c]) for c in np.sort(generator.permutation(len(cameras))[:many])]
     spare = total - least * len(pairs)
     if spare < 0:
         raise ValueError(f"{total} images cannot show {len(people)} people at least {least} times in each camera")

@@ -16,8 +16,8 @@ from datasets.synthetic.materials import material
 HEIGHT, WIDTH = 192, 640
 HORIZON = 84  # row where the ground begins
 METRE = 64  # pixels per metre at the distance where people walk
-DEFOCUS = 1.0  # sigma in pixels
-CALM = np.float32(0.2)  # how far the backdrop is drawn to its mean
+DEFOCUS = 1.4  # sigma in pixels
+CALM = np.float32(0.3)  # how far the backdrop is drawn to its mean
 
 
 @lru_cache(maxsize=64)

@@ -69,7 +69,7 @@ def _sketch(features: np.ndarray, random: np.random.Generator) -> np.ndarray:
     if width > WIDTH:
         signs = random.choice(np.float32([-1, 1]), size=(width, WIDTH))
         scale = min(EXACT // width, 1 << 10) / largest if largest else 0.0
-        scale = np.float32(min(scale, np.finfo(np.float32).max))
+        scale = np.float32(min(scale, float(np.finfo(np.float32).max)))
         points = np.empty((len(features), WIDTH), np.float32)
         for block in row_blocks(len(features), width):
             points[block] = np.rint(features[block] * scale) @ signs

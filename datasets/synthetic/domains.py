@@ -9,16 +9,21 @@ from datasets.synthetic.cameras import REGDB_CAMERAS, SUMMER_CAMERAS, SYSU_CAMER
 
 @dataclass(frozen=True)
 class Domain:
-    """style: clothing statistics (see identities). cameras: numbered from 1."""
+    """style: clothing statistics (see identities). cameras: numbered from 1.
+
+    window: width of a detector's box in pixels at the images' height; boxes are stretched to the images' width, as
+    those of the real datasets are.
+    """
 
     name: str
     style: str
     cameras: tuple[Camera, ...]
+    window: int
 
 
 DOMAINS = {
-    "synthetic-a": Domain("synthetic-a", "summer", SUMMER_CAMERAS),
-    "synthetic-b": Domain("synthetic-b", "winter", WINTER_CAMERAS),
-    "synthetic-sysu": Domain("synthetic-sysu", "mixed", SYSU_CAMERAS),
-    "synthetic-regdb": Domain("synthetic-regdb", "mixed", REGDB_CAMERAS),
+    "synthetic-a": Domain("synthetic-a", "summer", SUMMER_CAMERAS, 48),
+    "synthetic-b": Domain("synthetic-b", "winter", WINTER_CAMERAS, 54),
+    "synthetic-sysu": Domain("synthetic-sysu", "mixed", SYSU_CAMERAS, 52),
+    "synthetic-regdb": Domain("synthetic-regdb", "mixed", REGDB_CAMERAS, 52),
 }

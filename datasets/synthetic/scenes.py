@@ -17,7 +17,7 @@ HEIGHT, WIDTH = 192, 640
 HORIZON = 84  # row where the ground begins
 METRE = 64  # pixels per metre at the distance where people walk
 DEFOCUS = 1.4  # sigma in pixels
-CALM = np.float32(0.3)  # how far the backdrop is drawn to its mean
+CALM = np.float32(0.4)  # how far the backdrop is drawn to its mean
 
 
 @lru_cache(maxsize=64)
@@ -99,9 +99,9 @@ def _wall(generator: np.random.Generator, kind: str) -> np.ndarray:
         case "shops":
             which = (x // 64).astype(int) % 6
             signs = np.stack(
-                [material(generator.uniform(40, 230, 3), generator.uniform(0.2, 0.8), 0.25) for _ in range(6)]
+                [material(generator.uniform(70, 170, 3), generator.uniform(0.2, 0.8), 0.25) for _ in range(6)]
             )
-            glass = _paint(0.5 + 0.5 * noise, material((40, 44, 52), 0.15, 0.15), material((150, 140, 116), 0.4, 0.3))
+            glass = _paint(0.5 + 0.4 * noise, material((70, 74, 80), 0.15, 0.15), material((140, 134, 116), 0.4, 0.3))
             return np.where((y < 26)[..., None], signs[which], glass)
         case "corridor":
             plain = _paint(0.5 + 0.1 * noise, material((214, 212, 204), 0.7, 0.3), material((228, 228, 222), 0.75, 0.3))
@@ -139,7 +139,7 @@ def _ground(generator: np.random.Generator, kind: str) -> np.ndarray:
             )
         case "wet asphalt":
             return _paint(
-                0.4 + 0.3 * noise + 0.1 * fine, material((40, 44, 52), 0.08, 0.12), material((112, 120, 134), 0.2, 0.14)
+                0.4 + 0.3 * noise + 0.1 * fine, material((58, 62, 68), 0.08, 0.12), material((104, 110, 120), 0.2, 0.14)
             )
         case "grass":
             return _paint(
@@ -150,7 +150,7 @@ def _ground(generator: np.random.Generator, kind: str) -> np.ndarray:
         case "zebra":
             bars = ((x * 0.9 + y * 0.7) % 44 < 20).astype(np.float32) * (np.abs(y - 55) < 40)
             road = _paint(0.5 + 0.3 * noise, material((70, 70, 74), 0.2, 0.34), material((96, 96, 100), 0.25, 0.36))
-            return _paint(0.85 * bars, road, material((220, 220, 214), 0.6, 0.3))
+            return _paint(0.55 * bars, road, material((220, 220, 214), 0.6, 0.3))
         case "red brick":
             joints = ((y % 9) < 1.2) | (((x + 9 * (np.floor(y / 9) % 2)) % 18) < 1.2)
             plain = _paint(0.5 + 0.4 * noise, material((148, 84, 68), 0.45, 0.3), material((180, 116, 94), 0.55, 0.3))
@@ -162,9 +162,9 @@ def _ground(generator: np.random.Generator, kind: str) -> np.ndarray:
         case "snow":
             tracks = (np.sin(x * 0.05 * far + 2 * noise) > 0.86).astype(np.float32)
             plain = _paint(
-                0.5 + 0.4 * noise, material((204, 212, 226), 0.8, 0.03), material((238, 242, 248), 0.9, 0.04)
+                0.5 + 0.4 * noise, material((184, 190, 202), 0.8, 0.03), material((212, 218, 228), 0.9, 0.04)
             )
-            return _paint(0.6 * tracks, plain, material((140, 144, 152), 0.5, 0.06))
+            return _paint(0.4 * tracks, plain, material((140, 144, 152), 0.5, 0.06))
         case "tiles":
             chequer = (np.floor(x / 22) + np.floor(y / 14)) % 2
             return _paint(chequer, material((176, 170, 160), 0.5, 0.28), material((206, 202, 192), 0.6, 0.28))
@@ -176,7 +176,7 @@ def _furnish(generator: np.random.Generator, place: np.ndarray, kind: str) -> No
     """Put several things of one kind at random positions along the backdrop."""
     for start in generator.uniform(0, WIDTH, {"poles": 7, "cars": 4, "bikes": 5, "bins": 4, "signs": 5}.get(kind, 4)):
         foot = int(generator.uniform(HORIZON + 6, HORIZON + 30))
-        colour = material(generator.uniform(30, 220, 3), generator.uniform(0.2, 0.7), generator.uniform(0.1, 0.35))
+        colour = material(generator.uniform(60, 180, 3), generator.uniform(0.2, 0.7), generator.uniform(0.1, 0.35))
         dark = material((34, 36, 38), 0.2, 0.2)
         match kind:
             case "poles":

@@ -8,11 +8,11 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter1d
 
-from datasets.synthetic.cameras import Camera
+from datasets.synthetic.cameras import HEIGHT, WIDTH, Camera
 
 
 def expose(pixels: np.ndarray, camera: Camera, gain: float, generator: np.random.Generator) -> Image.Image:
-    """Turn linear light float32 (HEIGHT, WIDTH, C) into the picture the camera delivers, before compression."""
+    """Turn linear light float32 (HEIGHT, any width, C) into the picture the camera delivers, before compression."""
     if camera.spectrum == "visible":
         grey = pixels @ np.array([0.2989, 0.587, 0.114], np.float32)
         pixels = grey[..., None] + np.float32(camera.saturation) * (pixels - grey[..., None])
@@ -28,8 +28,8 @@ def expose(pixels: np.ndarray, camera: Camera, gain: float, generator: np.random
     image = Image.fromarray(np.ascontiguousarray(picture))
     if camera.resolution < 0.99:
         small = (round(image.width * camera.resolution), round(image.height * camera.resolution))
-        image = image.resize(small, Image.Resampling.BILINEAR).resize(image.size, Image.Resampling.BILINEAR)
-    return image
+        image = image.resize(small, Image.Resampling.BILINEAR)
+    return image.resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
 
 
 def jpeg(image: Image.Image, camera: Camera) -> bytes:

@@ -8,7 +8,7 @@ from PIL import Image
 from core.random import rng
 from datasets.synthetic import scenes
 from datasets.synthetic.body import Person, Pose, Projection
-from datasets.synthetic.cameras import HEIGHT, WIDTH, Camera
+from datasets.synthetic.cameras import HEIGHT, Camera
 from datasets.synthetic.domains import DOMAINS, Domain
 from datasets.synthetic.identities import identity
 from datasets.synthetic.materials import material
@@ -22,14 +22,14 @@ def view(domain: str, seed: int, person: int, camera: int, frame: int) -> Image.
     """Return one picture, RGB of 64 x 128 pixels.
 
     person: identity number, from 1. camera: from 1. frame: pictures of one person by one camera form one passage:
-    they share direction, light and place, and differ in pose, crop and noise.
+    they share direction and light, and differ in pose, crop, noise and what is behind.
     """
     place = DOMAINS[domain]
     passage = rng(seed, f"synthetic/{domain}/passage", person, camera)
     moment = rng(seed, f"synthetic/{domain}/moment/{camera}", person, frame)
     optics = place.cameras[camera - 1]
     who = identity(place.style, seed, domain, person)
-    fill, projection = _crop(optics, who.height, passage, moment)
+    fill, projection = _crop(place, optics, who.height, passage, moment)
     pixels = _backdrop(place, seed, camera, optics, fill, passage, moment)
     light = Light(_unit(optics.light), 1.0 if optics.spectrum == "thermal" else optics.ambient)
     canvas = Canvas(pixels, SPECTRA[optics.spectrum], light)
@@ -53,11 +53,11 @@ def junk_jpeg(domain: str, seed: int, number: int, camera: int) -> bytes:
     """Return a false detection: a piece of the place with at most a part of somebody."""
     place, optics = DOMAINS[domain], DOMAINS[domain].cameras[camera - 1]
     generator = rng(seed, f"synthetic/{domain}/junk", number, camera)
-    fill, projection = _crop(optics, AVERAGE_HEIGHT, generator, generator)
+    fill, projection = _crop(place, optics, AVERAGE_HEIGHT, generator, generator)
     pixels = _backdrop(place, seed, camera, optics, fill, generator, generator)
     canvas = Canvas(pixels, SPECTRA[optics.spectrum], Light(_unit(optics.light), optics.ambient))
     if generator.random() < 0.6:
-        off = (float(generator.choice([-0.6, 0.7]) * WIDTH), generator.uniform(-0.3, 0.3) * HEIGHT)
+        off = (float(generator.choice([-0.5, 0.5]) * place.window), generator.uniform(-0.3, 0.3) * HEIGHT)
         who = identity(place.style, seed, domain, 100_000 + number)
         _passer_by(who, projection, generator, off).draw(canvas)
     return jpeg(expose(canvas.pixels, optics, optics.exposure[0], generator), optics)
@@ -68,7 +68,7 @@ def _unit(vector: tuple[float, float, float]) -> tuple[float, float, float]:
 
 
 def _crop(
-    optics: Camera, height: float, passage: np.random.Generator, moment: np.random.Generator
+    place: Domain, optics: Camera, height: float, passage: np.random.Generator, moment: np.random.Generator
 ) -> tuple[float, Projection]:
     yaw = passage.normal(*optics.heading) + moment.normal(0, 0.15)
     fill = optics.fill[0] + passage.normal(0, optics.fill[1]) + moment.normal(0, optics.fill[1] / 2)
@@ -76,7 +76,7 @@ def _crop(
     tall = AVERAGE_HEIGHT**0.3 * height**0.7
     scale = fill * HEIGHT / (tall * np.cos(optics.pitch) * (1 + optics.widening * (tall - 0.9)))
     foot = (
-        WIDTH * (0.5 + moment.normal(0, optics.shift)),
+        place.window * (0.5 + moment.normal(0, optics.shift)),
         HEIGHT * (0.5 + fill * 0.49 + moment.normal(0, optics.shift * 0.6)),
     )
     return fill, Projection(float(yaw), float(scale), foot, optics.pitch, optics.widening)
@@ -87,7 +87,7 @@ def _backdrop(place: Domain, seed: int, camera: int, optics: Camera, fill: float
     whole = scenes.backdrop(seed, place.name, optics.place or camera, optics.wall, optics.ground, optics.furniture)
     whole = whole[..., SPECTRA[optics.spectrum]]
     step = scenes.METRE * AVERAGE_HEIGHT / (fill * HEIGHT)  # backdrop pixels per image pixel
-    columns = (passage.uniform(0, scenes.WIDTH) + moment.normal(0, 12) + step * np.arange(WIDTH)).astype(int)
+    columns = (moment.uniform(0, scenes.WIDTH) + step * np.arange(place.window)).astype(int)
     top = (scenes.HEIGHT - step * HEIGHT) * np.clip(passage.normal(0.5 + optics.pitch, 0.15), 0, 1)
     rows = np.clip(top + step * np.arange(HEIGHT), 0, scenes.HEIGHT - 1).astype(int)
     return whole[rows[:, None], columns[None, :] % scenes.WIDTH].copy()
@@ -96,7 +96,7 @@ def _backdrop(place: Domain, seed: int, camera: int, optics: Camera, fill: float
 def _shadow(canvas: Canvas, projection: Projection) -> None:
     x, y = projection.foot
     rows = np.arange(HEIGHT, dtype=np.float32)[:, None] - np.float32(y)
-    columns = np.arange(WIDTH, dtype=np.float32)[None, :] - np.float32(x)
+    columns = np.arange(canvas.pixels.shape[1], dtype=np.float32)[None, :] - np.float32(x)
     wide, tall = 0.42 * projection.scale, (0.06 + 0.2 * projection.pitch) * projection.scale
     level = np.hypot(columns / np.float32(wide), rows / np.float32(tall))
     strength = 0.0 if canvas.light.ambient == 1.0 else 0.45
@@ -118,7 +118,7 @@ def _draw_others(canvas: Canvas, place: Domain, seed: int, person: int, projecti
     metre = projection.scale
     if kind in ("passer-by", "companion"):
         who = identity(place.style, seed, place.name, 200_000 + person)
-        away = side * passage.uniform(0.34, 0.5) * WIDTH
+        away = side * passage.uniform(0.4, 0.55) * place.window
         other = _passer_by(who, projection, passage, (away, -3.0 if kind == "companion" else 4.0))
         if kind == "companion":
             other.draw(canvas)

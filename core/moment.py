@@ -43,15 +43,17 @@ class Position:
 
 @dataclass
 class Past:
-    """What a run has found so far. best: the best mAP that `--select test` has seen; log: lines of metrics.jsonl.
+    """What a run has found so far.
 
-    backends: who computed from which position on. elapsed: seconds since the start, pauses left out.
+    best: the best mAP that `--select test` has seen. backends: who computed from which position on. data: fingerprints
+    of the datasets. log: lines of metrics.jsonl. elapsed: seconds since the start, pauses left out.
     """
 
     rows: list[Row] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     best: float = -1.0
     backends: list[dict[str, Any]] = field(default_factory=list)
+    data: dict[str, str] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
     elapsed: float = 0.0
 

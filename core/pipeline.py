@@ -47,7 +47,7 @@ def run(
         return summary
     current = _open(config, who, make_learner, runtime, say, stop or Stop())
     try:
-        return _run(current, open_dataset)
+        return _run(current, current.checked(open_dataset))
     except KeyboardInterrupt:
         say(f"interrupted: go on with --resume {current.record.folder}")
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,6 +14,7 @@ import numpy as np
 from core import report
 from core.config import Config, DataConfig
 from core.data import Dataset, Images
+from core.errors import UserError
 from core.learner import Learner, MakeLearner
 from core.loop import EpochReport, Keeper, Progress, train
 from core.methods.base import Method, TrainingSet
@@ -34,6 +36,16 @@ class OpenData:
     def training_set(self) -> TrainingSet:
         """Return the half that a method trains on."""
         return TrainingSet(self.dataset.name, self.train, self.dataset.train)
+
+    def fingerprint(self) -> str:
+        """Return a digest of who is on which training image, and of the pixels of some images of each half."""
+        found = hashlib.blake2b(digest_size=8)
+        for values in (self.dataset.train.identities, self.dataset.train.cameras):
+            found.update(np.ascontiguousarray(values, np.int64).tobytes())
+        for images in (self.train, self.test):
+            rows = np.linspace(0, len(images) - 1, min(8, len(images))).astype(np.int64)
+            found.update(f"{len(images)}".encode() + images[rows].tobytes())
+        return found.hexdigest()
 
 
 class OpenDataset(Protocol):
@@ -59,12 +71,30 @@ class Run:
     seconds: dict[str, float] = field(default_factory=dict)
     best: float = -1.0
     backends: list[dict[str, Any]] = field(default_factory=list)
+    data: dict[str, str] = field(default_factory=dict)
     moment: Moment | None = None
 
     def take_up(self, moment: Moment) -> None:
         """Go back to a moment: the table, the times and the best so far are what they were."""
         past, self.moment = moment.past, moment
         self.rows, self.seconds, self.best, self.backends = past.rows, past.seconds, past.best, past.backends
+        self.data = past.data
+
+    def checked(self, open_dataset: OpenDataset) -> OpenDataset:
+        """Return open_dataset with a check: a run that is taken up again must meet the images that it began with."""
+
+        def opened(name: str, config: DataConfig) -> OpenData:
+            data = open_dataset(name, config)
+            key, found = f"{name} {config.trials}", data.fingerprint()
+            if self.data.setdefault(key, found) != found:
+                raise UserError(
+                    f"the images of {name} in {config.data} are not those that the run in {self.record.folder} began "
+                    "with, so it cannot go on exactly: they were replaced, or generated or decoded by another version. "
+                    "Put them back, or begin a new run."
+                )
+            return data
+
+        return opened
 
     def within(self, stage: int, network: int = 0) -> bool:
         """Whether the run is taken up again in the middle of this part."""
@@ -106,7 +136,7 @@ class Run:
         """Write the moment, from which `--resume` goes on exactly."""
         with self.timed("saving"):
             record = self.record
-            past = Past(self.rows, self.seconds, self.best, self.backends, record.lines, record.elapsed)
+            past = Past(self.rows, self.seconds, self.best, self.backends, self.data, record.lines, record.elapsed)
             record.keep(Moment(position, learner.export_state(), progress, memory, past, record.settings()))
 
     @contextmanager

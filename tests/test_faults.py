@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from core import checkpoint, moment
 from tests.runs import ROOT, SMALL, assert_same_run, finish, small_data, start, train
@@ -148,6 +149,21 @@ def test_options_beside_resume(unfinished, capsys, argv, needles):
     assert train("torch", *argv, "--resume", str(unfinished)) == 2
     errors = capsys.readouterr().err
     assert all(needle in errors for needle in needles), errors
+
+
+def test_images_that_have_changed(unfinished, tmp_path, capsys):
+    """Moved images are fine; images whose pixels or people differ are not the run's."""
+    copy = tmp_path / "data"
+    shutil.copytree(small_data(), copy)
+    first = sorted((copy / "synthetic-b" / "bounding_box_train").glob("*.jpg"))[0]
+    kept = first.read_bytes()
+    Image.open(first).transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(first)
+    shutil.rmtree(copy / "cache")
+    assert train("torch", "--resume", str(unfinished), "--data", str(copy)) == 2
+    assert "are not those that the run in" in capsys.readouterr().err
+    first.write_bytes(kept)
+    shutil.rmtree(copy / "cache")
+    assert train("torch", "--resume", str(unfinished), "--data", str(copy)) == 0
 
 
 def test_nothing_to_resume(tmp_path, capsys):

@@ -26,6 +26,7 @@ def example(epoch=3, **state):
         {"testing": 2.5},
         0.1,
         [{"backend": "torch", "since": "the start"}],
+        {"synthetic-a (1,)": "0123"},
         ['{"event": "run"}'],
         7.0,
     )

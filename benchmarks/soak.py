@@ -1,0 +1,208 @@
+"""`python -m benchmarks.soak --backend torch --kills 30`: kill training at random moments until it must be exact.
+
+Trains once undisturbed, then again and again with SIGKILL at random moments, each time taken up with --resume. Every
+run that reaches its end is compared with the undisturbed one, bit for bit. `--other mindspore` lets the two backends
+take turns instead, and prints the losses of each epoch beside those of both undisturbed runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from core import checkpoint, report
+from datasets.synthetic import generate
+
+ROOT = Path(__file__).parent.parent
+RUN = [
+    "--size", "tiny", "--height", "32", "--width", "16", "--pretrain-epochs", "2", "--pretrain-iterations", "6",
+    "--pretrain-identities", "4", "--pretrain-images", "2", "--pretrain-milestones", "--epochs", "4",
+    "--iterations", "12", "--identities", "4", "--images", "2", "--clusters", "6", "--evaluate-batch", "32",
+    "--save-every", "4", "--loss-every", "4", "--select", "test",
+]  # fmt: skip
+WRAPPER = (
+    "import faulthandler, runpy, signal, sys\n"
+    "faulthandler.register(signal.SIGUSR1, file=open(sys.argv[1], 'w'), all_threads=False)\n"
+    "sys.argv = sys.argv[2:]\n"
+    "runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
+)
+"""Runs a module in a process that writes its stack to a file on SIGUSR1: what it was doing just before its death."""
+
+DOING = {
+    "keep": "saving",
+    "save": "saving",
+    "label": "labelling",
+    "test": "testing",
+    "step": "step",
+    "losses": "reading losses",
+    "open_data": "opening data",
+    "make_learner": "building networks",
+    "import_state": "loading",
+    "latest": "loading",
+}
+"""Functions of the library in the order in which they decide, and what they do."""
+
+
+def begin(backend: str, argv: list[str], stack: Path) -> subprocess.Popen:
+    """Start a training process that can tell what it is doing."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOG_v": "3"}
+    words = [sys.executable, "-c", WRAPPER, str(stack), f"backends.{backend}.train", *argv]
+    return subprocess.Popen(
+        words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def undisturbed(backend: str, argv: list[str], stack: Path) -> float:
+    """Run to the end -> seconds; an error ends the soak."""
+    began = time.perf_counter()
+    process = begin(backend, argv, stack)
+    printed, _ = process.communicate()
+    if process.returncode:
+        raise SystemExit(f"the undisturbed run of {backend} failed:\n{printed}")
+    return time.perf_counter() - began
+
+
+def kill(process: subprocess.Popen, after: float, stack: Path) -> tuple[bool, str, str]:
+    """Kill a process after so many seconds -> (killed, what it was doing, what it had printed)."""
+    try:
+        printed, _ = process.communicate(timeout=after)
+        return False, "ended", printed
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGUSR1)
+        until = time.perf_counter() + 0.05
+        while time.perf_counter() < until and not (stack.exists() and stack.stat().st_size):
+            time.sleep(0.001)
+        process.kill()
+    printed, _ = process.communicate()
+    return True, doing(stack.read_text() if stack.exists() else ""), printed
+
+
+def doing(stack: str) -> str:
+    """Return what a stack of Python's functions, the innermost first, is about."""
+    functions = [line.rsplit(" in ", 1)[1].strip() for line in stack.splitlines() if " in " in line]
+    return next((text for name, text in DOING.items() if name in functions), "starting" if not functions else "between")
+
+
+def taken_up(printed: str) -> str:
+    """Return where a process says that it goes on from."""
+    return next((line.split("goes on from ")[1] for line in printed.splitlines() if "goes on from " in line), "")
+
+
+def differences(found: Path, expected: Path) -> str:
+    """Return what differs bitwise between the states and the tables of two runs; empty where nothing does."""
+    for file in ("stage1-1", "stage1-2", "best", "last"):
+        one, two = (checkpoint.load(folder / f"{file}.safetensors")[0] for folder in (found, expected))
+        wrong = [name for name in one.keys() | two.keys() if name not in one or name not in two]
+        wrong = wrong or [name for name in two if not np.array_equal(one[name], two[name])]
+        if wrong:
+            return f"{file}: {len(wrong)} tensors differ, {sorted(wrong)[0]} among them"
+    scores = [[row["mean_ap"] for row in _summary(folder)["rows"]] for folder in (found, expected)]
+    epochs = collections.Counter((line["stage"], line["epoch"]) for line in _lines(found) if line["event"] == "epoch")
+    if scores[0] != scores[1]:
+        return "the tables differ"
+    return "an epoch is logged twice" if max(epochs.values()) > 1 else ""
+
+
+def soak(backend: str, kills: int, folder: Path, argv: list[str], seed: int) -> int:
+    """Kill so many times; print a line for each and the verdict; return how many runs came out different."""
+    draw, stack, reference = random.Random(seed), folder / "stack", folder / "reference"
+    seconds = undisturbed(backend, [*argv, "--output", str(reference)], stack)
+    print(f"undisturbed: {seconds:.1f} s\n\n kill  after s  in the midst of    went on from")
+    done, wrong, ended, places = 0, 0, 0, collections.Counter()
+    while done < kills or (folder / f"run{ended}").exists():
+        run = folder / f"run{ended}"
+        given = ["--resume", str(run)] if (run / "config.json").exists() else [*argv, "--output", str(run)]
+        stack.unlink(missing_ok=True)
+        after = draw.uniform(0, seconds) if done < kills else 600
+        killed, what, printed = kill(begin(backend, given, stack), after, stack)
+        where = taken_up(printed) or ("the start" if "--output" in given else "")
+        if killed:
+            done, places[what] = done + 1, places[what] + 1
+            print(f"{done:5d} {after:8.2f}  {what:18s} {where}", flush=True)
+            continue
+        ended += 1
+        result = differences(run, reference) if (run / "summary.json").exists() else f"failed:\n{printed}"
+        wrong += bool(result)
+        print(
+            f"  end           {'run ' + str(ended):18s} {where}: {result or 'bitwise the undisturbed run'}", flush=True
+        )
+    print("\n" + report.table(("killed while", "times"), [(name, str(n)) for name, n in places.most_common()]))
+    verdict = "every one bitwise the undisturbed run" if not wrong else f"{wrong} DIFFERENT"
+    print(f"\n{backend}: {done} kills, {ended} runs, {verdict}.")
+    return wrong
+
+
+def alternate(backends: tuple[str, str], folder: Path, argv: list[str]) -> int:
+    """Each backend begins, the other ends, both alone beside them; print the losses. Returns 0: a person judges."""
+    stack, curves = folder / "stack", {}
+    for name in backends:
+        undisturbed(name, [*argv, "--output", str(folder / name)], stack)
+        curves[name] = curve(folder / name)
+    for first, second in (backends, backends[::-1]):
+        run = folder / f"{first}-{second}"
+        process = begin(first, [*argv, "--output", str(run)], stack)
+        for line in process.stdout:
+            if line.startswith("mmt · epoch 2/"):
+                break
+        process.send_signal(signal.SIGTERM)
+        process.communicate()
+        undisturbed(second, ["--resume", str(run)], stack)
+        curves[f"{first}, then {second}"] = curve(run)
+        print(f"{first}, then {second}: {taken_over(run)}")
+    epochs = len(curves[backends[0]])
+    rows = [(name, *(f"{value:.4f}" for value in values)) for name, values in curves.items()]
+    print("\n" + report.table(("total loss", *(f"epoch {epoch + 1}" for epoch in range(epochs))), rows))
+    (folder / "curves.json").write_text(json.dumps(curves, indent=2) + "\n")
+    return 0
+
+
+def taken_over(run: Path) -> str:
+    """Return in words who computed what of a run."""
+    return "; ".join(f"{part['backend']} from {part['since']}" for part in _summary(run)["backends"])
+
+
+def curve(run: Path) -> list[float]:
+    """Return the total loss of each epoch of stage 2."""
+    return [line["losses"]["total"] for line in _lines(run) if line["event"] == "epoch" and line["stage"] == "mmt"]
+
+
+def _lines(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def _summary(run: Path) -> dict:
+    return json.loads((run / "summary.json").read_text())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backend", default="torch")
+    parser.add_argument("--other", default="", help="a second backend, to take turns with")
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
+    parser.add_argument("--output", type=Path, help="folder of the runs; default: a temporary one")
+    given, more = parser.parse_known_args()
+    with tempfile.TemporaryDirectory(prefix="soak-") as temporary:
+        folder = given.output or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("synthetic-a", "synthetic-b"):
+            generate(name, folder / "data", size="tiny", progress=False)
+        argv = ["--data", str(folder / "data"), *RUN, *more]
+        if given.other:
+            return alternate((given.backend, given.other), folder, argv)
+        return 1 if soak(given.backend, given.kills, folder, argv, given.seed) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

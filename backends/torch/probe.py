@@ -13,7 +13,7 @@ import torch
 from backends.torch import losses
 from backends.torch.learner import TorchLearner
 from backends.torch.networks import ReIDNetwork, normalise
-from backends.torch.optimiser import Adam, update_teachers
+from backends.torch.optimiser import SGD, Adam, update_teachers
 from backends.torch.runtime import RuntimeConfig, open_runtime
 from core.config import LearnerConfig, NetworkConfig
 from core.learner import Batch
@@ -96,8 +96,25 @@ def adam(
     parameters: list[np.ndarray], gradients: list[list[np.ndarray]], rates: list[float], weight_decay: float
 ) -> list[np.ndarray]:
     """Apply one Adam step for each list of gradients; return the parameters afterwards."""
+    return _optimise(Adam, parameters, gradients, rates, weight_decay)
+
+
+def sgd(
+    parameters: list[np.ndarray], gradients: list[list[np.ndarray]], rates: list[float], weight_decay: float
+) -> list[np.ndarray]:
+    """Apply one step of SGD for each list of gradients; return the parameters afterwards."""
+    return _optimise(SGD, parameters, gradients, rates, weight_decay)
+
+
+def _optimise(
+    make: type[Adam] | type[SGD],
+    parameters: list[np.ndarray],
+    gradients: list[list[np.ndarray]],
+    rates: list[float],
+    weight_decay: float,
+) -> list[np.ndarray]:
     tensors = [torch.nn.Parameter(tensor) for tensor in _tensors(*parameters)]
-    optimiser = Adam(tensors, weight_decay)
+    optimiser = make(tensors, weight_decay)
     for step, rate in zip(gradients, rates, strict=True):
         for tensor, gradient in zip(tensors, _tensors(*step), strict=True):
             tensor.grad = gradient

@@ -1,0 +1,361 @@
+"""MVD against NumPy in float64: its losses, its branches, whole steps with and without dropout, its optimisers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from core import losses
+from core.architectures import is_head
+from core.random import rng
+from core.state import FIRST, MOMENTUM, SECOND, expected_shapes, initial
+from tests.conformance.examples_mvd import CONFIGS, FULL, LABELS, example_batch, example_state, fresh, variant
+from tests.conformance.reference import adam
+from tests.conformance.reference_mvd import ROLES, MVDObjective, embedding
+from tests.conftest import learner_of, probe_of
+from tests.tolerances import check_close
+
+BACKENDS = ["torch"]
+RATE = 1e-3
+DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+VARIANTS = pytest.mark.parametrize("name", CONFIGS)
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request):
+    """The backends that have MVD."""
+    return request.param
+
+
+@pytest.fixture
+def probe(backend):
+    return probe_of(backend)
+
+
+# Losses
+
+
+def draw(*shape, step=0, scale=1.0):
+    return scale * rng(0, "conformance of MVD", 0, step).standard_normal(shape)
+
+
+IDENTITIES = np.repeat([7, 0, 3, 9], 4)
+MODALITIES = np.tile([0, 0, 1, 1], 4)
+UNEVEN = np.array([2, 5, 2, 5, 5, 2, 1, 1]), np.array([0, 0, 1, 0, 1, 0, 0, 1])
+FEATURES = {
+    "plain": (draw(16, 12, step=1), IDENTITIES, MODALITIES),
+    "shuffled": tuple(array[draw(16, step=2).argsort()] for array in (draw(16, 12, step=3), IDENTITIES, MODALITIES)),
+    "uneven groups": (draw(8, 5, step=4), *UNEVEN),
+    "one modality": (draw(16, 12, step=5), IDENTITIES, 0 * MODALITIES),
+    "every image another": (draw(6, 3, step=6), np.arange(6), np.arange(6) % 2),
+    "near classes": (draw(16, 12, step=7, scale=0.2) + 1.0, IDENTITIES, MODALITIES),
+}
+LOGITS = {
+    "plain": (draw(16, 7, step=8), draw(16, 7, step=9), 7),
+    "dead columns": (draw(12, 9, step=10, scale=3), draw(12, 9, step=11, scale=3), 5),
+    "sharp": (draw(10, 6, step=12, scale=30), draw(10, 6, step=13, scale=30), 6),
+    "equal": (draw(8, 6, step=14), draw(8, 6, step=14), 6),
+    "one row": (draw(1, 4, step=15), draw(1, 4, step=16), 4),
+}
+
+
+def compare(kind, found, expected, inputs):
+    """Value and gradient of every input, at the scale of their size."""
+    value, gradients = found
+    true, *true_gradients = expected
+    check_close(kind, value, true, scale=max(abs(true), *(np.abs(x).max() for x in inputs)), what="value")
+    for index, (gradient, exact) in enumerate(zip(gradients, true_gradients, strict=True)):
+        size = max(np.abs(exact).max(), 0.1 / len(exact))
+        check_close(kind, gradient, exact, scale=size, what=f"gradient of input {index}")
+
+
+@DTYPES
+@pytest.mark.parametrize("case", FEATURES)
+@pytest.mark.parametrize("loss", ["rank", "triplet", "centre_triplet"])
+def test_metric_losses(probe, loss, case, dtype):
+    features, *integers = FEATURES[case]
+    features = features.astype(dtype)
+    integers = integers[:1] if loss == "triplet" else integers
+    found = probe.gradients_of_loss(loss, (features,), tuple(integers))
+    kind = f"loss.{np.dtype(dtype).name}" + (".cancelling" if case == "near classes" else "")
+    compare(kind, found, getattr(losses, loss)(features, *integers), (features,))
+
+
+@pytest.mark.parametrize("loss", ["triplet", "centre_triplet"])
+def test_margin(probe, loss):
+    features, *integers = FEATURES["plain"]
+    integers = integers[:1] if loss == "triplet" else integers
+    narrow, wide = (probe.gradients_of_loss(loss, (features,), tuple(integers), margin=m)[0] for m in (0.3, 5.0))
+    assert wide == pytest.approx(getattr(losses, loss)(features, *integers, 5.0)[0])
+    assert wide > narrow + 4
+
+
+@DTYPES
+@pytest.mark.parametrize("case", LOGITS)
+@pytest.mark.parametrize("form", ["paper", "reference"])
+def test_distillation(probe, form, case, dtype):
+    observation, representation, classes = LOGITS[case]
+    pair = observation.astype(dtype), representation.astype(dtype)
+    found = probe.gradients_of_loss("distillation", pair, form=form, classes=classes)
+    value, gradient = losses.distillation(*pair, form=form, classes=classes)
+    compare(f"loss.{np.dtype(dtype).name}", found, (value, np.zeros_like(gradient), gradient), pair)
+    assert not found[1][0].any(), "the target must be a constant"
+
+
+@DTYPES
+@pytest.mark.parametrize("case", LOGITS)
+@pytest.mark.parametrize("loss", ["jensen_shannon", "mutual_learning"])
+def test_mutual_losses(probe, loss, case, dtype):
+    first, second, classes = LOGITS[case]
+    pair = first.astype(dtype), second.astype(dtype)
+    found = probe.gradients_of_loss(loss, pair, classes=classes)
+    kind = f"loss.{np.dtype(dtype).name}" + (".transport" if loss == "mutual_learning" else "")
+    compare(kind, found, getattr(losses, loss)(*pair, classes=classes), pair)
+
+
+@pytest.mark.parametrize("iterations", [1, 3, 100])
+@pytest.mark.parametrize("epsilon", [0.01, 0.5])
+def test_sinkhorn_stops_where_the_oracle_stops(probe, iterations, epsilon):
+    x, y = draw(6, 3, step=20, scale=0.3), draw(5, 3, step=21, scale=0.3)
+    options = {"epsilon": epsilon, "iterations": iterations, "threshold": 0.01}
+    found = probe.gradients_of_loss("sinkhorn", (x, y), **options)
+    compare("loss.float64.transport", found, losses.sinkhorn(x, y, **options), (x, y))
+
+
+def test_points_far_apart_do_not_underflow(probe):
+    """Costs of 2, the largest between two softmax outputs, are 200 epsilon: exp(-200) is 0 in float32."""
+    x, y = np.eye(4, dtype=np.float32)[[0, 0]], np.eye(4, dtype=np.float32)[[1, 2]]
+    value, gradients = probe.gradients_of_loss("sinkhorn", (x, y))
+    assert value == pytest.approx(2, rel=1e-5)
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
+
+
+# Whole steps
+
+_steps: dict = {}
+
+
+def step_of(backend, name):
+    """One step in float64, once a session: (state before, batch, losses, state after)."""
+    if (backend, name) not in _steps:
+        config = CONFIGS[name]
+        before, batch = fresh(example_state(config, seed=5)), example_batch(config, 1)
+        learner = learner_of(backend, config, "float64")
+        learner.import_state(before)
+        learner.step(batch, RATE, 0.0)
+        _steps[backend, name] = before, batch, learner.losses(), learner.export_state()
+    return _steps[backend, name]
+
+
+@VARIANTS
+def test_losses_of_a_step(backend, name):
+    before, batch, found, _ = step_of(backend, name)
+    expected = MVDObjective(CONFIGS[name], before, batch).losses()
+    assert found.keys() == expected.keys()
+    wanted = {"id": {"id"}, "id+tri": {"id", "metric"}}.get(CONFIGS[name].mvd.objective, set())
+    assert not wanted or set(found) == wanted | {"total"}
+    for part, value in expected.items():
+        assert abs(value) > 1e-3, f"{part} is too small to tell anything"
+        check_close("step.losses.float64", found[part], value, what=part)
+
+
+def gradient_of(config, before, after, name):
+    """The gradient that the optimiser received, without the weight decay, from its first moment."""
+    prefix, share = (FIRST, 0.1) if config.optimiser == "adam" else (MOMENTUM, 1.0)
+    return after[prefix + name] / share - config.weight_decay * before[name].astype(np.float64)
+
+
+def trained_of(config):
+    prefix = FIRST if config.optimiser == "adam" else MOMENTUM
+    return [name.removeprefix(prefix) for name in expected_shapes(config) if name.startswith(prefix)]
+
+
+@pytest.mark.parametrize(
+    "name", ["full", "reference, attention", "id+tri, triplet", "id+tri, centre", "sgd, slow backbone"]
+)
+def test_gradients_of_a_step(backend, name):
+    """Along the gradient, and for every tensor: attention and bottleneck included."""
+    config = CONFIGS[name]
+    before, batch, _, after = step_of(backend, name)
+    objective = MVDObjective(config, before, batch)
+    names = trained_of(config)
+    assert any("attention3.gamma" in tensor for tensor in names) == config.mvd.channel_attention
+    chosen = names[:: 2 if name == "full" else 7]
+    for tensor in chosen + [tensor for tensor in names if tensor.endswith(".gamma")]:
+        role, short = tensor.split(".", 1)
+        gradient = gradient_of(config, before, after, tensor)
+        length = np.linalg.norm(gradient)
+        if config.mvd.metric != "rank" and short == "bottleneck.linear3.bias":
+            assert length < 1e-10, "a shift of z changes no distance, and the batch norm behind it removes it"
+            continue
+        assert length > 1e-6, f"{tensor} has next to no gradient"
+        along = objective.slope(role, short, gradient / length)
+        check_close("gradient.along", along, length, what=tensor)
+
+
+def test_a_flipped_or_missing_term_is_caught(backend):
+    before, batch, found, _ = step_of(backend, "full")
+    objective = MVDObjective(FULL, before, batch)
+    for term in ("cml", "vsd", "vcd", "vml"):
+        for wrong in (0.0, 2 * getattr(FULL.mvd, term)):
+            with pytest.raises(AssertionError, match="differs by"):
+                check_close("step.losses.float64", found["total"], objective.losses(**{term: wrong})["total"])
+
+
+@VARIANTS
+def test_the_optimiser_s_step(backend, name):
+    """Heads at the full rate, backbones at their factor of it."""
+    config = CONFIGS[name]
+    before, _, _, after = step_of(backend, name)
+    for tensor in trained_of(config)[::5]:
+        rate = RATE * (1.0 if is_head(tensor.split(".", 1)[1]) else config.backbone_factor)
+        gradient = gradient_of(config, before, after, tensor)
+        if config.optimiser == "adam":
+            expected = adam(before[tensor], [gradient], [rate], config.weight_decay)
+        else:
+            expected = sgd(before[tensor], [gradient], [rate], config.weight_decay)
+        check_close("step.parameters.float64", after[tensor], expected, what=tensor)
+    assert after[f"{config.optimiser}.step"] == 1
+
+
+def sgd(parameter, gradients, rates, weight_decay):
+    """SGD with Nesterov's momentum of 0.9 and weight decay added to the gradient."""
+    parameter = np.asarray(parameter, np.float64)
+    momentum = np.zeros_like(parameter)
+    for gradient, rate in zip(gradients, rates, strict=True):
+        gradient = np.asarray(gradient, np.float64) + weight_decay * parameter
+        momentum = 0.9 * momentum + gradient
+        parameter = parameter - rate * (gradient + 0.9 * momentum)
+    return parameter
+
+
+def test_sgd_over_steps(probe):
+    parameters = [draw(3, 4, step=30), draw(5, step=31)]
+    gradients = [[draw(3, 4, step=32 + k), draw(5, step=42 + k)] for k in range(8)]
+    rates = [0.1 * (1 + k % 3) for k in range(8)]
+    moved = probe.sgd(parameters, gradients, rates, 5e-4)
+    for index, parameter in enumerate(parameters):
+        expected = sgd(parameter, [step[index] for step in gradients], rates, 5e-4)
+        assert np.abs(expected - parameter).max() > 0.1
+        check_close("adam.float64", moved[index], expected, scale=sum(rates), what=f"tensor {index}")
+
+
+@VARIANTS
+def test_statistics_of_a_step(backend, name):
+    """The shared branch takes its statistics over both forms at once."""
+    config = CONFIGS[name]
+    before, batch, _, after = step_of(backend, name)
+    objective = MVDObjective(config, before, batch)
+    for role in ROLES:
+        for buffer, value in objective.networks[role].buffers.items():
+            check_close("network.float64", after[f"{role}.{buffer}"], value, what=f"{role}.{buffer}")
+
+
+@pytest.mark.parametrize("name", ["full", "no dropout"])
+def test_ten_steps_against_the_reference(backend, name):
+    """In float64, each from where the last one ended: losses, and Adam's step from its moments."""
+    config, history = CONFIGS[name], []
+    learner = learner_of(backend, config, "float64")
+    learner.import_state(fresh(example_state(config, seed=6)))
+    before = learner.export_state()
+    for step in range(10):
+        batch = example_batch(config, step % 2)
+        learner.step(batch, RATE, 0.0)
+        found, after = learner.losses(), learner.export_state()
+        for part, value in MVDObjective(config, before, batch).losses().items():
+            check_close("step.losses.float64", found[part], value, scale=found["total"], what=f"step {step}, {part}")
+        for tensor in trained_of(config)[::9]:
+            mean, square = (after[prefix + tensor] for prefix in (FIRST, SECOND))
+            mean, square = mean / (1 - 0.9 ** (step + 1)), square / (1 - 0.999 ** (step + 1))
+            expected = before[tensor] - RATE * mean / (np.sqrt(square) + 1e-8)
+            check_close("step.parameters.float64", after[tensor], expected, what=f"step {step}, {tensor}")
+        before = after
+        history.append(found["total"])
+    assert history[-2] < 0.9 * history[0]
+
+
+def test_float32_follows_float64_over_ten_steps(backend):
+    """With SGD, whose steps do not magnify the rounding of small gradients as Adam's do."""
+    config, found = CONFIGS["sgd, slow backbone"], {}
+    for precision in ("float32", "float64"):
+        learner = learner_of(backend, config, precision)
+        learner.import_state(fresh(example_state(config, seed=6)))
+        found[precision] = []
+        for step in range(10):
+            learner.step(example_batch(config, step % 2), 3e-3, 0.0)
+            found[precision].append(learner.losses())
+    assert found["float64"][-2]["total"] < 0.95 * found["float64"][0]["total"], "ten steps must change something"
+    for single, double in zip(found["float32"], found["float64"], strict=True):
+        for part, value in double.items():
+            check_close("mvd.ten_steps.float32", single[part], value, scale=double["total"], what=part)
+
+
+def test_noise_decides_what_is_dropped(backend):
+    learner, state, batch = learner_of(backend, FULL, "float64"), example_state(FULL), example_batch(FULL)
+    found = []
+    for noise in (batch.noise, batch.noise, 1 - batch.noise, np.ones_like(batch.noise)):
+        learner.import_state(state)
+        learner.step(batch._replace(noise=noise), RATE, 0.0)
+        found.append(learner.losses()["id"])
+    assert found[0] == found[1]
+    assert len(set(found)) == 3
+
+
+# Features of the test
+
+
+@pytest.mark.parametrize("name", ["full", "reference, attention"])
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_the_feature_is_the_four_observations(backend, name, precision):
+    config = CONFIGS[name]
+    learner, images = learner_of(backend, config, precision), example_batch(config, 3).images
+    learner.import_state(example_state(config))
+    images = np.concatenate([images[0], images[1, :3]])
+    found = learner.embed([images[:5], images[5:]])
+    assert found.shape == (1, 11, 4 * 256)
+    assert found.dtype == precision
+    kind = "network.float64" if precision == "float64" else "network.test.float32"
+    check_close(kind, found[0], embedding(config, example_state(config), images))
+
+
+# State
+
+
+@pytest.mark.parametrize("name", ["full", "reference, attention", "sgd, slow backbone"])
+def test_state_round_trip_and_exact_resume(backend, name):
+    config = CONFIGS[name]
+    learner, state = learner_of(backend, config), example_state(config)
+    learner.import_state(state)
+    exported = learner.export_state()
+    assert exported.keys() == expected_shapes(config).keys() == state.keys()
+    for tensor, value in state.items():
+        np.testing.assert_array_equal(exported[tensor], value, err_msg=tensor)
+    for step in range(2):
+        learner.step(example_batch(config, step), RATE, 0.0)
+    middle = learner.export_state()
+    learner.step(example_batch(config, 2), RATE, 0.0)
+    straight = learner.export_state()
+    learner.import_state(middle)
+    learner.step(example_batch(config, 2), RATE, 0.0)
+    again = learner.export_state()
+    for tensor, value in straight.items():
+        np.testing.assert_array_equal(again[tensor], value, err_msg=tensor)
+    assert straight[f"{config.optimiser}.step"] == 10
+
+
+def test_a_new_learner_has_the_canonical_initial_state(backend):
+    config = variant(channel_attention=True)
+    state = probe_of(backend).make_learner(config, seed=4).export_state()
+    for tensor, value in initial(config, 4).items():
+        np.testing.assert_array_equal(state[tensor], value, err_msg=tensor)
+
+
+def test_centroids_are_refused(backend):
+    with pytest.raises(ValueError, match="true labels"):
+        learner_of(backend, FULL).relabel(np.zeros((4, 256), np.float32))
+
+
+def test_labels_are_of_both_modalities():
+    batch = example_batch(FULL)
+    assert batch.images.shape[0] == 2
+    assert (batch.labels == LABELS).all()

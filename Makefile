@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: train train-mindspore test lint format check benchmarks clean
+.PHONY: train train-mindspore test test-numpy2 lint format check clean
 
 train: $(VENV)/.torch  ## train, adapt and test on the synthetic pair with torch
 	$(BIN)/python -m backends.torch.train $(ARGS)
@@ -14,6 +14,9 @@ train-mindspore: $(VENV)/.all  ## the same with MindSpore
 
 test: $(VENV)/.all  ## every test, both backends
 	$(BIN)/python -m pytest $(ARGS)
+
+test-numpy2: $(VENV)-numpy2/.done  ## core, datasets and the torch backend under numpy 2, where MindSpore cannot be
+	$(VENV)-numpy2/bin/python -m pytest tests/core tests/datasets tests/conformance tests/test_train.py -k "not mindspore" $(ARGS)
 
 lint: $(VENV)/.all
 	$(BIN)/ruff format --check .
@@ -33,8 +36,15 @@ $(VENV)/.torch: setup.cfg constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/.all: setup.cfg constraints.txt | $(BIN)/python
-	$(PIP) --editable ".[torch,mindspore,dev,export]"
+	$(PIP) --editable ".[torch,mindspore,dev,export,benchmarks]"
 	touch $@ $(VENV)/.torch
 
+$(VENV)-numpy2/.done: setup.cfg constraints.txt
+	$(PYTHON) -m venv $(VENV)-numpy2
+	grep -vE '^(numpy|mindspore)==' constraints.txt > $(VENV)-numpy2/constraints.txt
+	$(VENV)-numpy2/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint $(VENV)-numpy2/constraints.txt "numpy>=2" --editable ".[torch,dev]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) *.egg-info
+	rm -rf $(VENV) $(VENV)-numpy2 *.egg-info

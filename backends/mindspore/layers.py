@@ -12,12 +12,23 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 EPSILON, MOMENTUM = 1e-5, 0.1
+KEEP = 1 - MOMENTUM
+PADDING = -1e30  # around an image whose maximum is taken
 
 
 @ops.constexpr
 def constant(value: float, dtype: ms.dtype) -> Tensor:
-    """Return a number as a 0-d tensor: as a Python scalar MindSpore rounds it to float32, in float64 sums too."""
+    """Return a number as a 0-d tensor: as a Python scalar MindSpore rounds it to float32, in float64 sums too.
+
+    The value must come ready: a compiled function does arithmetic on Python numbers (1 - 0.9) in float32.
+    """
     return Tensor(value, dtype)
+
+
+@ops.constexpr
+def bessel(values: int, dtype: ms.dtype) -> Tensor:
+    """n / (n - 1): what turns the variance of n values into the unbiased one."""
+    return Tensor(values / max(values - 1, 1), dtype)
 
 
 def relu(x: Tensor) -> Tensor:
@@ -71,12 +82,13 @@ class MaxPool2d(nn.Cell):
         if not self.double:
             return self.pool(x)
         batch, channels, height, width = x.shape
-        padded = ops.pad(x, (1, 1, 1, 1), value=-1e30)
-        windows = ops.unfold(padded, 3, stride=2).reshape((batch, channels, 9, -1))
-        found = windows[:, :, 0]
-        for index in range(1, 9):  # the first of equal values receives the gradient
-            other = windows[:, :, index]
-            found = ops.where(other <= found, found, other)
+        # Not ops.pad: in a compiled function its gradient is wrong from the second call on.
+        windows = ops.unfold(x, 3, padding=1, stride=2).reshape((batch, channels, 9, -1))
+        inside = ops.unfold(ops.ones((1, 1, height, width), x.dtype), 3, padding=1, stride=2).reshape((1, 1, 9, -1))
+        windows = ops.where(inside > 0, windows, constant(PADDING, x.dtype))
+        first = ops.argmax(ops.stop_gradient(windows), 2).expand_dims(2)  # of equal values, as the other kernels
+        chosen = ops.arange(9).reshape((1, 1, 9, 1)) == first
+        found = ops.where(chosen, windows, constant(0.0, x.dtype)).sum(2)
         return found.reshape((batch, channels, (height + 1) // 2, (width + 1) // 2))
 
 
@@ -118,9 +130,9 @@ class BatchNorm(nn.Cell):
 
     def move(self, mean: Tensor, var: Tensor, values: int) -> None:
         """Move the running statistics towards the mean of the groups' (count, 1, C, 1), from `values` each."""
-        keep, take = constant(1 - MOMENTUM, mean.dtype), constant(MOMENTUM, mean.dtype)
-        unbiased = constant(values / max(values - 1, 1), mean.dtype)
-        mean, var = ops.stop_gradient(mean).mean((0, 1, 3)), ops.stop_gradient(var).mean((0, 1, 3)) * unbiased
+        keep, take = constant(KEEP, mean.dtype), constant(MOMENTUM, mean.dtype)
+        mean = ops.stop_gradient(mean).mean((0, 1, 3))
+        var = ops.stop_gradient(var).mean((0, 1, 3)) * bessel(values, var.dtype)
         ops.assign(self.running_mean, keep * self.running_mean + take * mean)
         ops.assign(self.running_var, keep * self.running_var + take * var)
 

@@ -36,8 +36,8 @@ def cross_entropy(logits: Tensor, labels: Tensor, classes: Tensor, smoothing: fl
     log_probabilities, _ = masked_log_softmax(logits, classes)
     picked = _pick(log_probabilities, labels)
     uniform = log_probabilities.sum(1) / classes.astype(logits.dtype)
-    sharp, smooth = constant(1 - smoothing, logits.dtype), constant(smoothing, logits.dtype)
-    return -(sharp * picked + smooth * uniform).mean()
+    # Not (1 - smoothing) picked: a compiled function would compute 1 - smoothing in float32.
+    return -(picked + constant(smoothing, logits.dtype) * (uniform - picked)).mean()
 
 
 def soft_cross_entropy(logits: Tensor, teacher_logits: Tensor, classes: Tensor) -> Tensor:
@@ -71,8 +71,8 @@ def softmax_triplet(features: Tensor, labels: Tensor, margin: float = 0.0) -> Te
     """Softmax triplet loss on batch-hard pairs (MMT, section 3.2): -m l_ap - (1 - m) l_an, mean over the batch."""
     distances = euclidean_distances(features)
     pair = log_softmax(_hardest(distances, *batch_hard(distances, labels)))
-    target = constant((margin, 1 - margin), features.dtype)
-    return -(target * pair).sum(1).mean() + _nothing(features)
+    positive, negative = pair[:, 0], pair[:, 1]
+    return -(negative + constant(margin, features.dtype) * (positive - negative)).mean() + _nothing(features)
 
 
 def soft_softmax_triplet(features: Tensor, teacher_features: Tensor, labels: Tensor) -> Tensor:

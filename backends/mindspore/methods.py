@@ -6,9 +6,9 @@ A method's cell holds its networks under their roles, so that the parameters hav
 from __future__ import annotations
 
 import mindspore as ms
+import numpy as np
 from mindspore import Tensor, nn, ops
 
-from backends.mindspore.layers import constant
 from backends.mindspore.losses import cross_entropy, soft_cross_entropy, soft_softmax_triplet, softmax_triplet
 from backends.mindspore.networks import ReIDNetwork
 from core.config import LearnerConfig
@@ -21,7 +21,7 @@ class Supervised(nn.Cell):
 
     def __init__(self, config: LearnerConfig, dtype: ms.dtype) -> None:
         super().__init__()
-        self.smoothing, self.weights, self.dtype = config.smoothing, _weights(config, self.NAMES), dtype
+        self.smoothing, self.weights = config.smoothing, _weights(config, self.NAMES, dtype)
         self.student = ReIDNetwork(config.network, config.capacity, dtype)
 
     def construct(self, views: Tensor, labels: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
@@ -30,7 +30,7 @@ class Supervised(nn.Cell):
         if views.shape[0] > 1:
             self.student(views[1], True)
         parts = (cross_entropy(logits, labels, classes, self.smoothing), softmax_triplet(features, labels))
-        return _weigh(parts, constant(self.weights, self.dtype))
+        return _weigh(parts, self.weights)
 
 
 class MutualMeanTeaching(nn.Cell):
@@ -40,7 +40,7 @@ class MutualMeanTeaching(nn.Cell):
 
     def __init__(self, config: LearnerConfig, dtype: ms.dtype) -> None:
         super().__init__()
-        self.smoothing, self.weights, self.dtype = config.smoothing, _weights(config, self.NAMES), dtype
+        self.smoothing, self.weights = config.smoothing, _weights(config, self.NAMES, dtype)
         self.student1 = ReIDNetwork(config.network, config.capacity, dtype)
         self.student2 = ReIDNetwork(config.network, config.capacity, dtype)
         self.teacher1 = ReIDNetwork(config.network, config.capacity, dtype)
@@ -61,11 +61,11 @@ class MutualMeanTeaching(nn.Cell):
             soft_softmax_triplet(features1, teacher_features2, labels)
             + soft_softmax_triplet(features2, teacher_features1, labels),
         )
-        return _weigh(parts, constant(self.weights, self.dtype))
+        return _weigh(parts, self.weights)
 
 
-def _weights(config: LearnerConfig, names: tuple[str, ...]) -> tuple[float, ...]:
-    return tuple(float(getattr(config, name)) for name in names if name != "total")
+def _weights(config: LearnerConfig, names: tuple[str, ...], dtype: ms.dtype) -> Tensor:
+    return Tensor(np.array([getattr(config, name) for name in names if name != "total"], np.float64), dtype)
 
 
 def _weigh(parts: tuple[Tensor, ...], weights: Tensor) -> tuple[Tensor, Tensor]:

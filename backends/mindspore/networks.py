@@ -67,6 +67,7 @@ class ReIDNetwork(nn.Cell):
         super().__init__()
         arch, group = architecture(config.arch), config.batch_norm_group
         self.dtype, self.stem_relu, self.group = dtype, config.stem_relu, group
+        self.mean, self.deviation = Tensor(np.array(MEAN), dtype), Tensor(np.array(DEVIATION), dtype)
         self.conv1 = Conv2d(3, arch.stem, 7, 2, dtype)
         self.bn1 = BatchNorm(arch.stem, dtype, group)
         self.pool = MaxPool2d(dtype)
@@ -85,8 +86,7 @@ class ReIDNetwork(nn.Cell):
 
     def normalise(self, images: Tensor) -> Tensor:
         """Images uint8 (B, H, W, 3) -> (B, 3, H, W): ImageNet's mean and deviation removed."""
-        mean, deviation = constant(MEAN, self.dtype), constant(DEVIATION, self.dtype)
-        return ops.transpose((images.astype(self.dtype) / 255 - mean) / deviation, (0, 3, 1, 2))
+        return ops.transpose((images.astype(self.dtype) / 255 - self.mean) / self.deviation, (0, 3, 1, 2))
 
     def features(self, images: Tensor, train: bool) -> Tensor:
         """Images uint8 (B, H, W, 3) -> pooled feature (B, D), before the neck."""

@@ -13,6 +13,8 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 from backends.mindspore.layers import constant
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
+KEEP1, KEEP2 = BETAS
+TAKE1, TAKE2 = 1 - KEEP1, 1 - KEEP2
 
 
 def compiled(function: Callable[..., Any], graph: bool) -> Callable[..., Any]:
@@ -74,7 +76,7 @@ class AdamUpdate(nn.Cell):
         self.fused = ops.Adam()
 
     def construct(self, gradients: tuple[Tensor, ...], rate: Tensor, epsilon: Tensor) -> None:
-        b1, b2 = constant(BETAS[0], self.dtype), constant(BETAS[1], self.dtype)
+        b1, b2 = constant(KEEP1, self.dtype), constant(KEEP2, self.dtype)
         none, decay = constant(0.0, self.dtype), constant(self.weight_decay, self.dtype)
         for index in range(len(self.parameters_)):
             parameter, first, second = self.parameters_[index], self.first[index], self.second[index]
@@ -89,8 +91,8 @@ class AdamUpdate(nn.Cell):
         self, parameter: Parameter, first: Parameter, second: Parameter, gradient: Tensor, rate: Tensor, epsilon: Tensor
     ) -> None:
         """Update one parameter and its moments."""
-        keep1, keep2 = constant(BETAS[0], self.dtype), constant(BETAS[1], self.dtype)
-        take1, take2 = constant(1 - BETAS[0], self.dtype), constant(1 - BETAS[1], self.dtype)
+        keep1, keep2 = constant(KEEP1, self.dtype), constant(KEEP2, self.dtype)
+        take1, take2 = constant(TAKE1, self.dtype), constant(TAKE2, self.dtype)
         mean = keep1 * first + take1 * gradient
         square = keep2 * second + take2 * gradient * gradient
         ops.assign(first, mean)

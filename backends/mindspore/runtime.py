@@ -67,8 +67,8 @@ def open_runtime(config: RuntimeConfig) -> Runtime:
             f"{available[kind]} such device(s), numbered from 0" if available[kind] else f"no {TARGETS[kind]} device"
         )
         raise UserError(
-            f"--device {kind} --device-id {config.device_id} was asked for, but MindSpore {ms.__version__} finds {found}. "
-            "Use --device cpu, another --device-id, or install MindSpore with its driver for that device."
+            f"--device {kind} --device-id {config.device_id} was asked for, but MindSpore {ms.__version__} finds "
+            f"{found}. Use --device cpu, another --device-id, or install MindSpore with its driver for that device."
         )
     if config.precision == "float64" and kind != "cpu":
         raise UserError(f"--precision float64 is for the CPU, got --device {kind}: use float32 there.")

@@ -37,7 +37,7 @@ def variational_distillation(
     forward: Forward, inputs: Inputs, classes: Tensor, config: LearnerConfig
 ) -> dict[str, Tensor]:
     """Objective of MVD. inputs: colour and grey (2 B, 3, H, W), visible images first; labels (B,); noise (8 B, 256)."""
-    views = four_views(forward, inputs)
+    views = four_views(forward, inputs, config.mvd.dropout)
     labels = inputs.labels.repeat(2)
     modalities = torch.arange(2, device=labels.device).repeat_interleave(len(inputs.labels))
     mvd = config.mvd
@@ -55,11 +55,19 @@ def variational_distillation(
     return parts | {"total": total}
 
 
-def four_views(forward: Forward, inputs: Inputs) -> dict[str, View]:
-    """Run each branch once: images in colour and grey -> the outputs of the four views, by name."""
+def four_views(forward: Forward, inputs: Inputs, dropout: float) -> dict[str, View]:
+    """Run each branch once: images in colour and grey -> the outputs of the four views, by name.
+
+    Raises ValueError where images, labels and noise do not belong together.
+    """
     colour, grey = inputs.views
     count = len(colour)
-    noise = [None] * 3 if inputs.noise is None else inputs.noise.split([count, count, 2 * count])
+    if count != 2 * len(inputs.labels):
+        raise ValueError(
+            f"mvd needs one visible and one infrared image for each label, got {count} images for "
+            f"{len(inputs.labels)} labels"
+        )
+    noise = _noise(inputs.noise, count) if dropout else (None, None, None)
     both = [part.chunk(2) for part in forward("shared", torch.cat([colour, grey]), noise[2])]
     return {
         "visible": View(*forward("visible", colour, noise[0])),
@@ -67,6 +75,14 @@ def four_views(forward: Forward, inputs: Inputs) -> dict[str, View]:
         "shared_visible": View(*(part[0] for part in both)),
         "shared_infrared": View(*(part[1] for part in both)),
     }
+
+
+def _noise(noise: Tensor | None, count: int) -> Sequence[Tensor]:
+    """Return the rows of the visible, the infrared and the shared branch."""
+    if noise is None or len(noise) != 4 * count:
+        found = "none" if noise is None else f"{len(noise)} rows"
+        raise ValueError(f"dropout in mvd needs noise for {4 * count} rows of z, got {found}: see core/methods/mvd.py")
+    return noise.split([count, count, 2 * count])
 
 
 def identity(views: dict[str, View], labels: Tensor, classes: Tensor, smoothing: float) -> Tensor:

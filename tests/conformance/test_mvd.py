@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from core import losses
 from core.architectures import is_head
+from core.config import NetworkConfig
 from core.random import rng
 from core.state import FIRST, MOMENTUM, SECOND, expected_shapes, initial
-from tests.conformance.examples_mvd import CONFIGS, FULL, LABELS, example_batch, example_state, fresh, variant
+from tests.conformance.examples_mvd import CONFIGS, FULL, example_batch, example_state, fresh, variant
 from tests.conformance.reference import adam
 from tests.conformance.reference_mvd import ROLES, MVDObjective, embedding
 from tests.conftest import learner_of, probe_of
@@ -355,7 +358,28 @@ def test_centroids_are_refused(backend):
         learner_of(backend, FULL).relabel(np.zeros((4, 256), np.float32))
 
 
-def test_labels_are_of_both_modalities():
-    batch = example_batch(FULL)
-    assert batch.images.shape[0] == 2
-    assert (batch.labels == LABELS).all()
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda batch: batch._replace(noise=None), "noise for 64 rows of z, got none"),
+        (lambda batch: batch._replace(noise=batch.noise[:-1]), "noise for 64 rows of z, got 63 rows"),
+        (lambda batch: batch._replace(images=batch.images[:1]), "one visible and one infrared image"),
+    ],
+)
+def test_a_batch_that_is_not_whole_is_refused(backend, change, message):
+    learner = learner_of(backend, FULL)
+    learner.import_state(example_state(FULL))
+    with pytest.raises(ValueError, match=message):
+        learner.step(change(example_batch(FULL)), RATE, 0.0)
+
+
+def test_groups_of_batch_norm(backend):
+    """The shared branch's batch is twice that of the others; each branch's groups hold as many images."""
+    config = replace(FULL, network=NetworkConfig("tiny", batch_norm_group=4))
+    learner, state, batch = learner_of(backend, config, "float64"), example_state(config), example_batch(config)
+    learner.import_state(state)
+    learner.step(batch, RATE, 0.0)
+    found = learner.losses()
+    for part, value in MVDObjective(config, state, batch).losses().items():
+        check_close("step.losses.float64", found[part], value, what=part)
+    assert found["total"] != pytest.approx(MVDObjective(FULL, state, batch).losses()["total"], rel=1e-3)

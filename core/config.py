@@ -27,8 +27,9 @@ def option(
 
     only: "mmt" or "mvd" for a setting that means nothing to the other family of methods and is no option of it.
     """
-    limits = {"help": text, "choices": choices, "above": above, "least": least, "below": below, "only": only}
-    return field(default=default, metadata=limits)
+    limits = {"help": text, "choices": choices, "above": above, "least": least}
+    rarer = {"below": below} if below is not None else {}
+    return field(default=default, metadata=limits | rarer | ({"only": only} if only else {}))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, ops
 
 from backends.mindspore.methods import METHODS
-from backends.mindspore.networks import ReIDNetwork
+from backends.mindspore.networks import ReIDNetwork, normalise
 from backends.mindspore.optimiser import Adam, MeanTeachers, compiled, load
 from backends.mindspore.runtime import Runtime
 from core.config import LearnerConfig
@@ -40,8 +40,8 @@ class MindSporeLearner:
 
     def _build(self, capacity: int) -> None:
         self.config = replace(self.config, capacity=capacity)
-        graph = self.runtime.graph
-        method = self.method = METHODS[self.config.method](self.config, self.runtime.dtype)
+        graph, dtype = self.runtime.graph, self.runtime.dtype
+        method = self.method = METHODS[self.config.method](self.config, dtype)
         for role in self.roles.teachers:
             for parameter in self.network(role).get_parameters():
                 parameter.requires_grad = False
@@ -58,7 +58,8 @@ class MindSporeLearner:
             return differentiated(images, labels, classes)
 
         def embed(images: Tensor) -> Tensor:
-            return ops.stack([network.embed(images) for network in embedders])
+            x = normalise(images, dtype)
+            return ops.stack([network.embed(x) for network in embedders])
 
         self._losses_and_gradients, self._embed = compiled(losses_and_gradients, graph), compiled(embed, graph)
         self._chunk = 0

@@ -10,7 +10,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from backends.mindspore.losses import cross_entropy, soft_cross_entropy, soft_softmax_triplet, softmax_triplet
-from backends.mindspore.networks import ReIDNetwork
+from backends.mindspore.networks import ReIDNetwork, normalise
 from core.config import LearnerConfig
 
 
@@ -21,14 +21,14 @@ class Supervised(nn.Cell):
 
     def __init__(self, config: LearnerConfig, dtype: ms.dtype) -> None:
         super().__init__()
-        self.smoothing, self.weights = config.smoothing, _weights(config, self.NAMES, dtype)
+        self.dtype, self.smoothing, self.weights = dtype, config.smoothing, _weights(config, self.NAMES, dtype)
         self.student = ReIDNetwork(config.network, config.capacity, dtype)
 
     def construct(self, views: Tensor, labels: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         """Views uint8 (V, B, H, W, 3) -> (total, losses in the order of NAMES)."""
-        features, logits = self.student(views[0], True)
+        features, logits = self.student(normalise(views[0], self.dtype), True)
         if views.shape[0] > 1:
-            self.student(views[1], True)
+            self.student(normalise(views[1], self.dtype), True)
         parts = (cross_entropy(logits, labels, classes, self.smoothing), softmax_triplet(features, labels))
         return _weigh(parts, self.weights)
 
@@ -40,7 +40,7 @@ class MutualMeanTeaching(nn.Cell):
 
     def __init__(self, config: LearnerConfig, dtype: ms.dtype) -> None:
         super().__init__()
-        self.smoothing, self.weights = config.smoothing, _weights(config, self.NAMES, dtype)
+        self.dtype, self.smoothing, self.weights = dtype, config.smoothing, _weights(config, self.NAMES, dtype)
         self.student1 = ReIDNetwork(config.network, config.capacity, dtype)
         self.student2 = ReIDNetwork(config.network, config.capacity, dtype)
         self.teacher1 = ReIDNetwork(config.network, config.capacity, dtype)
@@ -48,10 +48,11 @@ class MutualMeanTeaching(nn.Cell):
 
     def construct(self, views: Tensor, labels: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         """Views uint8 (2, B, H, W, 3) -> (total, losses in the order of NAMES)."""
-        features1, logits1 = self.student1(views[0], True)
-        features2, logits2 = self.student2(views[1], True)
-        teacher_features1, teacher_logits1 = self.teacher1(views[0], True)
-        teacher_features2, teacher_logits2 = self.teacher2(views[1], True)
+        view1, view2 = normalise(views[0], self.dtype), normalise(views[1], self.dtype)
+        features1, logits1 = self.student1(view1, True)
+        features2, logits2 = self.student2(view2, True)
+        teacher_features1, teacher_logits1 = self.teacher1(view1, True)
+        teacher_features2, teacher_logits2 = self.teacher2(view2, True)
         parts = (
             cross_entropy(logits1, labels, classes, self.smoothing)
             + cross_entropy(logits2, labels, classes, self.smoothing),

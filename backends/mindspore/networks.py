@@ -13,6 +13,12 @@ from core.config import NetworkConfig
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
+def normalise(images: Tensor, dtype: ms.dtype) -> Tensor:
+    """Images uint8 (B, H, W, 3) -> (B, 3, H, W): ImageNet's mean and deviation removed."""
+    x = (images.astype(dtype) / 255 - constant(MEAN, dtype)) / constant(DEVIATION, dtype)
+    return ops.transpose(x, (0, 3, 1, 2))
+
+
 class IBN(nn.Cell):
     """IBN-Net-a: the first half of the channels instance-normalised, the rest batch-normalised."""
 
@@ -67,7 +73,6 @@ class ReIDNetwork(nn.Cell):
         super().__init__()
         arch, group = architecture(config.arch), config.batch_norm_group
         self.dtype, self.stem_relu, self.group = dtype, config.stem_relu, group
-        self.mean, self.deviation = Tensor(np.array(MEAN), dtype), Tensor(np.array(DEVIATION), dtype)
         self.conv1 = Conv2d(3, arch.stem, 7, 2, dtype)
         self.bn1 = BatchNorm(arch.stem, dtype, group)
         self.pool = MaxPool2d(dtype)
@@ -84,13 +89,9 @@ class ReIDNetwork(nn.Cell):
         if train and 0 < self.group < count and count % self.group:
             raise ValueError(f"batch_norm_group {self.group} must divide the batch of {count} images")
 
-    def normalise(self, images: Tensor) -> Tensor:
-        """Images uint8 (B, H, W, 3) -> (B, 3, H, W): ImageNet's mean and deviation removed."""
-        return ops.transpose((images.astype(self.dtype) / 255 - self.mean) / self.deviation, (0, 3, 1, 2))
-
-    def features(self, images: Tensor, train: bool) -> Tensor:
-        """Images uint8 (B, H, W, 3) -> pooled feature (B, D), before the neck."""
-        x = self.bn1(self.conv1(self.normalise(images)), train)
+    def features(self, x: Tensor, train: bool) -> Tensor:
+        """Normalised images (B, 3, H, W) -> pooled feature (B, D), before the neck."""
+        x = self.bn1(self.conv1(x), train)
         if self.stem_relu:
             x = relu(x)
         x = self.pool(x)
@@ -99,14 +100,14 @@ class ReIDNetwork(nn.Cell):
                 x = block(x, train)
         return x.mean((2, 3))
 
-    def construct(self, images: Tensor, train: bool) -> tuple[Tensor, Tensor]:
-        """Images uint8 (B, H, W, 3) -> (pooled feature (B, D), logits (B, capacity))."""
-        features = self.features(images, train)
+    def construct(self, x: Tensor, train: bool) -> tuple[Tensor, Tensor]:
+        """Normalised images (B, 3, H, W) -> (pooled feature (B, D), logits (B, capacity))."""
+        features = self.features(x, train)
         return features, self.classifier(self.neck(features, train))
 
-    def embed(self, images: Tensor) -> Tensor:
-        """Images uint8 (B, H, W, 3) -> L2-normalised neck output (B, D), the feature of the test."""
-        neck = self.neck(self.features(images, False), False)
+    def embed(self, x: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) -> L2-normalised neck output (B, D), the feature of the test."""
+        neck = self.neck(self.features(x, False), False)
         length = ops.sqrt((neck * neck).sum(1, keepdims=True))
         return neck / ops.maximum(length, constant(1e-12, self.dtype))
 

@@ -14,7 +14,7 @@ from mindspore import Parameter, Tensor
 
 from backends.mindspore import losses
 from backends.mindspore.learner import MindSporeLearner
-from backends.mindspore.networks import ReIDNetwork
+from backends.mindspore.networks import ReIDNetwork, normalise
 from backends.mindspore.optimiser import Adam, MeanTeachers, load
 from backends.mindspore.runtime import RuntimeConfig, open_runtime
 from core.config import LearnerConfig, NetworkConfig
@@ -57,11 +57,12 @@ def forward(
 ) -> dict[str, np.ndarray]:
     """Run one network. Returns features, logits, embedding (test mode only) and, by name, its buffers afterwards."""
     precision = np.asarray(state["conv1.weight"]).dtype.name
-    network = ReIDNetwork(config, len(state["classifier.weight"]), _open(precision).dtype)
+    dtype = _open(precision).dtype
+    network = ReIDNetwork(config, len(state["classifier.weight"]), dtype)
     for parameter in network.get_parameters():
         load(parameter, state[parameter.name])
     network.check_batch(len(images), train)
-    x = Tensor(np.ascontiguousarray(images))
+    x = normalise(Tensor(np.ascontiguousarray(images)), dtype)
     features, logits = network(x, train)
     found = {"features": features, "logits": logits}
     if not train:

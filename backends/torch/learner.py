@@ -41,6 +41,7 @@ class TorchLearner:
         self.config = replace(self.config, capacity=capacity)
         for role in self.roles.all:
             network = self.method.network(self.config, capacity).to(self.runtime.device, self.runtime.dtype)
+            network.to(memory_format=torch.channels_last)
             network.train()
             if role in self.roles.teachers:
                 network.requires_grad_(False)

@@ -15,10 +15,13 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def normalise(images: Tensor, dtype: torch.dtype) -> Tensor:
-    """Images uint8 (B, H, W, 3) -> (B, 3, H, W): ImageNet's mean and deviation removed."""
+    """Images uint8 (B, H, W, 3) -> (B, 3, H, W): ImageNet's mean and deviation removed.
+
+    The result keeps the images' order in memory, channels last, which the convolutions take up.
+    """
     mean = torch.tensor(MEAN, dtype=dtype, device=images.device)
     deviation = torch.tensor(DEVIATION, dtype=dtype, device=images.device)
-    return ((images.to(dtype) / 255 - mean) / deviation).permute(0, 3, 1, 2).contiguous()
+    return ((images.to(dtype) / 255 - mean) / deviation).permute(0, 3, 1, 2)
 
 
 def grey(images: Tensor, dtype: torch.dtype) -> Tensor:

@@ -61,8 +61,8 @@ class Adam(_Grouped):
         for parameter, mean, square in zip(self.parameters, first, second, strict=True):
             self._optimiser.state[parameter] = {
                 "step": torch.tensor(float(steps), dtype=torch.float32, device=parameter.device),
-                "exp_avg": mean.clone(),
-                "exp_avg_sq": square.clone(),
+                "exp_avg": _laid_out_as(parameter, mean),
+                "exp_avg_sq": _laid_out_as(parameter, square),
             }
 
 
@@ -92,7 +92,12 @@ class SGD(_Grouped):
         """Continue from a given momentum."""
         self._steps = steps
         for parameter, value in zip(self.parameters, momentum, strict=True):
-            self._optimiser.state[parameter] = {"momentum_buffer": value.clone()}
+            self._optimiser.state[parameter] = {"momentum_buffer": _laid_out_as(parameter, value)}
+
+
+def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
+    """Copy a moment into the parameter's order in memory, in which the fused kernels pair the two."""
+    return torch.empty_like(parameter, requires_grad=False).copy_(value)
 
 
 def make_optimiser(config: LearnerConfig, trained: Sequence[tuple[str, Tensor]]) -> Adam | SGD:

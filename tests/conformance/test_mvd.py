@@ -346,6 +346,26 @@ def test_state_round_trip_and_exact_resume(backend, name):
     assert straight[f"{config.optimiser}.step"] == 10
 
 
+@pytest.mark.parametrize("name", ["full", "sgd, slow backbone"])
+def test_imported_moments_move_their_own_numbers(backend, name):
+    """Each number of a tensor by its own moment, however a backend lays tensors out in memory."""
+    config = CONFIGS[name]
+    learner = learner_of(backend, config, "float64")
+    learner.import_state(example_state(config))
+    before = learner.export_state()
+    learner.step(example_batch(config), RATE, 0.0)
+    after = learner.export_state()
+    for tensor in trained_of(config):
+        rate = RATE * (1.0 if is_head(tensor.split(".", 1)[1]) else config.backbone_factor)
+        if config.optimiser == "adam":
+            mean, square = after[FIRST + tensor] / (1 - 0.9**8), after[SECOND + tensor] / (1 - 0.999**8)
+            expected = before[tensor] - rate * mean / (np.sqrt(square) + 1e-8)
+        else:
+            new, old = after[MOMENTUM + tensor], before[MOMENTUM + tensor]
+            expected = before[tensor] - rate * (new - 0.9 * old + 0.9 * new)
+        check_close("step.parameters.float64", after[tensor], expected, what=tensor)
+
+
 def test_a_new_learner_has_the_canonical_initial_state(backend):
     config = variant(channel_attention=True)
     state = probe_of(backend).make_learner(config, seed=4).export_state()

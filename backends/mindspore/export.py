@@ -32,23 +32,17 @@ def program(request: Request) -> nn.Cell:
     import mindspore as ms
     from mindspore import Tensor, nn
 
-    from backends.mindspore.networks import ReIDNetwork
-
-    class Normalised(ReIDNetwork):
-        """A network whose images are float32 (B, 3, H, W) and normalised already."""
-
-        def normalise(self, images: Tensor) -> Tensor:
-            return images
+    from backends.mindspore.networks import ReIDNetwork, normalise
 
     class Program(nn.Cell):
         def __init__(self) -> None:
             super().__init__()
-            self.network = network
+            self.network, self.raw = network, request.raw
 
         def construct(self, images: Tensor) -> Tensor:
-            return self.network.embed(images)
+            return self.network.embed(normalise(images, ms.float32) if self.raw else images)
 
-    network = (ReIDNetwork if request.raw else Normalised)(request.network, 1, ms.float32)
+    network = ReIDNetwork(request.network, 1, ms.float32)
     for parameter in network.get_parameters():
         if not parameter.name.startswith("classifier."):  # the feature does not pass it
             parameter.set_data(Tensor(request.tensors[parameter.name], ms.float32))

@@ -36,6 +36,11 @@ def relu(x: Tensor) -> Tensor:
     return ops.where(x <= 0, ops.zeros_like(x), x)
 
 
+def nothing(x: Tensor, axis: int | tuple[int, ...]) -> Tensor:
+    """Sums of 0 x over some axes: 0, or NaN where not all are finite, for what passes over NaN (argmax and argmin)."""
+    return (ops.stop_gradient(x) * constant(0.0, x.dtype)).sum(axis)
+
+
 def _zeros(*shape: int, dtype: ms.dtype, trained: bool = True) -> Parameter:
     return Parameter(Tensor(np.zeros(shape), dtype), requires_grad=trained)
 
@@ -88,7 +93,7 @@ class MaxPool2d(nn.Cell):
         windows = ops.where(inside > 0, windows, constant(PADDING, x.dtype))
         first = ops.argmax(ops.stop_gradient(windows), 2).expand_dims(2)  # of equal values, as the other kernels
         chosen = ops.arange(9).reshape((1, 1, 9, 1)) == first
-        found = ops.where(chosen, windows, constant(0.0, x.dtype)).sum(2)
+        found = ops.where(chosen, windows, constant(0.0, x.dtype)).sum(2) + nothing(windows, 2)
         return found.reshape((batch, channels, (height + 1) // 2, (width + 1) // 2))
 
 

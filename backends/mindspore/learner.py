@@ -15,6 +15,7 @@ from backends.mindspore.networks import ReIDNetwork, normalise
 from backends.mindspore.optimiser import Adam, MeanTeachers, compiled, load
 from backends.mindspore.runtime import Runtime
 from core.config import LearnerConfig
+from core.errors import UserError
 from core.learner import Batch
 from core.methods.roles import roles
 from core.state import FIRST, SECOND, capacity_of, check_state, initial
@@ -32,6 +33,13 @@ class MindSporeLearner:
     def __init__(self, config: LearnerConfig, runtime: Runtime, seed: int) -> None:
         self.config, self.runtime = config, runtime
         self.roles = roles(config.method)
+        if config.method not in METHODS:
+            raise UserError(
+                f"method {config.method!r} has no MindSpore half: train it with python -m backends.torch.train. Here: "
+                f"{', '.join(METHODS)}."
+            )
+        if config.optimiser != "adam":
+            raise UserError(f"the MindSpore backend trains with adam, got optimiser {config.optimiser!r}")
         self.method = None
         self._sums, self._count = None, 0
         self.import_state(initial(config, seed))

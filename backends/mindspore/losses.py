@@ -12,7 +12,7 @@ from __future__ import annotations
 import mindspore as ms
 from mindspore import Tensor, ops
 
-from backends.mindspore.layers import constant
+from backends.mindspore.layers import constant, nothing
 
 DEAD = -1e9  # a logit that no softmax sees
 MINIMUM_SQUARED_DISTANCE = 1e-12
@@ -72,7 +72,7 @@ def softmax_triplet(features: Tensor, labels: Tensor, margin: float = 0.0) -> Te
     distances = euclidean_distances(features)
     pair = log_softmax(_hardest(distances, *batch_hard(distances, labels)))
     positive, negative = pair[:, 0], pair[:, 1]
-    return -(negative + constant(margin, features.dtype) * (positive - negative)).mean() + _nothing(features)
+    return -(negative + constant(margin, features.dtype) * (positive - negative)).mean() + nothing(features, (0, 1))
 
 
 def soft_softmax_triplet(features: Tensor, teacher_features: Tensor, labels: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ def soft_softmax_triplet(features: Tensor, teacher_features: Tensor, labels: Ten
     positive, negative = batch_hard(distances, labels)
     pair = log_softmax(_hardest(distances, positive, negative))
     teacher = ops.exp(log_softmax(_hardest(euclidean_distances(teacher_features), positive, negative)))
-    return -(teacher * pair).sum(1).mean() + _nothing(features) + _nothing(teacher_features)
+    return -(teacher * pair).sum(1).mean() + nothing(features, (0, 1)) + nothing(teacher_features, (0, 1))
 
 
 def _pick(values: Tensor, columns: Tensor) -> Tensor:
@@ -94,8 +94,3 @@ def _pick(values: Tensor, columns: Tensor) -> Tensor:
 def _hardest(distances: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     """Distances (B, B) -> (B, 2): to the mined positive and to the mined negative."""
     return ops.stack((_pick(distances, positive), _pick(distances, negative)), 1)
-
-
-def _nothing(features: Tensor) -> Tensor:
-    """0, or NaN where a feature is not finite: the miner passes over distances that are NaN."""
-    return (ops.stop_gradient(features) * constant(0.0, features.dtype)).sum()

@@ -1,0 +1,334 @@
+"""Rules and traps of MindSpore that this backend relies on or avoids: silent ones, each seen to be real."""
+
+import ast
+import importlib
+import inspect
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Parameter, Tensor, nn, ops
+from mindspore.graph import api
+
+import backends.mindspore
+from backends.mindspore import layers, optimiser, probe
+from backends.mindspore.learner import MindSporeLearner
+from backends.mindspore.runtime import RuntimeConfig, open_runtime
+from core.config import NetworkConfig
+from core.errors import UserError
+from tests.conformance.examples import BASELINE, CLASSES, MMT, example_batch, example_state, fresh
+from tests.conftest import learner_of
+from tests.tolerances import check_close
+
+FOLDER = Path(backends.mindspore.__file__).parent
+TRAINING = ("__init__", "runtime", "layers", "networks", "losses", "methods", "optimiser", "learner", "probe")
+TREES = {f"{name}.py": ast.parse((FOLDER / f"{name}.py").read_text()) for name in TRAINING}
+GRAPH_FILES = ("layers.py", "networks.py", "losses.py", "methods.py", "optimiser.py")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cpu():
+    open_runtime(RuntimeConfig(device="cpu"))
+
+
+def nodes(kind):
+    return [(name, node) for name, tree in TREES.items() for node in ast.walk(tree) if isinstance(node, kind)]
+
+
+# -- what the source may use ----------------------------------------------------------------------------------
+
+NOT_OPERATIONS = {
+    "ops.constexpr": "a decorator: runs while compiling",
+    "ops.MultitypeFuncGraph": "a decorator",
+    "nn.Cell": "the base class",
+    "nn.CellList": "a container",
+}
+
+
+def operations():
+    """Every name used after `ops.` or `nn.` in the backend."""
+    found = {
+        f"{node.value.id}.{node.attr}"
+        for _, node in nodes(ast.Attribute)
+        if isinstance(node.value, ast.Name) and node.value.id in ("ops", "nn")
+    }
+    return sorted(found - NOT_OPERATIONS.keys())
+
+
+@pytest.mark.parametrize("name", operations())
+def test_every_operation_runs_on_ascend(name):
+    module, attribute = name.split(".")
+    documentation = getattr({"ops": ops, "nn": nn}[module], attribute).__doc__
+    platforms = re.search(r"Supported Platforms:\s*\n\s*(.+)", documentation or "")
+    assert platforms, f"{name} does not say where it runs"
+    assert "Ascend" in platforms[1], f"{name} runs on {platforms[1]} only"
+
+
+def test_the_scan_sees_operations():
+    assert {"ops.Conv2D", "ops.BatchNorm", "ops.Adam", "ops.group_norm", "nn.MaxPool2d"} <= set(operations())
+
+
+FORBIDDEN = {
+    "set_data": "detaches a parameter from functions compiled before: use optimiser.load",
+    "assign_value": "as set_data",
+    "load_param_into_net": "as set_data",
+    "set_train": "ignored by functions compiled before: networks take `train` as an argument",
+    "from_numpy": "shares memory with an array that may change while the device still reads",
+    "relu": "turns NaN to 0: use layers.relu",
+    "clamp": "drops NaN",
+    "pad": "its gradient is wrong from the second call of a compiled function on",
+    "log_softmax": "computes in float32 whatever comes in",
+    "norm": "has gradient NaN at 0",
+    "set_seed": "backends draw nothing, and this one seeds NumPy too",
+    "add_": "in-place arithmetic changes nothing on the CPU without compilation",
+    "mul_": "as add_",
+    "sub_": "as add_",
+    "div_": "as add_",
+}
+
+
+@pytest.mark.parametrize("name", FORBIDDEN)
+def test_no_forbidden_operation(name):
+    used = [
+        f"{file}:{node.lineno}"
+        for file, node in nodes(ast.Attribute)
+        if node.attr == name and ast.unparse(node) != f"np.linalg.{name}"
+    ]
+    assert not used, f".{name} in {used}: {FORBIDDEN[name]}"
+
+
+def test_no_slice_has_a_step():
+    used = [f"{file}:{node.lineno}" for file, node in nodes(ast.Slice) if node.step is not None]
+    assert not used, f"gradients through slices with a step are wrong or crash: {used}"
+
+
+def test_no_in_place_arithmetic_in_compiled_files():
+    used = [
+        f"{file}:{node.lineno}"
+        for file, node in nodes(ast.AugAssign)
+        if file in GRAPH_FILES and ast.unparse(node) != "self.steps += 1"
+    ]
+    assert not used, used
+
+
+def test_constants_come_ready():
+    """1 - 0.9 inside a compiled function is 0.10000002: `constant` takes names and plain numbers only."""
+    calls = [
+        (file, node)
+        for file, node in nodes(ast.Call)
+        if isinstance(node.func, ast.Name) and node.func.id in ("constant", "bessel")
+    ]
+    assert len(calls) > 15
+    for file, node in calls:
+        assert not any(isinstance(part, ast.BinOp) for part in ast.walk(node.args[0])), f"{file}:{node.lineno}"
+
+
+def test_asnumpy_is_copied():
+    """On the CPU it is a view of memory that training goes on writing to: each use copies, divides or reads."""
+    uses = [(file, line) for file in TREES for line in (FOLDER / file).read_text().splitlines() if ".asnumpy()" in line]
+    assert len(uses) >= 6
+    for file, line in uses:
+        assert re.search(r"\.copy\(\)|/ self\._count|float\(|tolist\(\)", line), f"{file}: {line.strip()}"
+
+
+def test_names_in_the_backend_mirror_torch():
+    torch_files = {path.name for path in (FOLDER.parent / "torch").glob("*.py")}
+    assert {"runtime.py", "networks.py", "losses.py", "methods.py", "optimiser.py", "learner.py", "probe.py"} <= (
+        TREES.keys() & torch_files
+    )
+    ours, theirs = (importlib.import_module(f"backends.{name}.probe") for name in ("mindspore", "torch"))
+    functions = {
+        name: value
+        for name, value in vars(theirs).items()
+        if inspect.isfunction(value) and value.__module__ == theirs.__name__ and not name.startswith("_")
+    }
+    assert {"loss", "batch_hard", "forward", "gradients", "adam", "ema", "make_learner"} <= functions.keys()
+    for name in ("loss", "batch_hard", "forward", "gradients", "adam", "ema", "make_learner"):
+        assert list(inspect.signature(getattr(ours, name)).parameters) == list(
+            inspect.signature(functions[name]).parameters
+        ), name
+
+
+# -- the traps themselves: where one of these fails, MindSpore has changed and a rule can go ----------------------
+
+
+def test_trap_arithmetic_on_numbers_is_single_precision_when_compiled():
+    @ms.jit
+    def inside(x):
+        return x * layers.constant(1 - 0.9, x.dtype)
+
+    take = 1 - 0.9
+
+    @ms.jit
+    def outside(x):
+        return x * layers.constant(take, x.dtype)
+
+    one = Tensor(np.ones(1))
+    assert outside(one).asnumpy()[0] == take
+    assert abs(inside(one).asnumpy()[0] - take) > 1e-9
+
+
+def test_trap_the_gradient_of_pad_is_wrong_on_the_second_call():
+    x = np.arange(64.0).reshape(1, 1, 8, 8)
+
+    def total(x):
+        return (ops.unfold(ops.pad(x, (1, 1, 1, 1), value=0.0), 3, stride=2) ** 2).sum()
+
+    gradient = ms.jit(ms.grad(total))
+    first = gradient(Tensor(x)).asnumpy().copy()
+    again = [gradient(Tensor(x)).asnumpy().copy() for _ in range(3)]
+    assert any(not np.array_equal(first, other) for other in again)
+
+
+def test_trap_relu_swallows_nan_and_ours_does_not():
+    x = Tensor(np.array([np.nan, -1.0, 2.0, -np.inf, np.inf, 0.0], np.float32))
+    assert ops.relu(x).asnumpy()[0] == 0
+    np.testing.assert_array_equal(layers.relu(x).asnumpy(), [np.nan, 0, 2, 0, np.inf, 0])
+    slope = ms.grad(lambda x: layers.relu(x).sum())(Tensor(np.array([-1.0, 0.0, 3.0], np.float32)))
+    np.testing.assert_array_equal(slope.asnumpy(), [0, 0, 1])
+
+
+def test_parameters_loaded_after_compilation_reach_it():
+    parameter = Parameter(Tensor(np.zeros(2, np.float32)), name="loaded")
+
+    @ms.jit
+    def double():
+        return parameter * 2
+
+    assert double().asnumpy().tolist() == [0, 0]
+    optimiser.load(parameter, np.ones(2))
+    assert double().asnumpy().tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_pooling(dtype):
+    """Odd sizes, negative values around the border, NaN; equal values give their gradient to the first."""
+    pool = layers.MaxPool2d(ms.float64 if dtype == np.float64 else ms.float32)
+    x = -1.0 - np.random.default_rng(0).random((2, 3, 7, 5)).astype(dtype)
+    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))[:, :, ::2, ::2]
+    np.testing.assert_array_equal(pool(Tensor(x)).asnumpy(), windows.max(axis=(4, 5)))
+    gradient = ms.jit(ms.grad(lambda_sum(pool)))
+    for _ in range(3):
+        found = gradient(Tensor(np.ones((1, 1, 4, 4), dtype))).asnumpy()
+        assert found[0, 0].tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    assert np.isnan(pool(Tensor(np.full((1, 1, 4, 4), np.nan, dtype))).asnumpy()).all()
+
+
+def lambda_sum(layer):
+    def total(x):
+        return layer(x).sum()
+
+    return total
+
+
+# -- compilation ----------------------------------------------------------------------------------------------
+
+
+def test_one_compilation_across_epochs():
+    """Steps, losses, states, embeddings of any number of images and relabels below the capacity compile nothing new."""
+    learner, images = learner_of("mindspore", MMT), example_batch().images[0]
+    learner.import_state(example_state(MMT))
+    learner.step(example_batch(), 1e-3, 0.5)
+    learner.embed([images])
+    before = len(api.ms_compile_cache)
+    assert before >= 4
+    for epoch, clusters in enumerate((CLASSES, 3, MMT.capacity)):
+        learner.embed([images, images[:3]])
+        learner.relabel(np.random.default_rng(epoch).standard_normal((clusters, 256)).astype(np.float32))
+        for step in range(2):
+            learner.step(example_batch(step), 1e-3 / (1 + step), 0.5 + 0.1 * step)
+        learner.losses()
+        learner.import_state(learner.export_state())
+    assert len(api.ms_compile_cache) == before
+
+
+def test_another_shape_is_seen_as_a_compilation():
+    """The test above counts what it should."""
+    learner = learner_of("mindspore", MMT)
+    learner.import_state(example_state(MMT))
+    before = len(api.ms_compile_cache)
+    learner.embed([np.concatenate([example_batch().images[0]] * 2)])
+    assert len(api.ms_compile_cache) == before + 1
+
+
+def test_without_compilation_the_step_is_the_same():
+    state, batch = fresh(example_state(BASELINE)), example_batch(views=1)
+    found = []
+    for learner in (
+        learner_of("mindspore", BASELINE, "float64"),
+        MindSporeLearner(
+            BASELINE, open_runtime(RuntimeConfig(device="cpu", precision="float64", mode="pynative")), seed=0
+        ),
+    ):
+        learner.import_state(state)
+        before = len(api.ms_compile_cache)
+        for _ in range(2):
+            learner.step(batch, 1e-3, 0.5)
+        assert learner.runtime.graph or len(api.ms_compile_cache) == before
+        found.append((learner.losses(), learner.export_state()))
+    (losses, compiled), (others, plain) = found
+    for name, value in losses.items():
+        check_close("parity.float64", others[name], value, what=name)
+    for name, value in compiled.items():
+        check_close("parity.float64", plain[name], value, what=name)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_grouped_and_plain_batch_norm_agree(precision):
+    """One group of the whole batch by hand is what the operation computes, running statistics included."""
+    config = NetworkConfig("tiny")
+    state = {name: value.astype(precision) for name, value in example_state(BASELINE).items()}
+    state = {name.removeprefix("student."): value for name, value in state.items() if name.startswith("student.")}
+    images = np.concatenate([example_batch().images[0]] * 2)  # both groups of 8 have the same statistics
+    plain = probe.forward(config, state, images[:8], train=True)
+    grouped = probe.forward(replace(config, batch_norm_group=8), state, images, train=True)
+    for name, value in plain.items():
+        kind = "network.float64" if precision == "float64" else "network.train.float32"
+        check_close(kind, grouped[name][:8] if value.ndim == 2 else grouped[name], value, what=name)
+
+
+# -- the runtime ----------------------------------------------------------------------------------------------
+
+
+def test_the_environment_limits_onednn_before_mindspore_is_imported():
+    tree = ast.parse((FOLDER / "__init__.py").read_text())
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    assert imported <= {"os", "platform"}
+    assert os.environ["ONEDNN_MAX_CPU_ISA"]
+
+
+def test_runtime_imports_no_framework():
+    tree = TREES["runtime.py"]
+    top = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    assert not [ast.unparse(node) for node in top if "mindspore" in ast.unparse(node)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "ascend"}, r"--device ascend[\s\S]*no Ascend device[\s\S]*--device cpu"),
+        ({"device": "gpu"}, r"--device gpu[\s\S]*no GPU device"),
+        ({"device": "cpu", "device_id": 2}, "no meaning on the CPU"),
+    ],
+)
+def test_a_device_that_is_not_there(options, message):
+    with pytest.raises(UserError, match=message):
+        open_runtime(RuntimeConfig(**options))
+
+
+def test_what_torch_alone_can_do_is_refused():
+    runtime = open_runtime(RuntimeConfig(device="cpu"))
+    with pytest.raises(UserError, match=r"'mvd' has no MindSpore half[\s\S]*mmt"):
+        MindSporeLearner(replace(BASELINE, method="mvd"), runtime, 0)
+    with pytest.raises(UserError, match="adam, got optimiser 'sgd'"):
+        MindSporeLearner(replace(BASELINE, optimiser="sgd"), runtime, 0)
+
+
+def test_auto_takes_what_there_is():
+    runtime = open_runtime(RuntimeConfig())
+    assert (runtime.device, runtime.graph, runtime.name) == ("cpu", True, "CPU")

@@ -125,12 +125,15 @@ def soak(backend: str, kills: int, folder: Path, argv: list[str], seed: int) -> 
         given = ["--resume", str(run)] if (run / "config.json").exists() else [*argv, "--output", str(run)]
         stack.unlink(missing_ok=True)
         after = draw.uniform(0, seconds) if done < kills else 600
+        began = time.perf_counter()
         killed, what, printed = kill(begin(backend, given, stack), after, stack)
         where = taken_up(printed) or ("the start" if "--output" in given else "")
         if killed:
             done, places[what] = done + 1, places[what] + 1
             print(f"{done:5d} {after:8.2f}  {what:18s} {where}", flush=True)
             continue
+        if "--output" in given:  # nothing interrupted it: how long a run takes now
+            seconds = time.perf_counter() - began
         ended += 1
         result = differences(run, reference) if (run / "summary.json").exists() else f"failed:\n{printed}"
         wrong += bool(result)

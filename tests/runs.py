@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from core import checkpoint
+from core.moment import PREVIOUS
 from datasets.synthetic import generate
 
 ROOT = Path(__file__).parent.parent
@@ -76,8 +77,9 @@ def lines(folder: Path) -> list[dict]:
 
 def assert_same_run(found: Path, expected: Path) -> None:
     """Every tensor of every kept state bitwise the same, the same table, and no epoch or test logged twice."""
-    for name in ("stage1-1", "stage1-2", "last"):
-        one, two = (checkpoint.load(folder / f"{name}.safetensors")[0] for folder in (found, expected))
+    files = sorted(path.name for path in expected.glob("*.safetensors") if path.name != PREVIOUS)
+    for name in files:
+        one, two = (checkpoint.load(folder / name)[0] for folder in (found, expected))
         assert one.keys() == two.keys()
         for tensor, value in two.items():
             np.testing.assert_array_equal(one[tensor], value, err_msg=f"{name}: {tensor}")

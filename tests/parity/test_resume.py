@@ -1,0 +1,72 @@
+"""A run that changes its backend in the middle of MMT's adaptation, as from the shell, optimiser included."""
+
+import importlib
+import os
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from core import checkpoint, moment
+from tests.runs import SMALL, lines, small_data, train
+from tests.tolerances import check_close
+
+SHORT = [*SMALL, "--epochs", "1", "--iterations", "4", "--precision", "float64", "--evaluate-batch", "128"]
+
+
+def stop_in_step(backend, count, *argv):
+    """Run in this process; SIGTERM comes in the midst of step number `count` of the last learner."""
+    entry = importlib.import_module(f"backends.{backend}.train")
+
+    def make(config, *rest):
+        learner, calls = entry.BACKEND.make_learner(config, *rest), 0
+        verb = learner.step
+
+        def step(*given):
+            nonlocal calls
+            calls += config.method == "mmt"
+            if calls == count:
+                os.kill(os.getpid(), signal.SIGTERM)
+            verb(*given)
+
+        learner.step = step
+        return learner
+
+    return entry.train(replace(entry.BACKEND, make_learner=make), entry.open_data, list(argv))
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """A run in torch from beginning to end."""
+    folder = tmp_path_factory.mktemp("straight") / "run"
+    assert train("torch", "--data", str(small_data()), *SHORT, "--output", str(folder)) == 0
+    return folder
+
+
+@pytest.mark.parametrize(("giver", "taker"), [("torch", "mindspore"), ("mindspore", "torch")])
+def test_the_other_backend_goes_on(straight, giver, taker, tmp_path, elsewhere):
+    """In float64 the end is that of the straight run, to 1e-9; the record says who did what."""
+    run = tmp_path / "run"
+    argv = ["--data", str(small_data()), *SHORT, "--start", str(straight), "--output", str(run)]
+    assert stop_in_step(giver, 2, *argv) == 143
+    kept = moment.load(run / "last.safetensors")
+    assert (kept.position.stage, kept.position.step, int(kept.state["adam.step"])) == (2, 2, 2)
+    assert train(taker, "--resume", str(run)) == 0
+    found, metadata = checkpoint.load(run / "last.safetensors")
+    expected, _ = checkpoint.load(straight / "last.safetensors")
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert found[name].dtype == value.dtype, name
+        check_close("parity.float64", found[name], value, what=name)
+    since = [(part["backend"], part["since"]) for part in metadata["past"]["backends"]]
+    assert since == [(giver, "the start"), (taker, "stage 2, epoch 1, iteration 2")]
+    logged = [line for line in lines(run) if line["event"] in ("run", "resumed", "epoch")]
+    assert [(line["event"], line["backend"]) for line in logged] == [
+        ("run", giver),
+        ("resumed", taker),
+        ("epoch", taker),
+    ]
+    means = [next(line["losses"] for line in lines(folder) if line.get("stage") == "mmt") for folder in (run, straight)]
+    for name, value in means[1].items():
+        np.testing.assert_allclose(means[0][name], value, rtol=1e-9, err_msg=name)

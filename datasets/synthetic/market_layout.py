@@ -32,7 +32,7 @@ class MarketSize:
 
 MARKET_SIZES = {
     "tiny": MarketSize(10, 80, 8, 16, 64, 6, 4, (2, 4), cameras=4),
-    "small": MarketSize(100, 2_000, 120, 300, 1_150, 250, 100, (3, 5)),
+    "small": MarketSize(120, 2_000, 100, 300, 1_250, 150, 100, (3, 5)),
     # Market-1501's own counts: bounding_box_test holds 13,115 + 2,798 + 3,819 = 19,732 files
     "market": MarketSize(751, 12_936, 750, 3_368, 13_115, 2_798, 3_819, (5, 6)),
 }

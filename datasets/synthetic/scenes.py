@@ -5,37 +5,23 @@ A backdrop is float32 (H, W, 5) of materials, like everything else, so infrared 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, zoom
 
 from core.random import rng
-from datasets.synthetic.materials import linear, material
+from datasets.synthetic.materials import material
 
 HEIGHT, WIDTH = 192, 640
 HORIZON = 84  # row where the ground begins
 METRE = 64  # pixels per metre at the distance where people walk
 DEFOCUS = 1.4  # sigma in pixels
-
-
-@dataclass(frozen=True)
-class Weather:
-    """What the places of a domain have in common: they are drawn towards one colour, as by sun or overcast.
-
-    calm: how far, 0 to 1. share: of the common colour (sRGB) in what they are drawn to; the rest is their own mean.
-    """
-
-    colour: tuple[int, int, int]
-    calm: float
-    share: float
+CALM = np.float32(0.4)  # how far the backdrop is drawn to its mean
 
 
 @lru_cache(maxsize=64)
-def backdrop(
-    seed: int, domain: str, camera: int, wall: str, ground: str, furniture: str, weather: Weather
-) -> np.ndarray:
+def backdrop(seed: int, domain: str, camera: int, wall: str, ground: str, furniture: str) -> np.ndarray:
     """Return the place of a camera, materials float32 (HEIGHT, WIDTH, 5), read-only."""
     generator = rng(seed, f"synthetic/{domain}/scene", camera)
     place = np.empty((HEIGHT, WIDTH, 5), np.float32)
@@ -46,9 +32,7 @@ def backdrop(
     place *= (1 + 0.06 * _noise(generator, HEIGHT, WIDTH, 3))[..., None]
     for axis in (0, 1):  # the camera is focused on people, not on what is behind them
         place = gaussian_filter1d(place, DEFOCUS, axis=axis, mode="nearest")
-    common = place.mean((0, 1))
-    common[:3] += np.float32(weather.share) * (linear(weather.colour) - common[:3])
-    place += np.float32(weather.calm) * (common - place)
+    place += CALM * (place.mean((0, 1)) - place)
     np.clip(place, 0, 1, out=place)
     place.flags.writeable = False
     return place

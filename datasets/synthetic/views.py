@@ -84,9 +84,7 @@ def _crop(
 
 def _backdrop(place: Domain, seed: int, camera: int, optics: Camera, fill: float, passage, moment) -> np.ndarray:
     """Cut the window of the backdrop behind the person; float32 (HEIGHT, WIDTH, C), writable."""
-    whole = scenes.backdrop(
-        seed, place.name, optics.place or camera, optics.wall, optics.ground, optics.furniture, place.weather
-    )
+    whole = scenes.backdrop(seed, place.name, optics.place or camera, optics.wall, optics.ground, optics.furniture)
     whole = whole[..., SPECTRA[optics.spectrum]]
     step = scenes.METRE * AVERAGE_HEIGHT / (fill * HEIGHT)  # backdrop pixels per image pixel
     columns = (moment.uniform(0, scenes.WIDTH) + step * np.arange(place.window)).astype(int)

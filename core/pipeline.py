@@ -95,6 +95,12 @@ def _run(current: Run, open_dataset: OpenDataset) -> dict[str, Any]:
         source, target = (open_dataset(name, config.data) for name in (config.data.source, config.data.target))
     for role, data in (("source", source), ("target", target)):
         current.say(f"  {role}: {data.dataset.name}, {len(data.train):,} training and {len(data.test):,} test images")
+    if not target.dataset.searches:
+        if config.run.select == "test":
+            raise UserError(
+                f"--select test needs labels to test by, and {config.data.target} has none: use --select last."
+            )
+        current.say(f"  {config.data.target} has no labels to test by: the networks are trained and saved, not tested")
     if current.passed(1, len(roles(config.method).students) - 1):
         states = []
     else:
@@ -148,7 +154,8 @@ def _stage2(current: Run, target: OpenData, states: list[dict[str, np.ndarray]])
         current.log_epoch(config.method, epoch, method.schedule.epochs)
         current.spend("labelling", epoch.label_seconds)
         current.spend("adaptation", epoch.train_seconds)
-        if done % config.run.evaluate_every and done != method.schedule.epochs:
+        due = done % config.run.evaluate_every == 0 or done == method.schedule.epochs
+        if not due or not target.dataset.searches:
             return
         metrics = current.test(learner, target, [f"epoch {done}, {name}" for name in names], epoch)
         score = max(found.mean_ap for found in metrics)
@@ -163,6 +170,11 @@ def _stage2(current: Run, target: OpenData, states: list[dict[str, np.ndarray]])
 def _finish(current: Run) -> dict[str, Any]:
     """Print the tables, write the summary and return it."""
     config = current.config
+    if not current.rows:
+        current.say("\n" + report.stages(current.seconds) + f"\nRun: {current.record.folder}")
+        summary = {"rows": [], "stage_seconds": current.seconds, "backends": current.backends}
+        current.record.summary(summary)
+        return summary
     adapted = config.method != "source"
     beside = [("source only", published(config, adapted=False))]
     if adapted:

@@ -155,7 +155,12 @@ class Run:
     def test(
         self, learner: Learner, data: OpenData, names: list[str], epoch: EpochReport | None = None
     ) -> list[Metrics]:
-        """Test every embedding network of a learner on a dataset; add its rows to the table and the log."""
+        """Test every embedding network of a learner on a dataset; add its rows to the table and the log.
+
+        Nothing is tested, and nothing returned, on a dataset without labels.
+        """
+        if not data.dataset.searches:
+            return []
         began = time.perf_counter()
         with self.timed("testing"):
             size, count = self.config.run.evaluate_batch, len(data.test)

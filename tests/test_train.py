@@ -130,6 +130,22 @@ def test_what_was_saved_before_a_mistake_is_whole(data, tmp_path, capsys):
         assert all(np.isfinite(value).all() for value in state.values())
 
 
+def test_a_target_without_labels_is_adapted_to_and_not_tested(data, tmp_path, capsys):
+    target = tmp_path / "unlabelled"
+    target.mkdir()
+    for image in sorted((data / "synthetic-b" / "bounding_box_train").glob("*.jpg")):
+        shutil.copy(image, target / f"image{len(list(target.iterdir())):04d}.jpg")
+    (tmp_path / "synthetic-a").symlink_to(data / "synthetic-a")
+    argv = ["--target", "folder", "--output", str(tmp_path / "run")]
+    status = train("torch", tmp_path, *argv)
+    printed = capsys.readouterr()
+    assert status == 0, printed.err
+    assert "no labels to test by" in printed.out
+    assert (tmp_path / "run" / "last.safetensors").is_file()
+    assert train("torch", tmp_path, *argv, "--output", str(tmp_path / "other"), "--select", "test") == 2
+    assert "--select last" in capsys.readouterr().err
+
+
 def test_an_image_that_does_not_decode_is_named(data, tmp_path, capsys):
     copy = tmp_path / "data"
     shutil.copytree(data, copy, ignore=shutil.ignore_patterns("cache"))

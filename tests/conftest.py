@@ -6,7 +6,7 @@ A backend that cannot be imported is a failure, never a skip.
 from __future__ import annotations
 
 import importlib
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,7 +23,7 @@ def probe_of(name: str) -> ModuleType:
     return importlib.import_module(f"backends.{name}.probe")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _learner(name: str, config: LearnerConfig, precision: str) -> Any:
     return probe_of(name).make_learner(config, precision=precision)
 

@@ -1,8 +1,7 @@
 """`python -m benchmarks.soak --backend torch --kills 30`: kill training at random moments until it must be exact.
 
 Trains once undisturbed, then again and again with SIGKILL at random moments, each time taken up with --resume. Every
-run that reaches its end is compared with the undisturbed one, bit for bit. `--other mindspore` lets the two backends
-take turns instead, and prints the losses of each epoch beside those of both undisturbed runs.
+run that reaches its end is compared with the undisturbed one, bit for bit.
 """
 
 from __future__ import annotations
@@ -50,6 +49,7 @@ DOING = {
     "make_learner": "building networks",
     "import_state": "loading",
     "latest": "loading",
+    "_find_and_load": "importing",
 }
 """Functions of the library in the order in which they decide, and what they do."""
 
@@ -107,8 +107,8 @@ def differences(found: Path, expected: Path) -> str:
         wrong = wrong or [name for name in two if not np.array_equal(one[name], two[name])]
         if wrong:
             return f"{file}: {len(wrong)} tensors differ, {sorted(wrong)[0]} among them"
-    scores = [[row["mean_ap"] for row in _summary(folder)["rows"]] for folder in (found, expected)]
-    epochs = collections.Counter((line["stage"], line["epoch"]) for line in _lines(found) if line["event"] == "epoch")
+    scores = [[row["mean_ap"] for row in summary(folder)["rows"]] for folder in (found, expected)]
+    epochs = collections.Counter((line["stage"], line["epoch"]) for line in lines(found) if line["event"] == "epoch")
     if scores[0] != scores[1]:
         return "the tables differ"
     return "an epoch is logged twice" if max(epochs.values()) > 1 else ""
@@ -146,52 +146,17 @@ def soak(backend: str, kills: int, folder: Path, argv: list[str], seed: int) -> 
     return wrong
 
 
-def alternate(backends: tuple[str, str], folder: Path, argv: list[str]) -> int:
-    """Each backend begins, the other ends, both alone beside them; print the losses. Returns 0: a person judges."""
-    stack, curves = folder / "stack", {}
-    for name in backends:
-        undisturbed(name, [*argv, "--output", str(folder / name)], stack)
-        curves[name] = curve(folder / name)
-    for first, second in (backends, backends[::-1]):
-        run = folder / f"{first}-{second}"
-        process = begin(first, [*argv, "--output", str(run)], stack)
-        for line in process.stdout:
-            if line.startswith("mmt · epoch 2/"):
-                break
-        process.send_signal(signal.SIGTERM)
-        process.communicate()
-        undisturbed(second, ["--resume", str(run)], stack)
-        curves[f"{first}, then {second}"] = curve(run)
-        print(f"{first}, then {second}: {taken_over(run)}")
-    epochs = len(curves[backends[0]])
-    rows = [(name, *(f"{value:.4f}" for value in values)) for name, values in curves.items()]
-    print("\n" + report.table(("total loss", *(f"epoch {epoch + 1}" for epoch in range(epochs))), rows))
-    (folder / "curves.json").write_text(json.dumps(curves, indent=2) + "\n")
-    return 0
-
-
-def taken_over(run: Path) -> str:
-    """Return in words who computed what of a run."""
-    return "; ".join(f"{part['backend']} from {part['since']}" for part in _summary(run)["backends"])
-
-
-def curve(run: Path) -> list[float]:
-    """Return the total loss of each epoch of stage 2."""
-    return [line["losses"]["total"] for line in _lines(run) if line["event"] == "epoch" and line["stage"] == "mmt"]
-
-
-def _lines(run: Path) -> list[dict]:
+def lines(run: Path) -> list[dict]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def _summary(run: Path) -> dict:
+def summary(run: Path) -> dict:
     return json.loads((run / "summary.json").read_text())
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backend", default="torch")
-    parser.add_argument("--other", default="", help="a second backend, to take turns with")
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
     parser.add_argument("--output", type=Path, help="folder of the runs; default: a temporary one")
@@ -202,8 +167,6 @@ def main() -> int:
         for name in ("synthetic-a", "synthetic-b"):
             generate(name, folder / "data", size="tiny", progress=False)
         argv = ["--data", str(folder / "data"), *RUN, *more]
-        if given.other:
-            return alternate((given.backend, given.other), folder, argv)
         return 1 if soak(given.backend, given.kills, folder, argv, given.seed) else 0
 
 

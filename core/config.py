@@ -50,7 +50,8 @@ class DataConfig:
     height: int = option(64, "image height in pixels", least=32)
     width: int = option(32, "image width in pixels", least=16)
     interpolation: str = option("bicubic", "filter of the resize", choices=("bicubic", "bilinear"))
-    cache: str = option("", "folder of decoded images; empty: DATA/cache; 'none': decode on the fly")
+    cache: bool = option(True, "keep decoded images in a memory-mapped file; without it they are decoded on the fly")
+    cache_folder: str = option("", "folder of decoded images; empty: DATA/cache")
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,19 @@ from typing import Any
 from core.config import Config
 from core.errors import UserError
 
-MAY_CHANGE = ("epochs", "data", "cache", "save_every")
+MAY_CHANGE = ("epochs", "data", "cache", "cache_folder", "save_every")
 """Options beside --resume: a longer training, images that have moved, more or fewer saves."""
 
-FREE = ("adapt.epochs", "mvd.epochs", "data.data", "data.cache", "run.save_every", "run.output", "run.resume")
+FREE = (
+    "adapt.epochs",
+    "mvd.epochs",
+    "data.data",
+    "data.cache",
+    "data.cache_folder",
+    "run.save_every",
+    "run.output",
+    "run.resume",
+)
 """The settings that they change, and the run's own place."""
 
 

@@ -71,7 +71,7 @@ def load_images(
         except OSError as error:
             raise DatasetError(
                 f"cannot write the cache {place}: {error.strerror}. Choose a cache folder that can be written and has "
-                "room, or decode without a cache."
+                "room, or decode without a cache (--no-cache)."
             ) from error
     if found is None:
         raise DatasetError(
@@ -140,7 +140,7 @@ def _build(images: Decoded, place: Path, about: dict, progress: bool) -> None:
     if needed * 1.01 > free:
         raise DatasetError(
             f"the cache of {len(images):,} images needs {needed / 1e9:.1f} GB, but {place.parent} has "
-            f"{free / 1e9:.1f} GB free. Choose a cache folder on another disk, or decode without a cache."
+            f"{free / 1e9:.1f} GB free. Choose a --cache-folder on another disk, or decode without (--no-cache)."
         )
     building = place.with_name(f"{place.name}.building")
     building.mkdir()

@@ -16,7 +16,7 @@ def open_data(name: str, config: DataConfig) -> OpenData:
     if name in NAMES:
         generate(name, Path(config.data), size=config.size, seed=config.data_seed)
     dataset = open_dataset(name, config.data, trial=config.trials[0] if config.trials else 1)
-    folder = None if config.cache == "none" else Path(config.cache or Path(config.data) / "cache")
+    folder = Path(config.cache_folder or Path(config.data) / "cache") if config.cache else None
     images = {
         split: load_images(
             getattr(dataset, split), config.height, config.width, interpolation=config.interpolation, folder=folder

@@ -223,7 +223,7 @@ def test_memory_that_runs_out(tmp_path):
     limit, batch = (3 << 30, 3 << 30), ["--pretrain-identities", "8", "--pretrain-images", "8"]
     status, _, errors = finish(
         "backends.torch.train",
-        *new(tmp_path / "run", "--height", "1024", "--width", "512", *batch, "--cache", "none"),
+        *new(tmp_path / "run", "--height", "1024", "--width", "512", *batch, "--no-cache"),
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, limit),
     )
     assert status == 2, errors

@@ -7,28 +7,38 @@ the compiler: the flag of `Cell.set_train` is ignored by functions compiled befo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+
+def exact(value: float | Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Return numbers as tensors in float32 and in float64, for `of` to choose from inside a compiled function.
+
+    Python scalars are rounded to float32, also in float64 sums; arithmetic on them in a compiled function (1 - 0.9)
+    is float32; and a tensor that is made while compiling is rounded where a layer is called a second time.
+    """
+    return Tensor(np.array(value), ms.float32), Tensor(np.array(value), ms.float64)
+
+
+def of(numbers: tuple[Tensor, Tensor], dtype: ms.dtype) -> Tensor:
+    """Choose the tensor of a type from what `exact` made."""
+    return numbers[1] if dtype == ms.float64 else numbers[0]
+
+
 EPSILON, MOMENTUM = 1e-5, 0.1
-KEEP = 1 - MOMENTUM
-PADDING = -1e30  # around an image whose maximum is taken
+EPSILONS, KEEP, TAKE = exact(EPSILON), exact(1 - MOMENTUM), exact(MOMENTUM)
+PADDING = -(2.0**100)  # around an image whose maximum is taken
 
 
 @ops.constexpr
 def constant(value: float, dtype: ms.dtype) -> Tensor:
-    """Return a number as a 0-d tensor: as a Python scalar MindSpore rounds it to float32, in float64 sums too.
-
-    The value must come ready: a compiled function does arithmetic on Python numbers (1 - 0.9) in float32.
-    """
+    """Return a number that float32 holds exactly, such as 0 or infinity, as a 0-d tensor; others need `exact`."""
+    if float(np.float32(value)) != value:
+        raise ValueError(f"{value} is rounded by float32: make it with `exact`, outside compiled functions")
     return Tensor(value, dtype)
-
-
-@ops.constexpr
-def bessel(values: int, dtype: ms.dtype) -> Tensor:
-    """n / (n - 1): what turns the variance of n values into the unbiased one."""
-    return Tensor(values / max(values - 1, 1), dtype)
 
 
 def relu(x: Tensor) -> Tensor:
@@ -130,20 +140,20 @@ class BatchNorm(nn.Cell):
         var = (centred * centred).mean((1, 3), keep_dims=True)
         self.move(mean, var, group * split.shape[3])
         weight, bias = self.weight.reshape((1, 1, -1, 1)), self.bias.reshape((1, 1, -1, 1))
-        scale = weight / ops.sqrt(var + constant(EPSILON, x.dtype))
+        scale = weight / ops.sqrt(var + of(EPSILONS, x.dtype))
         return (centred * scale + bias).reshape(x.shape)
 
     def move(self, mean: Tensor, var: Tensor, values: int) -> None:
         """Move the running statistics towards the mean of the groups' (count, 1, C, 1), from `values` each."""
-        keep, take = constant(KEEP, mean.dtype), constant(MOMENTUM, mean.dtype)
+        keep, take = of(KEEP, mean.dtype), of(TAKE, mean.dtype)
         mean = ops.stop_gradient(mean).mean((0, 1, 3))
-        var = ops.stop_gradient(var).mean((0, 1, 3)) * bessel(values, var.dtype)
+        var = ops.stop_gradient(var).mean((0, 1, 3)) * values / max(values - 1, 1)
         ops.assign(self.running_mean, keep * self.running_mean + take * mean)
         ops.assign(self.running_var, keep * self.running_var + take * var)
 
     def from_running(self, x: Tensor) -> Tensor:
         """Normalise by the running statistics."""
-        scale = self.weight / ops.sqrt(self.running_var + constant(EPSILON, x.dtype))
+        scale = self.weight / ops.sqrt(self.running_var + of(EPSILONS, x.dtype))
         centred = x - _per_channel(self.running_mean, x.ndim)
         return centred * _per_channel(scale, x.ndim) + _per_channel(self.bias, x.ndim)
 
@@ -162,5 +172,5 @@ class InstanceNorm(nn.Cell):
             return ops.group_norm(x, self.channels, self.weight, self.bias, EPSILON)
         centred = x - x.mean((2, 3), keep_dims=True)
         var = (centred * centred).mean((2, 3), keep_dims=True)
-        scale = _per_channel(self.weight, 4) / ops.sqrt(var + constant(EPSILON, x.dtype))
+        scale = _per_channel(self.weight, 4) / ops.sqrt(var + of(EPSILONS, x.dtype))
         return centred * scale + _per_channel(self.bias, 4)

@@ -12,10 +12,10 @@ from __future__ import annotations
 import mindspore as ms
 from mindspore import Tensor, ops
 
-from backends.mindspore.layers import constant, nothing
+from backends.mindspore.layers import constant, exact, nothing, of
 
 DEAD = -1e9  # a logit that no softmax sees
-MINIMUM_SQUARED_DISTANCE = 1e-12
+MINIMUM_SQUARED_DISTANCE = exact(1e-12)
 
 
 def log_softmax(logits: Tensor) -> Tensor:
@@ -31,13 +31,15 @@ def masked_log_softmax(logits: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]
     return ops.where(live, log_softmax(logits), constant(0.0, logits.dtype)), live
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, classes: Tensor, smoothing: float) -> Tensor:
-    """Cross-entropy against (1 - smoothing) one-hot + smoothing / classes, mean over the batch."""
+def cross_entropy(logits: Tensor, labels: Tensor, classes: Tensor, smoothing: Tensor) -> Tensor:
+    """Cross-entropy against (1 - smoothing) one-hot + smoothing / classes, mean over the batch.
+
+    smoothing: a 0-d tensor of the logits' type: as a Python number it would be rounded to float32.
+    """
     log_probabilities, _ = masked_log_softmax(logits, classes)
     picked = _pick(log_probabilities, labels)
     uniform = log_probabilities.sum(1) / classes.astype(logits.dtype)
-    # Not (1 - smoothing) picked: a compiled function would compute 1 - smoothing in float32.
-    return -(picked + constant(smoothing, logits.dtype) * (uniform - picked)).mean()
+    return -(picked + smoothing * (uniform - picked)).mean()
 
 
 def soft_cross_entropy(logits: Tensor, teacher_logits: Tensor, classes: Tensor) -> Tensor:
@@ -53,7 +55,7 @@ def euclidean_distances(x: Tensor) -> Tensor:
     squares = (x * x).sum(1)
     squared = squares.reshape((-1, 1)) + squares.reshape((1, -1)) - 2 * ops.matmul(x, ops.transpose(x, (1, 0)))
     rows = ops.arange(x.shape[0])
-    least = constant(MINIMUM_SQUARED_DISTANCE, x.dtype)
+    least = of(MINIMUM_SQUARED_DISTANCE, x.dtype)
     clipped = ops.logical_or(squared <= least, rows.reshape((-1, 1)) == rows.reshape((1, -1)))
     return ops.sqrt(ops.where(clipped, least, squared))
 
@@ -67,12 +69,15 @@ def batch_hard(distances: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return positive.astype(ms.int64), negative.astype(ms.int64)
 
 
-def softmax_triplet(features: Tensor, labels: Tensor, margin: float = 0.0) -> Tensor:
-    """Softmax triplet loss on batch-hard pairs (MMT, section 3.2): -m l_ap - (1 - m) l_an, mean over the batch."""
+def softmax_triplet(features: Tensor, labels: Tensor, margin: Tensor | float = 0.0) -> Tensor:
+    """Softmax triplet loss on batch-hard pairs (MMT, section 3.2): -m l_ap - (1 - m) l_an, mean over the batch.
+
+    margin: a 0-d tensor of the features' type, or 0 or 1.
+    """
     distances = euclidean_distances(features)
     pair = log_softmax(_hardest(distances, *batch_hard(distances, labels)))
     positive, negative = pair[:, 0], pair[:, 1]
-    return -(negative + constant(margin, features.dtype) * (positive - negative)).mean() + nothing(features, (0, 1))
+    return -(negative + margin * (positive - negative)).mean() + nothing(features, (0, 1))
 
 
 def soft_softmax_triplet(features: Tensor, teacher_features: Tensor, labels: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The device halves of the methods: uint8 views and labels in, the loss to minimise and every loss by name out.
 
 A method's cell holds its networks under their roles, so that the parameters have the names of the canonical state.
+NAMES: of the losses. together: how many views `construct` takes at once; those behind them go to `adapt`.
 """
 
 from __future__ import annotations
@@ -15,14 +16,21 @@ from core.config import LearnerConfig
 
 
 class Supervised(nn.Cell):
-    """Hard losses of one network on view 0; a second view only moves the batch-norm statistics (D2)."""
+    """Hard losses of one network on view 0; a second view only moves the batch-norm statistics (D2).
+
+    In float32 one compiled function sees both views: a function of its own for the second would take four times as
+    long as its part in the first. In float64 there is one, `adapt`: where a compiled function reads, assigns and
+    reads again a float64 parameter, as the statistics would be, the first reading passes through float32.
+    """
 
     NAMES = ("hard_ce", "hard_triplet", "total")
 
     def __init__(self, config: LearnerConfig, dtype: ms.dtype) -> None:
         super().__init__()
-        self.dtype, self.smoothing, self.weights = dtype, config.smoothing, _weights(config, self.NAMES, dtype)
+        self.dtype, self.smoothing = dtype, Tensor(config.smoothing, dtype)
+        self.weights = _weights(config, self.NAMES, dtype)
         self.student = ReIDNetwork(config.network, config.capacity, dtype)
+        self.together = 1 if dtype == ms.float64 else 2
 
     def construct(self, views: Tensor, labels: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         """Views uint8 (V, B, H, W, 3) -> (total, losses in the order of NAMES)."""
@@ -32,6 +40,10 @@ class Supervised(nn.Cell):
         parts = (cross_entropy(logits, labels, classes, self.smoothing), softmax_triplet(features, labels))
         return _weigh(parts, self.weights)
 
+    def adapt(self, view: Tensor) -> Tensor:
+        """Move the batch-norm statistics by a view uint8 (B, H, W, 3); returns its logits, so that all of it runs."""
+        return self.student(normalise(view, self.dtype), True)[1]
+
 
 class MutualMeanTeaching(nn.Cell):
     """Loss of MMT (section 3.2): student k and teacher k see view k; each student follows the other's teacher."""
@@ -40,7 +52,9 @@ class MutualMeanTeaching(nn.Cell):
 
     def __init__(self, config: LearnerConfig, dtype: ms.dtype) -> None:
         super().__init__()
-        self.dtype, self.smoothing, self.weights = dtype, config.smoothing, _weights(config, self.NAMES, dtype)
+        self.dtype, self.smoothing = dtype, Tensor(config.smoothing, dtype)
+        self.weights = _weights(config, self.NAMES, dtype)
+        self.together = 2
         self.student1 = ReIDNetwork(config.network, config.capacity, dtype)
         self.student2 = ReIDNetwork(config.network, config.capacity, dtype)
         self.teacher1 = ReIDNetwork(config.network, config.capacity, dtype)

@@ -6,16 +6,17 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from backends.mindspore.layers import BatchNorm, Conv2d, InstanceNorm, MaxPool2d, constant, relu
+from backends.mindspore.layers import BatchNorm, Conv2d, InstanceNorm, MaxPool2d, exact, of, relu
 from core.architectures import Block, architecture, blocks
 from core.config import NetworkConfig
 
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MEAN, DEVIATION = exact((0.485, 0.456, 0.406)), exact((0.229, 0.224, 0.225))
+SHORTEST = exact(1e-12)  # length of a feature that is divided by it
 
 
 def normalise(images: Tensor, dtype: ms.dtype) -> Tensor:
     """Images uint8 (B, H, W, 3) -> (B, 3, H, W): ImageNet's mean and deviation removed."""
-    x = (images.astype(dtype) / 255 - constant(MEAN, dtype)) / constant(DEVIATION, dtype)
+    x = (images.astype(dtype) / 255 - of(MEAN, dtype)) / of(DEVIATION, dtype)
     return ops.transpose(x, (0, 3, 1, 2))
 
 
@@ -109,7 +110,7 @@ class ReIDNetwork(nn.Cell):
         """Normalised images (B, 3, H, W) -> L2-normalised neck output (B, D), the feature of the test."""
         neck = self.neck(self.features(x, False), False)
         length = ops.sqrt((neck * neck).sum(1, keepdims=True))
-        return neck / ops.maximum(length, constant(1e-12, self.dtype))
+        return neck / ops.maximum(length, of(SHORTEST, self.dtype))
 
 
 class Classifier(nn.Cell):

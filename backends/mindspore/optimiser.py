@@ -10,11 +10,10 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
-from backends.mindspore.layers import constant
+from backends.mindspore.layers import constant, exact, of
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
-KEEP1, KEEP2 = BETAS
-TAKE1, TAKE2 = 1 - KEEP1, 1 - KEEP2
+KEEP, TAKE = [exact(beta) for beta in BETAS], [exact(1 - beta) for beta in BETAS]
 
 
 def compiled(function: Callable[..., Any], graph: bool) -> Callable[..., Any]:
@@ -71,16 +70,16 @@ class AdamUpdate(nn.Cell):
         self.parameters_ = parameters
         self.first = parameters.clone(prefix="adam.first", init="zeros")
         self.second = parameters.clone(prefix="adam.second", init="zeros")
-        self.weight_decay, self.dtype = weight_decay, parameters[0].dtype
+        self.dtype = parameters[0].dtype
+        self.weight_decay = Tensor(weight_decay, self.dtype)
         self.double = self.dtype == ms.float64
         self.fused = ops.Adam()
 
     def construct(self, gradients: tuple[Tensor, ...], rate: Tensor, epsilon: Tensor) -> None:
-        b1, b2 = constant(KEEP1, self.dtype), constant(KEEP2, self.dtype)
-        none, decay = constant(0.0, self.dtype), constant(self.weight_decay, self.dtype)
+        b1, b2, none = of(KEEP[0], self.dtype), of(KEEP[1], self.dtype), constant(0.0, self.dtype)
         for index in range(len(self.parameters_)):
             parameter, first, second = self.parameters_[index], self.first[index], self.second[index]
-            gradient = gradients[index] + decay * parameter
+            gradient = gradients[index] + self.weight_decay * parameter
             if self.double:
                 self.by_hand(parameter, first, second, gradient, rate, epsilon)
             else:
@@ -91,10 +90,8 @@ class AdamUpdate(nn.Cell):
         self, parameter: Parameter, first: Parameter, second: Parameter, gradient: Tensor, rate: Tensor, epsilon: Tensor
     ) -> None:
         """Update one parameter and its moments."""
-        keep1, keep2 = constant(KEEP1, self.dtype), constant(KEEP2, self.dtype)
-        take1, take2 = constant(TAKE1, self.dtype), constant(TAKE2, self.dtype)
-        mean = keep1 * first + take1 * gradient
-        square = keep2 * second + take2 * gradient * gradient
+        mean = of(KEEP[0], self.dtype) * first + of(TAKE[0], self.dtype) * gradient
+        square = of(KEEP[1], self.dtype) * second + of(TAKE[1], self.dtype) * gradient * gradient
         ops.assign(first, mean)
         ops.assign(second, square)
         ops.assign(parameter, parameter - rate * mean / (ops.sqrt(square) + epsilon))

@@ -38,8 +38,8 @@ def loss(name: str, inputs: tuple[np.ndarray, ...], labels: np.ndarray | None = 
     student, *rest = [Tensor(np.array(array)) for array in inputs]
     if labels is not None:
         rest.append(Tensor(np.asarray(labels, np.int32)))
-    if "classes" in options:
-        options["classes"] = Tensor(int(options["classes"]), ms.int32)
+    for option, value in options.items():
+        options[option] = Tensor(int(value), ms.int32) if option == "classes" else Tensor(value, student.dtype)
     function = getattr(losses, name)
     value, gradient = ms.value_and_grad(lambda x: function(x, *rest, **options))(student)
     return float(value.asnumpy()), gradient.asnumpy().copy()

@@ -115,16 +115,27 @@ def test_no_in_place_arithmetic_in_compiled_files():
     assert not used, used
 
 
-def test_constants_come_ready():
-    """1 - 0.9 inside a compiled function is 0.10000002: `constant` takes names and plain numbers only."""
-    calls = [
-        (file, node)
-        for file, node in nodes(ast.Call)
-        if isinstance(node.func, ast.Name) and node.func.id in ("constant", "bessel")
-    ]
-    assert len(calls) > 15
-    for file, node in calls:
-        assert not any(isinstance(part, ast.BinOp) for part in ast.walk(node.args[0])), f"{file}:{node.lineno}"
+def test_constants_that_single_precision_rounds_are_refused():
+    for value in (0.0, -1.0, float("inf"), 0.5, layers.PADDING):
+        assert layers.constant(value, ms.float64).asnumpy() == value
+    with pytest.raises(ValueError, match=r"0\.1 is rounded by float32"):
+        layers.constant(0.1, ms.float64)
+
+
+@pytest.mark.parametrize("dtype", [ms.float32, ms.float64])
+def test_exact_constants_are_exact_wherever_a_layer_is_called_again(dtype):
+    layer = layers.BatchNorm(3, dtype, group=4)
+
+    @ms.jit
+    def twice(x, y):
+        return layer(x, True), layer(y, True)
+
+    x, y = np.random.default_rng(0).standard_normal((2, 8, 3))
+    optimiser.load(layer.running_mean, [1.0, -2.0, 3.0])
+    twice(Tensor(x, dtype), Tensor(y, dtype))
+    expected = 0.9 * (0.9 * np.array([1.0, -2.0, 3.0]) + 0.1 * x.mean(0)) + 0.1 * y.mean(0)
+    kind = "network.float64" if dtype == ms.float64 else "network.train.float32"
+    check_close(kind, layer.running_mean.asnumpy(), expected)
 
 
 def test_asnumpy_is_copied():
@@ -157,19 +168,19 @@ def test_names_in_the_backend_mirror_torch():
 
 
 def test_trap_arithmetic_on_numbers_is_single_precision_when_compiled():
+    take = layers.exact(1 - 0.9)
+
     @ms.jit
     def inside(x):
-        return x * layers.constant(1 - 0.9, x.dtype)
-
-    take = 1 - 0.9
+        return x * (1 - 0.9)
 
     @ms.jit
     def outside(x):
-        return x * layers.constant(take, x.dtype)
+        return x * layers.of(take, x.dtype)
 
     one = Tensor(np.ones(1))
-    assert outside(one).asnumpy()[0] == take
-    assert abs(inside(one).asnumpy()[0] - take) > 1e-9
+    assert outside(one).asnumpy()[0] == 1 - 0.9
+    assert abs(inside(one).asnumpy()[0] - (1 - 0.9)) > 1e-9
 
 
 def test_trap_the_gradient_of_pad_is_wrong_on_the_second_call():

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: train train-mindspore test test-numpy2 lint format check clean
+.PHONY: train train-mindspore test test-conformance test-parity test-rest test-numpy2 lint format check clean
 
 train: $(VENV)/.torch  ## train, adapt and test on the synthetic pair with torch
 	$(BIN)/python -m backends.torch.train $(ARGS)
@@ -12,8 +12,19 @@ train: $(VENV)/.torch  ## train, adapt and test on the synthetic pair with torch
 train-mindspore: $(VENV)/.all  ## the same with MindSpore
 	$(BIN)/python -m backends.mindspore.train $(ARGS)
 
+# One thread each, two at a time: threads that wait for each other on shared cores cost more than they bring, and
+# every network that MindSpore compiles in a process keeps its memory until the process ends.
 test: $(VENV)/.all  ## every test, both backends
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --jobs=2 --output-sync=target test-conformance test-parity test-rest
+
+test-conformance:
+	$(BIN)/python -m pytest tests/conformance $(ARGS)
+
+test-parity:
+	$(BIN)/python -m pytest tests/parity $(ARGS)
+
+test-rest:
+	$(BIN)/python -m pytest tests --ignore tests/conformance --ignore tests/parity $(ARGS)
 
 test-numpy2: $(VENV)-numpy2/.done  ## core, datasets and the torch backend under numpy 2, where MindSpore cannot be
 	$(VENV)-numpy2/bin/python -m pytest tests/core tests/datasets tests/conformance tests/test_train.py -k "not mindspore" $(ARGS)

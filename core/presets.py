@@ -18,7 +18,7 @@ SYNTHETIC = Config(
     network=NetworkConfig(arch="tiny"),
     pretrain=PretrainConfig(epochs=8, iterations=50, warmup_epochs=1, milestones=(6,), rate=1e-3, padding=3),
     adapt=AdaptConfig(
-        epochs=8, iterations=80, clusters=150, rate=5e-4, padding=3, ema_limit=0.99, eps_share=6e-3, k1=20
+        epochs=12, iterations=80, clusters=150, rate=5e-4, padding=3, ema_limit=0.99, eps_share=6e-3, k1=20
     ),
     run=RunConfig(),
 )

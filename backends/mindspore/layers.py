@@ -17,8 +17,8 @@ from mindspore import Parameter, Tensor, nn, ops
 def exact(value: float | Sequence[float]) -> tuple[Tensor, Tensor]:
     """Return numbers as tensors in float32 and in float64, for `of` to choose from inside a compiled function.
 
-    Python scalars are rounded to float32, also in float64 sums; arithmetic on them in a compiled function (1 - 0.9)
-    is float32; and a tensor that is made while compiling is rounded where a layer is called a second time.
+    Python scalars are rounded to float32, also in float64 sums, and arithmetic on them (1 - 0.9) in a compiled
+    function is float32.
     """
     return Tensor(np.array(value), ms.float32), Tensor(np.array(value), ms.float64)
 

@@ -97,6 +97,9 @@ def _set_device(ms: Any, kind: str, device_id: int) -> None:
         else:
             ms.set_device(TARGETS[kind], device_id)
     except RuntimeError as error:
+        current = ms.get_context("device_target"), ms.get_context("device_id")
+        if current == (TARGETS[kind], device_id):  # chosen by whatever ran before in this process: nothing to change
+            return
         raise UserError(
             f"MindSpore could not select --device {kind} --device-id {device_id}; a process keeps its first device, "
             f"so start another one where this one has used a different device. MindSpore says: {error}"

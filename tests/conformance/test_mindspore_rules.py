@@ -197,6 +197,49 @@ def test_trap_the_gradient_of_pad_is_wrong_on_the_second_call():
     assert any(not np.array_equal(first, other) for other in again)
 
 
+def test_trap_a_double_that_is_read_assigned_and_read_again_is_rounded():
+    third = np.full(3, 1 / 3)
+    parameter, half = Parameter(Tensor(third), name="third"), Tensor(np.full(3, 0.5))
+
+    @ms.jit
+    def once():
+        ops.assign(parameter, half * parameter)
+        return half
+
+    @ms.jit
+    def twice():
+        ops.assign(parameter, half * parameter)
+        ops.assign(parameter, half * parameter)
+        return half
+
+    once()
+    np.testing.assert_array_equal(parameter.asnumpy(), third / 2)
+    optimiser.load(parameter, third)
+    twice()
+    assert np.abs(parameter.asnumpy() - third / 4).max() > 1e-10
+
+
+def test_trap_a_tuple_is_compiled_anew_for_each_of_its_contents():
+    @ms.jit
+    def tuple_sum(values):
+        return values[0] + values[1]
+
+    @ms.jit
+    def plain_sum(*values):
+        return values[0] + values[1]
+
+    def compilations(function, packed):
+        before = len(api.ms_compile_cache)
+        for step in range(3):
+            values = tuple(Tensor(np.full(2, step + k, np.float32)) for k in range(2))
+            found = function(values) if packed else function(*values)
+            np.testing.assert_array_equal(found.asnumpy(), [2 * step + 1] * 2)
+        return len(api.ms_compile_cache) - before
+
+    assert compilations(tuple_sum, True) == 3
+    assert compilations(plain_sum, False) == 1
+
+
 def test_trap_relu_swallows_nan_and_ours_does_not():
     x = Tensor(np.array([np.nan, -1.0, 2.0, -np.inf, np.inf, 0.0], np.float32))
     assert ops.relu(x).asnumpy()[0] == 0

@@ -17,12 +17,17 @@ HEIGHT, WIDTH = 192, 640
 HORIZON = 84  # row where the ground begins
 METRE = 64  # pixels per metre at the distance where people walk
 DEFOCUS = 1.4  # sigma in pixels
-CALM = np.float32(0.4)  # how far the backdrop is drawn to its mean
+FOG = np.array([0.25, 0.25, 0.26, 0.3, 0.2], np.float32)  # what is seen of a place in thick fog
 
 
 @lru_cache(maxsize=64)
-def backdrop(seed: int, domain: str, camera: int, wall: str, ground: str, furniture: str) -> np.ndarray:
-    """Return the place of a camera, materials float32 (HEIGHT, WIDTH, 5), read-only."""
+def backdrop(
+    seed: int, domain: str, camera: int, wall: str, ground: str, furniture: str, calm: float, fog: float
+) -> np.ndarray:
+    """Return the place of a camera, materials float32 (HEIGHT, WIDTH, 5), read-only.
+
+    calm: how far it is drawn to its own mean, 0 to 1. fog: how far to FOG, which all places of a domain share.
+    """
     generator = rng(seed, f"synthetic/{domain}/scene", camera)
     place = np.empty((HEIGHT, WIDTH, 5), np.float32)
     place[:HORIZON] = _wall(generator, wall)
@@ -32,7 +37,8 @@ def backdrop(seed: int, domain: str, camera: int, wall: str, ground: str, furnit
     place *= (1 + 0.06 * _noise(generator, HEIGHT, WIDTH, 3))[..., None]
     for axis in (0, 1):  # the camera is focused on people, not on what is behind them
         place = gaussian_filter1d(place, DEFOCUS, axis=axis, mode="nearest")
-    place += CALM * (place.mean((0, 1)) - place)
+    place += np.float32(calm) * (place.mean((0, 1)) - place)
+    place += np.float32(fog) * (FOG - place)
     np.clip(place, 0, 1, out=place)
     place.flags.writeable = False
     return place

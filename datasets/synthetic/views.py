@@ -40,7 +40,7 @@ def view(domain: str, seed: int, person: int, camera: int, frame: int) -> Image.
     Person(who, pose, projection).draw(canvas)
     if hider is not None:
         hider()
-    gain = max(0.2, passage.normal(*optics.exposure))
+    gain = place.daylight * max(0.2, passage.normal(*optics.exposure))
     return expose(canvas.pixels, optics, gain, moment)
 
 
@@ -60,7 +60,7 @@ def junk_jpeg(domain: str, seed: int, number: int, camera: int) -> bytes:
         off = (float(generator.choice([-0.5, 0.5]) * place.window), generator.uniform(-0.3, 0.3) * HEIGHT)
         who = identity(place.style, seed, domain, 100_000 + number)
         _passer_by(who, projection, generator, off).draw(canvas)
-    return jpeg(expose(canvas.pixels, optics, optics.exposure[0], generator), optics)
+    return jpeg(expose(canvas.pixels, optics, place.daylight * optics.exposure[0], generator), optics)
 
 
 def _unit(vector: tuple[float, float, float]) -> tuple[float, float, float]:
@@ -84,7 +84,8 @@ def _crop(
 
 def _backdrop(place: Domain, seed: int, camera: int, optics: Camera, fill: float, passage, moment) -> np.ndarray:
     """Cut the window of the backdrop behind the person; float32 (HEIGHT, WIDTH, C), writable."""
-    whole = scenes.backdrop(seed, place.name, optics.place or camera, optics.wall, optics.ground, optics.furniture)
+    looks = (optics.wall, optics.ground, optics.furniture, place.calm, place.fog)
+    whole = scenes.backdrop(seed, place.name, optics.place or camera, *looks)
     whole = whole[..., SPECTRA[optics.spectrum]]
     step = scenes.METRE * AVERAGE_HEIGHT / (fill * HEIGHT)  # backdrop pixels per image pixel
     columns = (moment.uniform(0, scenes.WIDTH) + step * np.arange(place.window)).astype(int)

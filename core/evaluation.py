@@ -222,21 +222,12 @@ def _save(path: Path, role: str, features: np.ndarray, dataset: Dataset) -> None
 
 
 def arrays(features: np.ndarray, dataset: Dataset, search: Search, trial: Trial) -> dict[str, np.ndarray]:
-    """Return what `python -m core.evaluate` reads: features, identities and cameras of query and gallery.
+    """Return what `python -m core.evaluate` reads: features, identities and cameras of query and gallery, and the rule.
 
-    That command ignores gallery images of a query's identity and camera. Where the search ignores nothing (RegDB), and
-    where it hides a camera of the same place (SYSU-MM01), the cameras are numbered so that it does the like: queries 0,
-    gallery 1; cameras of one place alike.
+    ignore, distinct_identities: of the search (core/data.py), so that the command scores as this one does.
     """
-    from core.protocols import SYSU_SAME_PLACE
-
-    cameras = dataset.test.cameras
-    found = {}
+    found = {"ignore": np.array(search.ignore), "distinct_identities": np.array(search.distinct_identities)}
     for part, rows in (("query", trial.query), ("gallery", trial.gallery)):
-        numbers = cameras[rows]
-        if search.ignore == "nothing":
-            numbers = np.full(len(rows), part == "gallery", cameras.dtype)
-        elif search.ignore == "same-place":
-            numbers = np.where(numbers == SYSU_SAME_PLACE[0], SYSU_SAME_PLACE[1], numbers)
-        found |= {part: features[rows], f"{part}_ids": dataset.test.identities[rows], f"{part}_cameras": numbers}
+        found[part], found[f"{part}_ids"] = features[rows], dataset.test.identities[rows]
+        found[f"{part}_cameras"] = dataset.test.cameras[rows]
     return found

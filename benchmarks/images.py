@@ -142,7 +142,7 @@ def run(name: str, root: str, limit: int, seconds: float, folder: str) -> tuple[
     split = open_dataset(name, root).train
     if len(split) < BATCH or split.pixels is not None:
         raise UserError(
-            f"{name} in {root} needs at least {BATCH} training images in files of their own to be measured."
+            f"{name} in {root} has {len(split)} training images in files of their own: at least {BATCH} are needed."
         )
     rows = slice(0, min(limit, len(split)))
     columns = (split.identities, split.cameras, split.modalities)

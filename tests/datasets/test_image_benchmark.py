@@ -34,7 +34,7 @@ def test_every_way_is_measured(data, tmp_path, capsys):
         (["--seconds", "nan"], "--seconds must be above 0"),
         (["--dataset", "market1502"], "market1501"),
         (["--dataset", "market1501"], "bounding_box_train"),
-        (["--dataset", "folder"], "at least 64 files are needed"),
+        (["--dataset", "folder"], "at least 64 are needed"),
     ],
 )
 def test_mistakes_are_messages(tmp_path, capsys, argv, message):

@@ -76,7 +76,7 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
     validate(device)
 
     from core.protocols import evaluate as test
-    from core.protocols import require_trial
+    from core.protocols import require_matches, require_trial
     from core.trained import open_trained
 
     trained = open_trained(model.checkpoint, model.network, model.arch, model.stem_relu)
@@ -92,6 +92,7 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
         require_trial(dataset, dataset.name if _plain(known) == _plain(dataset.name) else known, trained.trial)
     if not dataset.searches and not given["save_features"]:
         raise UserError(f"{dataset.name} has no labels to test by. --save-features FILE.npz writes its features.")
+    require_matches(dataset)
     tested: list[Tested] = []
     runtime = backend.open_runtime(device)
     for role, features in embeddings(trained, opened, backend, runtime, given["batch"]):

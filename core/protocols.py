@@ -16,6 +16,7 @@ import numpy as np
 from core.data import Dataset, Search, Trial
 from core.distances import as_features
 from core.errors import UserError
+from core.matches import Matches
 from core.ranking import Ranking, rank, rank_distances
 from core.rerank import rerank_blocks
 
@@ -147,12 +148,31 @@ def require_trial(dataset: Dataset, trained_on: str, trained_trial: int) -> None
         )
 
 
+def require_matches(dataset: Dataset) -> None:
+    """Raise UserError where a draw of a dataset has no query with a match: found before the training, not after it."""
+    for search in dataset.searches:
+        for trial in search.trials:
+            if not any(_matching(dataset, search, trial)):
+                raise UserError(_NO_MATCH.format(f"the search {search.name!r} in {dataset.name}"))
+
+
+def _matching(dataset: Dataset, search: Search, trial: Trial) -> Iterator[bool]:
+    """Yield for one query after the other whether its gallery holds a match."""
+    for rows, columns in _groups(search, trial, dataset.test.cameras):
+        labels = _labels(dataset, search, trial.query[rows], trial.gallery[columns])
+        matches = Matches(*labels, len(rows), len(columns))
+        yield from (len(matches.of(query)[0]) > 0 for query in range(len(rows)))
+
+
+_NO_MATCH = (
+    "no query of {} has a match in its gallery: nothing can be measured. Check the identities and cameras with "
+    "`python -m datasets.doctor`."
+)
+
+
 def _metrics(found: Ranking, where: str) -> Metrics:
     if not found.valid_queries:
-        raise ValueError(
-            f"no query of {where} has a match in its gallery: nothing can be "
-            "measured. Check the identities and cameras with `python -m datasets.doctor`."
-        )
+        raise ValueError(_NO_MATCH.format(where))
     return Metrics(found.mean_ap, *(float(found.cmc[k - 1]) for k in (1, 5, 10, 20)), found.mean_inp)
 
 

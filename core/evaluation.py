@@ -88,6 +88,8 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
         raise UserError(f"{trained.path} does not say what it was trained for: give --dataset.")
     opened: OpenData = open_dataset(name, data)
     dataset = opened.dataset
+    if given["trial"] is not None and not dataset.trial:
+        raise UserError(f"{dataset.name} has one training split: leave --trial {given['trial']} out.")
     for known in trained_on if trained.trial and dataset.trial else ():
         require_trial(dataset, dataset.name if _plain(known) == _plain(dataset.name) else known, trained.trial)
     if not dataset.searches and not given["save_features"]:
@@ -134,7 +136,7 @@ def _data(trained: Trained, given: dict[str, Any]) -> DataConfig:
     """Return the checkpoint's data settings with those of the command line over them."""
     changed = {name: given[name] for name in DATA if given[name] is not None}
     if given["trial"] is not None or trained.trial:
-        changed["trials"] = (given["trial"] or trained.trial,)
+        changed["trials"] = (trained.trial if given["trial"] is None else given["trial"],)
     missing = [name for name in ("height", "width") if name not in changed]
     if not trained.known and missing:
         raise UserError(

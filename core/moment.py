@@ -98,7 +98,19 @@ def load(path: Path) -> Moment:
             f"{path} holds networks but no moment of a run, so nothing can be continued from it: it is another file "
             f"under the name of {LAST}. Give the folder of the run as its own process left it."
         )
+    try:
+        return _moment(tensors, metadata)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path} does not say what a moment of a run must say ({type(error).__name__}: {error}): another version "
+            "wrote it, or somebody changed it. Go on with the version that began the run."
+        ) from error
+
+
+def _moment(tensors: dict[str, np.ndarray], metadata: dict[str, Any]) -> Moment:
     labels, epoch, past = tensors.pop(LABELS), dict(metadata["epoch"]), dict(metadata["past"])
+    if metadata["position"]["stage"] not in (1, 2) or not isinstance(metadata["config"], dict):
+        raise ValueError(f"stage {metadata['position']['stage']}, settings {type(metadata['config']).__name__}")
     epoch["labelling"] = Labelling(labels, **epoch["labelling"])
     epoch["losses"] = Means(**epoch["losses"])
     past["rows"] = [Row(**(row | {"metrics": Metrics(**row["metrics"])})) for row in past["rows"]]

@@ -71,8 +71,8 @@ def load_images(
             found = _build_once(images, place, about, progress)
         except OSError as error:
             raise DatasetError(
-                f"cannot write the cache {place}: {error.strerror}. Choose a cache folder that can be written and has "
-                "room, or decode without a cache (--no-cache)."
+                f"cannot write the cache {place}: {error.strerror}. Choose a --cache-folder that can be written "
+                "and has room, or decode without a cache (--no-cache)."
             ) from error
     if found is None:
         raise DatasetError(

@@ -160,6 +160,12 @@ def test_another_trial_than_the_one_trained_on_is_refused(saved, tmp_path, capsy
         assert "trained on trial 4 of regdb but would be tested on trial 1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("trial", [0, 7])
+def test_a_trial_of_a_dataset_that_has_none_is_refused(saved, capsys, trial):
+    assert run([saved[0], "--trial", trial], opened()) == 2
+    assert f"dukemtmc has one training split: leave --trial {trial} out" in capsys.readouterr().err
+
+
 def test_the_trial_of_the_training_is_what_is_opened(saved, tmp_path):
     _, state = saved
     path = tmp_path / "regdb.safetensors"
@@ -311,6 +317,14 @@ def test_a_run_of_several_networks_with_one_feature_is_one_model(tmp_path):
     check_state(model.state, model.config)
     with pytest.raises(ValueError, match="several networks"):
         model.tensors()
+
+
+@pytest.mark.parametrize("changes", [{"config": "x"}, {"position": 3}])
+def test_a_checkpoint_of_another_version_is_refused(saved, tmp_path, capsys, changes):
+    path = tmp_path / "other.safetensors"
+    checkpoint.save(path, saved[1], {"config": as_dict(CONFIG), "stage": 2} | changes)
+    assert run([path], opened()) == 2
+    assert "another version wrote it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["evaluate", "export"])

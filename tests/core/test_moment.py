@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from core import moment
+from core import checkpoint, moment
 from core.config import Config, as_dict
 from core.errors import UserError
 from core.loop import Means, Progress
@@ -57,6 +57,29 @@ def test_what_is_not_finite_is_not_written(tmp_path, value):
     with pytest.raises(UserError, match=r"1 tensors are not finite at stage 2, epoch 4, iteration 5 \(b\.weight"):
         example(3, **{"b.weight": np.array([1, value])}).save(path)
     assert moment.load(path).position.epoch == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"memory": None},
+        {"position": {"stage": 7}},
+        {"position": {"stage": 2, "when": 3}},
+        {"position": "the end"},
+        {"past": {"rows": 3}},
+        {"config": []},
+        {"epoch": {}},
+    ],
+)
+def test_a_moment_of_another_version_is_refused(tmp_path, changes):
+    """Whole by its digest, but not what this version writes."""
+    path = tmp_path / "m.safetensors"
+    example().save(path)
+    state, metadata = checkpoint.load(path)
+    metadata = {name: value for name, value in (metadata | changes).items() if value is not None}
+    checkpoint.save(path, state, metadata)
+    with pytest.raises(UserError, match="another version wrote it, or somebody changed it"):
+        moment.load(path)
 
 
 def test_positions_are_in_the_order_of_time():

@@ -107,3 +107,20 @@ def test_the_published_recipes_are_the_papers():
     assert (config.adapt.hard_ce, config.adapt.hard_triplet) == pytest.approx((0.5, 0.2))
     assert (config.adapt.soft_ce, config.adapt.soft_triplet) == pytest.approx((0.5, 0.8))
     assert presets()["mmt-resnet50-duke-msmt17"].adapt.eps_share == pytest.approx(0.7e-3)
+
+
+@pytest.mark.parametrize(
+    ("content", "needle"),
+    [
+        ('{"method": ["mmt"]}', "unknown method"),
+        ('{"backend": "torch"}', "backend.runtime"),
+        ('{"backend": {"runtime": 3}}', "backend.runtime"),
+        ('{"name": "bert"}', "unknown setting 'name'"),
+        ("[]", "must hold a JSON object"),
+        ("\xff", "cannot be read"),
+    ],
+)
+def test_a_folder_of_another_program_is_not_resumed(tmp_path, content, needle):
+    (tmp_path / "config.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(UserError, match=needle):
+        parse("--resume", str(tmp_path))

@@ -13,6 +13,7 @@ from core.loop import Means, Progress
 from core.methods.base import Labelling
 from core.moment import Moment, Past, Position
 from core.protocols import Metrics
+from core.record import Record
 from core.report import Row
 
 SETTINGS = as_dict(Config())
@@ -103,6 +104,27 @@ def test_the_latest_or_the_one_before(tmp_path):
     found, warnings = latest(tmp_path)
     assert found.position.epoch == 2
     assert "Going on from previous.safetensors" in warnings[0]
+    found, warnings = latest(tmp_path)  # the damaged file is not there to push the good one out at the next save
+    assert (found.position.epoch, warnings) == (2, [])
+
+
+def test_a_save_that_fails_after_a_damaged_one_loses_nothing(tmp_path, monkeypatch):
+    """Saving moves the last moment to the one before first: a damaged one must not take its place."""
+    record = Record.begin(tmp_path / "run", Config(), {})
+    record.keep(example(2))
+    record.keep(example(3))
+    (record.folder / moment.LAST).write_bytes(b"nothing")
+    assert latest(record.folder)[0].position.epoch == 2
+
+    def full(*given):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        record.keep(example(4))
+    record.close()
+    assert moment.load(record.folder / moment.PREVIOUS).position.epoch == 2
+    assert latest(record.folder)[0].position.epoch == 2
 
 
 def test_other_settings_are_refused(tmp_path):

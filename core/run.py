@@ -198,7 +198,6 @@ class _Keeper(Keeper):
     network: int
 
     def due(self, step: int) -> bool:
-        self.run.stop.renew()
         every = self.run.config.run.save_every
         return self.run.stop.asked is not None or (every > 0 and step % every == 0)
 

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
 
 class Stopped(KeyboardInterrupt):
     """A run was asked to stop. status: what the process should exit with, 128 + the signal's number."""
@@ -25,7 +23,6 @@ class Stop:
     def __init__(self) -> None:
         self.asked: int | None = None
         self._deferring = False
-        self._installed = False
 
     @contextmanager
     def installed(self) -> Iterator[Stop]:
@@ -33,23 +30,12 @@ class Stop:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        before = {number: signal.signal(number, self._handle) for number in SIGNALS}
-        self._installed = True
+        before = {number: signal.signal(number, self._handle) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield self
         finally:
-            self._installed = False
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-    def renew(self) -> None:
-        """Put the handlers back where a framework has put its own: MindSpore turns Ctrl-C into SIGTERM.
-
-        To be called from the thread that called `installed`.
-        """
-        if self._installed:
-            for number in SIGNALS:
-                signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._deferring and self.asked is None:

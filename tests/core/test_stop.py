@@ -136,16 +136,3 @@ def test_what_the_system_refuses_is_one_message(error, told, capsys):
 
     assert guarded(action) == 2
     assert capsys.readouterr().err.strip() == told
-
-
-def test_handlers_that_something_else_has_replaced_are_put_back():
-    stop = Stop()
-    before = signal.getsignal(signal.SIGINT)
-    stop.renew()
-    assert signal.getsignal(signal.SIGINT) == before, "nothing was installed"
-    with stop.installed():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        stop.renew()
-        with pytest.raises(Stopped, match="SIGINT"):
-            signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) == before

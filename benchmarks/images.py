@@ -12,8 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,15 +22,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 from PIL import Image, ImageOps
 
+from benchmarks.measure import environment
 from core.augment import Augmentation, augment
 from core.batches import prefetch
+from core.checkpoint import write_atomically
 from core.data import Images
+from core.errors import UserError
 from core.random import rng
 from datasets import open_dataset
 from datasets.cache import load_images
 from datasets.images import Decoded, cores
+from datasets.synthetic import NAMES, generate
 
 HEIGHT, WIDTH, BATCH, PADDING, ERASE = 256, 128, 64, 10, 0.5
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -135,6 +140,10 @@ def _processor() -> float:
 def run(name: str, root: str, limit: int, seconds: float, folder: str) -> tuple[list[Measured], dict[str, Any]]:
     """Measure every way on the first images of a dataset's training split."""
     split = open_dataset(name, root).train
+    if len(split) < BATCH or split.pixels is not None:
+        raise UserError(
+            f"{name} in {root} has {len(split)} training images in files of their own: at least {BATCH} are needed."
+        )
     rows = slice(0, min(limit, len(split)))
     columns = (split.identities, split.cameras, split.modalities)
     split = type(split)(split.files[rows], *(column[rows] for column in columns))
@@ -155,20 +164,10 @@ def run(name: str, root: str, limit: int, seconds: float, folder: str) -> tuple[
     facts = {
         "dataset": name,
         "images": len(split),
-        "bytes per JPEG": int(np.mean([os.path.getsize(file) for file in split.files])),
-        "cores": cores(),
-        "processor": _processor_name(),
-        "python": platform.python_version(),
+        "bytes per file": int(np.mean([os.path.getsize(file) for file in split.files])),
+        "pillow": PIL.__version__,
     }
     return measured, facts
-
-
-def _processor_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def report(measured: Sequence[Measured], facts: dict[str, Any]) -> str:
@@ -182,26 +181,35 @@ def report(measured: Sequence[Measured], facts: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Run the command line."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return 0, or 2 and print one message for data that cannot be measured."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.images", description=__doc__)
     parser.add_argument("--dataset", default="synthetic-a", help="any name that datasets.open_dataset knows")
     parser.add_argument("--data", default="data", help="its folder; synthetic sets are generated there when absent")
     parser.add_argument("--images", type=int, default=2048, help="use at most so many training images")
     parser.add_argument("--seconds", type=float, default=5.0, help="measure each way for at least so long")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args()
-    if options.dataset.startswith("synthetic"):
-        from datasets.synthetic import generate
-
-        generate(options.dataset, options.data, size="small")
-    with tempfile.TemporaryDirectory() as folder:
-        measured, facts = run(options.dataset, options.data, options.images, options.seconds, folder)
-    if options.json:
-        print(json.dumps({"facts": facts, "ways": [asdict(one) | {"per_core": one.per_core} for one in measured]}))
-    else:
-        print(report(measured, facts))
+    parser.add_argument("--output", type=Path, metavar="FILE", help="also write the numbers to a JSON file")
+    options = parser.parse_args(arguments)
+    if options.images < BATCH:
+        parser.error(f"--images must be at least {BATCH}, the size of a batch, got {options.images}")
+    if not 0 < options.seconds < float("inf"):
+        parser.error(f"--seconds must be above 0, got {options.seconds}")
+    try:
+        if options.dataset in NAMES:
+            generate(options.dataset, options.data, size="small")
+        with tempfile.TemporaryDirectory() as folder:
+            measured, facts = run(options.dataset, options.data, options.images, options.seconds, folder)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(report(measured, facts))
+    if options.output:
+        ways = [asdict(one) | {"per_core": one.per_core} for one in measured]
+        command = f"python -m benchmarks.images --dataset {options.dataset}"
+        content = {"command": command, "facts": facts, **environment(), "ways": ways}
+        write_atomically(options.output, (json.dumps(content, indent=1) + "\n").encode())
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -56,13 +56,21 @@ def guarded(action: Callable[[], None]) -> int:
     except KeyboardInterrupt:
         print("stopped: every state saved so far is whole.", file=sys.stderr)
         return 130
-    except (ValueError, RuntimeError, MemoryError) as error:
+    except (ValueError, RuntimeError, MemoryError, OSError) as error:
         memory = out_of_memory(error)
-        if os.environ.get("DUOREID_TRACEBACK") == "1" or not (memory or isinstance(error, ValueError)):
+        if os.environ.get("DUOREID_TRACEBACK") == "1" or not (memory or isinstance(error, (ValueError, OSError))):
             raise
-        print(f"error: {MEMORY_ADVICE.format(str(error).strip()) if memory else error}", file=sys.stderr)
+        text = MEMORY_ADVICE.format(str(error).strip()) if memory else _refused(error)
+        print(f"error: {text}", file=sys.stderr)
         return 2
     return 0
+
+
+def _refused(error: Exception) -> str:
+    """Return an error's text; of the system's own refusals, which file it is about."""
+    if not isinstance(error, OSError) or error.filename is None:
+        return str(error)
+    return f"{os.fsdecode(error.filename)}: {error.strerror}. Every state saved so far is whole."
 
 
 def train(backend: Backend, open_dataset: Callable[..., Any], argv: Sequence[str] | None = None) -> int:

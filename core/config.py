@@ -6,6 +6,7 @@ command line from them, `core.presets` holds the published recipes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any
 
@@ -21,14 +22,15 @@ def option(
     above: float | None = None,
     least: float | None = None,
     below: float | None = None,
+    most: float | None = None,
     only: str = "",
 ) -> Any:
-    """Return a dataclass field with its help text and its limits: value > above, value >= least, value < below.
+    """Return a dataclass field with its help text and its limits: value > above, >= least, < below, <= most.
 
     only: "mmt" or "mvd" for a setting that means nothing to the other family of methods and is no option of it.
     """
     limits = {"help": text, "choices": choices, "above": above, "least": least}
-    rarer = {"below": below} if below is not None else {}
+    rarer = {name: value for name, value in (("below", below), ("most", most)) if value is not None}
     return field(default=default, metadata=limits | rarer | ({"only": only} if only else {}))
 
 
@@ -81,10 +83,10 @@ class ScheduleConfig:
     images: int = option(4, "images of each identity in a batch (K)", least=1)
     rate: float = option(3.5e-4, "learning rate of Adam", above=0)
     weight_decay: float = option(5e-4, "weight decay, added to the gradient (L2)", least=0)
-    smoothing: float = option(0.1, "label smoothing of the hard cross-entropy", least=0)
+    smoothing: float = option(0.1, "label smoothing of the hard cross-entropy", least=0, most=1)
     padding: int = option(10, "pixels of padding before the random crop", least=0)
-    flip: float = option(0.5, "probability of a horizontal flip", least=0)
-    erase: float = option(0.0, "probability of random erasing", least=0)
+    flip: float = option(0.5, "probability of a horizontal flip", least=0, most=1)
+    erase: float = option(0.0, "probability of random erasing", least=0, most=1)
     erase_fill: str = option(
         "mean",
         "colour of erased rectangles; 'reference' is the public code's, which is not the mean colour",
@@ -115,12 +117,12 @@ class AdaptConfig(ScheduleConfig):
     k1: int = option(30, "neighbours of the k-reciprocal sets (DBSCAN)", least=1)
     k2: int = option(6, "neighbours of the query expansion (DBSCAN)", least=1)
     min_samples: int = option(4, "neighbours that make a core point (DBSCAN)", least=1)
-    eps_share: float = option(1.6e-3, "share of the smallest distances whose mean is eps (DBSCAN)", above=0)
+    eps_share: float = option(1.6e-3, "share of the smallest distances whose mean is eps (DBSCAN)", above=0, most=1)
     hard_ce: float = option(0.5, "weight of the hard cross-entropies: 1 - w_ce", least=0)
     hard_triplet: float = option(0.2, "weight of the hard triplet losses: 1 - w_tri", least=0)
     soft_ce: float = option(0.5, "weight of the soft cross-entropies: w_ce", least=0)
     soft_triplet: float = option(0.8, "weight of the soft triplet losses: w_tri", least=0)
-    ema_limit: float = option(0.999, "largest decay of the mean teachers", least=0)
+    ema_limit: float = option(0.999, "largest decay of the mean teachers", least=0, most=1)
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ class MVDConfig(ScheduleConfig):
     rate: float = option(2.6e-4, "learning rate of necks, bottlenecks and classifiers", above=0)
     optimiser: str = option("adam", "sgd: Nesterov's, with momentum 0.9", choices=("adam", "sgd"))
     backbone_factor: float = option(1.0, "rate of the backbones, as a factor of --rate", above=0)
-    grey: float = option(0.0, "probability that a visible image loses its colour", least=0)
+    grey: float = option(0.0, "probability that a visible image loses its colour", least=0, most=1)
     warmup_epochs: int = option(10, "epochs of linear warm-up", least=0)
     warmup_factor: float = option(0.01, "factor of the rate at the first epoch of the warm-up", above=0)
     decay: str = option(
@@ -260,6 +262,10 @@ def validate(config: Any, where: str = "") -> None:
             raise UserError(f"{name} must be above {limits['above']}, got {value!r}: {limits['help']}")
         if limits.get("below") is not None and not value < limits["below"]:
             raise UserError(f"{name} must be below {limits['below']}, got {value!r}: {limits['help']}")
+        if limits.get("most") is not None and not value <= limits["most"]:
+            raise UserError(f"{name} must be at most {limits['most']}, got {value!r}: {limits['help']}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{name} must be a finite number, got {value!r}: {limits['help']}")
 
 
 def as_dict(config: Any) -> dict[str, Any]:

@@ -1,4 +1,9 @@
-"""`python -m core.evaluate FILE.npz`: mAP, CMC and mINP of anybody's features."""
+"""`python -m core.evaluate FILE.npz`: mAP, CMC and mINP of anybody's features.
+
+A file without a rule is tested as Market-1501 is: gallery images of a query's identity and camera are ignored. The
+arrays `ignore` ("same-camera", "same-place" or "nothing") and `distinct_identities` (bool), which `--save-features`
+writes, say another rule; core.data.Search explains them.
+"""
 
 from __future__ import annotations
 
@@ -11,29 +16,70 @@ from typing import Any
 
 import numpy as np
 
-from core.matches import Matches
-from core.ranking import Ranking, rank, rank_blocks
-from core.rerank import rerank_blocks
+from core.data import Dataset, Search, Split, Trial
+from core.distances import as_count, as_features, as_integers
+from core.errors import unknown
+from core.protocols import IGNORE, rank_draw
+from core.ranking import Ranking
 
 ARRAYS = ("query", "gallery", "query_ids", "gallery_ids", "query_cameras", "gallery_cameras")
+RULE = ("ignore", "distinct_identities")
 SHOWN = (1, 5, 10, 20)
 
 
 def evaluate(
     arrays: dict[str, np.ndarray], *, metric: str = "cosine", max_rank: int = 50, rerank: bool = False
 ) -> Ranking:
-    """Score the arrays that a file holds: query (Q, D), gallery (G, D), and ids and cameras of both."""
+    """Score the arrays that a file holds: query (Q, D), gallery (G, D), ids and cameras of both, perhaps a rule."""
     missing = [name for name in ARRAYS if name not in arrays]
     if missing:
         raise ValueError(
             f"the file must hold the arrays {', '.join(ARRAYS)}, but lacks {', '.join(missing)} "
             f"(it has {', '.join(arrays) or 'none'})"
         )
-    if not rerank:
-        return rank(*(arrays[name] for name in ARRAYS), metric=metric, max_rank=max_rank)
-    query, gallery, *labels = (arrays[name] for name in ARRAYS)
-    matches = Matches(*labels, len(query), len(gallery))
-    return rank_blocks(rerank_blocks(query, gallery), matches, max_rank=max_rank)
+    features = {part: as_features(arrays[part], part) for part in ("query", "gallery")}
+    query, gallery = features.values()
+    if query.shape[1] != gallery.shape[1]:
+        raise ValueError(
+            f"query and gallery must have as many columns, but have {query.shape} and {gallery.shape}; "
+            "they must come from the same network"
+        )
+    count, joined = len(query) + len(gallery), np.concatenate([query, gallery])
+    split = Split(("",) * count, _column(arrays, "ids"), _column(arrays, "cameras"), np.zeros(count, np.uint8))
+    search = Search("file", (Trial(np.arange(len(query)), np.arange(len(query), count)),), *_rule(arrays))
+    return rank_draw(
+        joined,
+        Dataset("the file", "", split, split, (search,)),
+        search,
+        search.trials[0],
+        max_rank=as_count(max_rank, "max_rank"),
+        metric=metric,
+        rerank=rerank,
+    )
+
+
+def _column(arrays: dict[str, np.ndarray], what: str) -> np.ndarray:
+    """Return ids or cameras of query and gallery end to end."""
+    return np.concatenate(
+        [
+            as_integers(arrays[f"{part}_{what}"], f"{part}_{what}", len(arrays[part]), item)
+            for part, item in (("query", "query"), ("gallery", "gallery item"))
+        ]
+    )
+
+
+def _rule(arrays: dict[str, np.ndarray]) -> tuple[str, bool]:
+    """Return (ignore, distinct_identities) of a file, Market-1501's where it says nothing."""
+    ignore, distinct = arrays.get("ignore", np.array(IGNORE[0])), arrays.get("distinct_identities", np.array(False))
+    if ignore.shape != () or ignore.dtype.kind != "U":
+        raise ValueError(f"ignore must be one of {', '.join(IGNORE)}, but is {ignore.dtype} of shape {ignore.shape}")
+    if distinct.shape != () or distinct.dtype != bool:
+        raise ValueError(
+            f"distinct_identities must be true or false, but is {distinct.dtype} of shape {distinct.shape}"
+        )
+    if str(ignore) not in IGNORE:
+        raise unknown("rule in the array ignore", str(ignore), IGNORE)
+    return str(ignore), bool(distinct)
 
 
 def read(file: str) -> dict[str, np.ndarray]:
@@ -42,7 +88,7 @@ def read(file: str) -> dict[str, np.ndarray]:
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise ValueError(f"{file} holds a single array; save the arrays {', '.join(ARRAYS)} with numpy.savez")
     with archive:
-        return {name: archive[name] for name in archive.files if name in ARRAYS}
+        return {name: archive[name] for name in archive.files if name in (*ARRAYS, *RULE)}
 
 
 def summary(ranking: Ranking) -> dict[str, Any]:
@@ -70,7 +116,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return 0, or exit with 2 and a message for a file that cannot be evaluated."""
     parser = argparse.ArgumentParser(
         prog="python -m core.evaluate",
-        description=f"Evaluate features from an .npz file that holds {', '.join(ARRAYS)}.",
+        description=f"Evaluate features from an .npz file that holds {', '.join(ARRAYS)}. Gallery images of a query's "
+        f"identity and camera are ignored, unless the arrays {' and '.join(RULE)} say otherwise, as files of "
+        "--save-features do.",
     )
     parser.add_argument("file", metavar="FILE.npz")
     parser.add_argument("--metric", choices=("cosine", "euclidean"), default="cosine", help="default: %(default)s")

@@ -76,7 +76,7 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
     validate(device)
 
     from core.protocols import evaluate as test
-    from core.protocols import require_trial
+    from core.protocols import require_matches, require_trial
     from core.trained import open_trained
 
     trained = open_trained(model.checkpoint, model.network, model.arch, model.stem_relu)
@@ -88,10 +88,13 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
         raise UserError(f"{trained.path} does not say what it was trained for: give --dataset.")
     opened: OpenData = open_dataset(name, data)
     dataset = opened.dataset
+    if given["trial"] is not None and not dataset.trial:
+        raise UserError(f"{dataset.name} has one training split: leave --trial {given['trial']} out.")
     for known in trained_on if trained.trial and dataset.trial else ():
         require_trial(dataset, dataset.name if _plain(known) == _plain(dataset.name) else known, trained.trial)
     if not dataset.searches and not given["save_features"]:
         raise UserError(f"{dataset.name} has no labels to test by. --save-features FILE.npz writes its features.")
+    require_matches(dataset)
     tested: list[Tested] = []
     runtime = backend.open_runtime(device)
     for role, features in embeddings(trained, opened, backend, runtime, given["batch"]):
@@ -133,7 +136,7 @@ def _data(trained: Trained, given: dict[str, Any]) -> DataConfig:
     """Return the checkpoint's data settings with those of the command line over them."""
     changed = {name: given[name] for name in DATA if given[name] is not None}
     if given["trial"] is not None or trained.trial:
-        changed["trials"] = (given["trial"] or trained.trial,)
+        changed["trials"] = (trained.trial if given["trial"] is None else given["trial"],)
     missing = [name for name in ("height", "width") if name not in changed]
     if not trained.known and missing:
         raise UserError(
@@ -222,21 +225,12 @@ def _save(path: Path, role: str, features: np.ndarray, dataset: Dataset) -> None
 
 
 def arrays(features: np.ndarray, dataset: Dataset, search: Search, trial: Trial) -> dict[str, np.ndarray]:
-    """Return what `python -m core.evaluate` reads: features, identities and cameras of query and gallery.
+    """Return what `python -m core.evaluate` reads: features, identities and cameras of query and gallery, and the rule.
 
-    That command ignores gallery images of a query's identity and camera. Where the search ignores nothing (RegDB), and
-    where it hides a camera of the same place (SYSU-MM01), the cameras are numbered so that it does the like: queries 0,
-    gallery 1; cameras of one place alike.
+    ignore, distinct_identities: of the search (core/data.py), so that the command scores as this one does.
     """
-    from core.protocols import SYSU_SAME_PLACE
-
-    cameras = dataset.test.cameras
-    found = {}
+    found = {"ignore": np.array(search.ignore), "distinct_identities": np.array(search.distinct_identities)}
     for part, rows in (("query", trial.query), ("gallery", trial.gallery)):
-        numbers = cameras[rows]
-        if search.ignore == "nothing":
-            numbers = np.full(len(rows), part == "gallery", cameras.dtype)
-        elif search.ignore == "same-place":
-            numbers = np.where(numbers == SYSU_SAME_PLACE[0], SYSU_SAME_PLACE[1], numbers)
-        found |= {part: features[rows], f"{part}_ids": dataset.test.identities[rows], f"{part}_cameras": numbers}
+        found[part], found[f"{part}_ids"] = features[rows], dataset.test.identities[rows]
+        found[f"{part}_cameras"] = dataset.test.cameras[rows]
     return found

@@ -7,7 +7,9 @@ times, log and backends so far).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,7 +100,19 @@ def load(path: Path) -> Moment:
             f"{path} holds networks but no moment of a run, so nothing can be continued from it: it is another file "
             f"under the name of {LAST}. Give the folder of the run as its own process left it."
         )
+    try:
+        return _moment(tensors, metadata)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path} does not say what a moment of a run must say ({type(error).__name__}: {error}): another version "
+            "wrote it, or somebody changed it. Go on with the version that began the run."
+        ) from error
+
+
+def _moment(tensors: dict[str, np.ndarray], metadata: dict[str, Any]) -> Moment:
     labels, epoch, past = tensors.pop(LABELS), dict(metadata["epoch"]), dict(metadata["past"])
+    if metadata["position"]["stage"] not in (1, 2) or not isinstance(metadata["config"], dict):
+        raise ValueError(f"stage {metadata['position']['stage']}, settings {type(metadata['config']).__name__}")
     epoch["labelling"] = Labelling(labels, **epoch["labelling"])
     epoch["losses"] = Means(**epoch["losses"])
     past["rows"] = [Row(**(row | {"metrics": Metrics(**row["metrics"])})) for row in past["rows"]]
@@ -115,8 +129,9 @@ def load(path: Path) -> Moment:
 def latest(folder: Path, config: Config, settings: Mapping[str, Any], warn: Callable[[str], None]) -> Moment | None:
     """Return the last moment of a run, or the one before where the last file is damaged; None before the first.
 
-    settings: the run's, as in config.json. Going on is exact, so the older moment costs time and nothing else.
-    UserError where both are damaged, were made with other settings, or are past the last epoch of the configuration.
+    settings: the run's, as in config.json. Going on is exact, so the older moment costs time and nothing else; it takes
+    the damaged file's place. UserError where both are damaged, were made with other settings, or are past the last
+    epoch of the configuration.
     """
     paths = [path for path in (folder / LAST, folder / PREVIOUS) if path.exists()]
     for path in paths:
@@ -137,5 +152,20 @@ def latest(folder: Path, config: Config, settings: Mapping[str, Any], warn: Call
                 f"--epochs {schedule.epochs} is too few: {folder} has begun epoch {moment.position.epoch + 1} and "
                 "cannot go back."
             )
+        if path.name == PREVIOUS:
+            _put_back(folder)
         return moment
     return None
+
+
+def _put_back(folder: Path) -> None:
+    """Let LAST be PREVIOUS again where LAST is damaged.
+
+    The next save makes PREVIOUS of LAST before it writes: a damaged LAST would then push out the only good moment, and
+    a full disk would leave none. Without hard links nothing is moved, neither here nor there.
+    """
+    link = folder / f".{LAST}.link"
+    with suppress(OSError):
+        link.unlink(missing_ok=True)
+        os.link(folder / PREVIOUS, link)
+        os.replace(link, folder / LAST)

@@ -139,7 +139,7 @@ def _start(argv: list[str], presets: dict[str, Config]) -> tuple[str, str, dict[
     if found.resume and named and named[0] != content.get("method"):
         raise UserError(f"{found.resume} is a run of {content.get('method')}, not of {named[0]}: leave the method out.")
     method = named[0] if named else content.get("method") or (presets[found.preset].method if found.preset else "mmt")
-    if method not in ROLES:
+    if not isinstance(method, str) or method not in ROLES:
         raise unknown("method", str(method), ROLES)
     name = found.preset or DEFAULT_PRESETS[family(method)]
     if family(presets[name].method) != family(method):
@@ -181,6 +181,10 @@ def from_dict(config: Any, given: dict[str, Any], where: str = "") -> Any:
                 raise UserError(f"setting {where}{key} must be an object of settings, got {value!r}.")
             changes[key] = from_dict(old, value, f"{where}{key}.")
         elif isinstance(old, tuple) and isinstance(value, list):
+            if not all(type(entry) is int for entry in value):
+                raise UserError(
+                    f"setting {where}{key} must be a list of whole numbers, like {list(old)!r}; got {value!r}."
+                )
             changes[key] = tuple(value)
         elif type(value) is type(old) or (type(old) is float and type(value) is int):
             changes[key] = type(old)(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from core.methods.adaptation import Adaptation
 from core.methods.roles import roles
 from core.methods.source import Source
 from core.moment import latest
+from core.protocols import require_matches
 from core.published import published
 from core.record import Record, free_folder
 from core.resume import finished
 from core.run import OpenData, OpenDataset, Run
-from core.state import network, overlay
+from core.state import capacity_of, check_state, network, overlay
 from core.stop import Stop
 
 
@@ -95,6 +97,7 @@ def _run(current: Run, open_dataset: OpenDataset) -> dict[str, Any]:
         source, target = (open_dataset(name, config.data) for name in (config.data.source, config.data.target))
     for role, data in (("source", source), ("target", target)):
         current.say(f"  {role}: {data.dataset.name}, {len(data.train):,} training and {len(data.test):,} test images")
+    require_matches(target.dataset)
     if not target.dataset.searches:
         if config.run.select == "test":
             raise UserError(
@@ -118,15 +121,17 @@ def _stage1(current: Run, source: OpenData, target: OpenData, index: int) -> dic
         return network(checkpoint.load(current.record.folder / f"{name}.safetensors")[0], "student")
     adapted = target.training_set() if config.pretrain.adapt_batch_norm else None
     method = Source(config, seed, source.training_set(), adapted)
-    learner = current.make_learner(method.learner_config(), current.runtime, seed)
+    settings = method.learner_config()
+    learner = current.make_learner(settings, current.runtime, seed)
     if config.run.start:
-        state, _ = checkpoint.load(Path(config.run.start) / f"{name}.safetensors")
+        path = Path(config.run.start) / f"{name}.safetensors"
+        state, _ = checkpoint.load(path)
+        check_state(state, replace(settings, capacity=capacity_of(state, settings)), str(path))
         learner.import_state(state)
         current.say(f"{title} · read from {config.run.start}")
     else:
         if config.network.weights and not current.within(1, index):
-            capacity = method.learner_config().capacity
-            tensors, imported = weights.load(config.network.weights, config.network, capacity=capacity)
+            tensors, imported = weights.load(config.network.weights, config.network, capacity=settings.capacity)
             learner.import_state(learner.export_state() | {f"student.{name}": value for name, value in tensors.items()})
             current.say(f"{title} · {imported}")
 

@@ -16,11 +16,15 @@ import numpy as np
 from core.data import Dataset, Search, Trial
 from core.distances import as_features
 from core.errors import UserError
+from core.matches import Matches
 from core.ranking import Ranking, rank, rank_distances
 from core.rerank import rerank_blocks
 
 SYSU_SAME_PLACE = (3, 2)
 """Queries of the first camera do not see the second in the gallery."""
+
+IGNORE = ("same-camera", "same-place", "nothing")
+"""What a search may hide from a query; see core.data.Search."""
 
 SHARED_BYTES = 1 << 30
 """Up to this size, the distances that several draws share are computed once."""
@@ -71,18 +75,41 @@ def evaluate(features: np.ndarray, dataset: Dataset, *, max_rank: int = 20, rera
     shared = None if rerank else _shared(features, dataset.searches)
     results = []
     for search in dataset.searches:
-        trials = []
-        for trial in search.trials:
-            if rerank:
-                blocks = rerank_blocks(_take(features, trial.query), _take(features, trial.gallery))
-                rankings = _ranked_by_distances(blocks, dataset, search, trial, max_rank)
-            elif shared is not None:
-                rankings = _ranked_by_distances(shared.of(trial), dataset, search, trial, max_rank)
-            else:
-                rankings = _ranked(features, dataset, search, trial, max_rank)
-            trials.append(_joined(rankings, dataset, search, max_rank))
+        trials = [
+            _metrics(
+                rank_draw(features, dataset, search, trial, max_rank=max_rank, rerank=rerank, shared=shared),
+                f"the search {search.name!r} in {dataset.name}",
+            )
+            for trial in search.trials
+        ]
         results.append(summarise(search.name, trials, search.official))
     return results
+
+
+def rank_draw(
+    features: np.ndarray,
+    dataset: Dataset,
+    search: Search,
+    trial: Trial,
+    *,
+    max_rank: int,
+    metric: str = "cosine",
+    rerank: bool = False,
+    shared: _Shared | None = None,
+) -> Ranking:
+    """Rank one draw by its search's rules.
+
+    features: as for `evaluate`, whose rows need not be normalised here. metric: "cosine" or "euclidean", of features
+    that are not re-ranked. shared: distances that `_shared` has computed, to be taken instead.
+    """
+    if rerank:
+        blocks = rerank_blocks(_take(features, trial.query), _take(features, trial.gallery))
+        rankings = _ranked_by_distances(blocks, dataset, search, trial, max_rank)
+    elif shared is not None:
+        rankings = _ranked_by_distances(shared.of(trial), dataset, search, trial, max_rank)
+    else:
+        rankings = _ranked(features, dataset, search, trial, max_rank, metric)
+    return _joined(rankings, len(trial.query), max_rank)
 
 
 def summarise(name: str, trials: Sequence[Metrics], official: bool) -> SearchResult:
@@ -121,22 +148,48 @@ def require_trial(dataset: Dataset, trained_on: str, trained_trial: int) -> None
         )
 
 
-def _joined(rankings: Iterator[Ranking], dataset: Dataset, search: Search, max_rank: int) -> Metrics:
-    """Join the rankings of parts of a draw's queries: their means, weighted by their numbers of queries."""
+def require_matches(dataset: Dataset) -> None:
+    """Raise UserError where a draw of a dataset has no query with a match: found before the training, not after it."""
+    for search in dataset.searches:
+        for trial in search.trials:
+            if not any(_matching(dataset, search, trial)):
+                raise UserError(_NO_MATCH.format(f"the search {search.name!r} in {dataset.name}"))
+
+
+def _matching(dataset: Dataset, search: Search, trial: Trial) -> Iterator[bool]:
+    """Yield for one query after the other whether its gallery holds a match."""
+    for rows, columns in _groups(search, trial, dataset.test.cameras):
+        labels = _labels(dataset, search, trial.query[rows], trial.gallery[columns])
+        matches = Matches(*labels, len(rows), len(columns))
+        yield from (len(matches.of(query)[0]) > 0 for query in range(len(rows)))
+
+
+_NO_MATCH = (
+    "no query of {} has a match in its gallery: nothing can be measured. Check the identities and cameras with "
+    "`python -m datasets.doctor`."
+)
+
+
+def _metrics(found: Ranking, where: str) -> Metrics:
+    if not found.valid_queries:
+        raise ValueError(_NO_MATCH.format(where))
+    return Metrics(found.mean_ap, *(float(found.cmc[k - 1]) for k in (1, 5, 10, 20)), found.mean_inp)
+
+
+def _joined(rankings: Iterator[tuple[np.ndarray, Ranking]], count: int, max_rank: int) -> Ranking:
+    """Join (queries by number, their ranking) of parts of a draw: their means, weighted by their valid queries."""
     queries, ap, inp, cmc = 0, 0.0, 0.0, np.zeros(max_rank)
-    for found in rankings:
+    precision = np.full(count, np.nan)
+    for rows, found in rankings:
+        precision[rows] = found.average_precision
         if found.valid_queries:
             queries += found.valid_queries
             ap += found.mean_ap * found.valid_queries
             inp += found.mean_inp * found.valid_queries
             cmc += found.cmc * found.valid_queries
     if not queries:
-        raise ValueError(
-            f"no query of the search {search.name!r} in {dataset.name} has a match in its gallery: nothing can be "
-            "measured. Check the identities and cameras with `python -m datasets.doctor`."
-        )
-    cmc /= queries
-    return Metrics(ap / queries, *(float(cmc[k - 1]) for k in (1, 5, 10, 20)), inp / queries)
+        return Ranking(np.nan, np.full(max_rank, np.nan), np.nan, 0, precision)
+    return Ranking(ap / queries, cmc / queries, inp / queries, queries, precision)
 
 
 @dataclass(frozen=True)
@@ -163,45 +216,51 @@ def _shared(features: np.ndarray, searches: Sequence[Search]) -> _Shared | None:
     return _Shared(gallery, -_take(features, trials[0].query) @ _take(features, gallery).T)
 
 
-def _ranked(features: np.ndarray, dataset: Dataset, search: Search, trial: Trial, max_rank: int) -> Iterator[Ranking]:
+def _ranked(
+    features: np.ndarray, dataset: Dataset, search: Search, trial: Trial, max_rank: int, metric: str
+) -> Iterator[tuple[np.ndarray, Ranking]]:
     """Rank each group of queries by the features themselves."""
-    for query, gallery in _groups(search, trial, dataset.test.cameras):
-        yield rank(
+    for rows, columns in _groups(search, trial, dataset.test.cameras):
+        query, gallery = trial.query[rows], trial.gallery[columns]
+        found = rank(
             _take(features, query),
             _take(features, gallery),
             *_labels(dataset, search, query, gallery),
+            metric=metric,
             max_rank=max_rank,
             distinct_identities=search.distinct_identities,
         )
+        yield rows, found
 
 
 def _ranked_by_distances(
     blocks: Iterator[tuple[int, np.ndarray]], dataset: Dataset, search: Search, trial: Trial, max_rank: int
-) -> Iterator[Ranking]:
+) -> Iterator[tuple[np.ndarray, Ranking]]:
     """Rank each group of queries by distances, given in blocks (first query, float32 (b, G)) of a draw."""
     for start, distances in blocks:
         part = Trial(trial.query[start : start + len(distances)], trial.gallery)
-        for query, gallery in _groups(search, part, dataset.test.cameras):
-            rows, columns = np.isin(part.query, query), np.isin(part.gallery, gallery)
-            yield rank_distances(
-                distances if columns.all() and rows.all() else distances[np.ix_(rows, columns)],
-                *_labels(dataset, search, query, gallery),
+        for rows, columns in _groups(search, part, dataset.test.cameras):
+            found = rank_distances(
+                distances if (len(rows), len(columns)) == distances.shape else distances[np.ix_(rows, columns)],
+                *_labels(dataset, search, part.query[rows], part.gallery[columns]),
                 max_rank=max_rank,
                 distinct_identities=search.distinct_identities,
             )
+            yield start + rows, found
 
 
 def _groups(search: Search, trial: Trial, cameras: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield rows (query, gallery) such that all queries of a group see the same gallery."""
+    """Yield numbers (of queries, of gallery images) of a draw, such that all queries of a group see that gallery."""
+    queries, gallery = np.arange(len(trial.query)), np.arange(len(trial.gallery))
     if search.ignore == "same-place":
         camera, hidden = SYSU_SAME_PLACE
         there = cameras[trial.query] == camera
-        yield trial.query[there], trial.gallery[cameras[trial.gallery] != hidden]
-        yield trial.query[~there], trial.gallery
-    elif search.ignore in ("same-camera", "nothing"):
-        yield trial.query, trial.gallery
+        yield queries[there], gallery[cameras[trial.gallery] != hidden]
+        yield queries[~there], gallery
+    elif search.ignore in IGNORE:
+        yield queries, gallery
     else:
-        raise ValueError(f"ignore {search.ignore!r}: expected same-camera, same-place or nothing.")
+        raise ValueError(f"ignore {search.ignore!r}: expected {', '.join(IGNORE)}.")
 
 
 def _labels(dataset: Dataset, search: Search, query: np.ndarray, gallery: np.ndarray) -> tuple[np.ndarray, ...]:

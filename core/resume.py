@@ -39,6 +39,9 @@ def read_settings(folder: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict):
         raise UserError(f"--resume {folder}: {path} must hold a JSON object, got {type(content).__name__}.")
+    backend = content.get("backend", {})
+    if not isinstance(backend, dict) or not isinstance(backend.get("runtime", {}), dict):
+        raise UserError(f"--resume {folder}: {path} must say in backend.runtime what computed, got {backend!r}.")
     return content
 
 

@@ -5,6 +5,7 @@ Shuffled passes: every identity (or row) comes once before any comes again, and 
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,9 @@ import numpy as np
 from core.data import INFRARED, VISIBLE
 from core.errors import UserError
 from core.random import rng
+
+LARGEST_BATCH, LARGEST_EPOCH = 1 << 16, 1 << 27
+"""Images beyond which a slip of the keyboard would take the machine's whole memory."""
 
 
 def identity_batches(
@@ -160,6 +164,13 @@ def _check_sizes(**sizes: int) -> None:
     for name, value in sizes.items():
         if value < 1:
             raise ValueError(f"{name} must be 1 or more, but is {value}.")
+    batch = math.prod(value for name, value in sizes.items() if name != "iterations")
+    if batch > LARGEST_BATCH or batch * sizes["iterations"] > LARGEST_EPOCH:
+        given = ", ".join(f"{name} {value:,}" for name, value in sizes.items())
+        raise UserError(
+            f"{given} make batches of {batch:,} images and epochs of {batch * sizes['iterations']:,}: at most "
+            f"{LARGEST_BATCH:,} and {LARGEST_EPOCH:,} are planned. Take fewer."
+        )
 
 
 def _check_identities(found: int, identities: int, images: int, which: str = "") -> None:

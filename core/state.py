@@ -62,7 +62,7 @@ def initial(config: LearnerConfig, seed: int, dtype: type = np.float32) -> dict[
 
 
 def check_state(state: Mapping[str, np.ndarray], config: LearnerConfig, where: str = "the state") -> None:
-    """Raise UserError that lists what is missing, unexpected, of another shape or not finite."""
+    """Raise UserError that lists what is missing, unexpected, of another shape, not finite or out of range."""
     expected, problems = expected_shapes(config), []
     for name in sorted(expected.keys() - state.keys()):
         problems.append(f"missing: {name} {expected[name]}")
@@ -73,6 +73,9 @@ def check_state(state: Mapping[str, np.ndarray], config: LearnerConfig, where: s
             problems.append(f"shape: {name} is {np.shape(state[name])}, expected {expected[name]}")
         elif not np.isfinite(state[name]).all():
             problems.append(f"not finite: {name}")
+    live = state.get("classes")
+    if np.shape(live) == () and live is not None and not 1 <= live <= config.capacity:
+        problems.append(f"classes: {live} live ones, expected 1 to {config.capacity}, the rows of the classifiers")
     if problems:
         shown = "\n  ".join(problems[:20]) + (f"\n  ... and {len(problems) - 20} more" if len(problems) > 20 else "")
         raise UserError(

@@ -71,7 +71,10 @@ def open_trained(path: str | Path, role: str = "", arch: str = "", stem_relu: bo
     contents = formats.read(path)
     if contents.kind != formats.CHECKPOINT or "config" not in contents.metadata:
         return _foreign(contents.path, role, arch, stem_relu)
-    config = from_dict(Config(), contents.metadata["config"])
+    settings, position = contents.metadata["config"], contents.metadata.get("position", {})
+    if not isinstance(settings, dict) or not isinstance(position, dict):
+        raise UserError(f"{path} says nothing of its settings that can be read: another version wrote it.")
+    config = from_dict(Config(), settings)
     for option, asked, stands in (
         ("arch", arch, config.network.arch),
         ("stem_relu", stem_relu, config.network.stem_relu),

@@ -17,7 +17,7 @@ from core.learner import Learner
 from core.loop import EpochReport
 from core.methods.mvd import MVD
 from core.methods.roles import roles
-from core.protocols import Metrics, SearchResult, across_trials, evaluate, summarise
+from core.protocols import Metrics, SearchResult, across_trials, evaluate, require_matches, summarise
 from core.published import published_searches
 from core.run import OpenData, OpenDataset, Run
 from core.state import overlay
@@ -66,6 +66,7 @@ def open_parts(config: Config, open_dataset: OpenDataset) -> list[Part]:
     for index, trial in enumerate(trials):
         data = open_dataset(name, replace(config.data, trials=(trial,)))
         data = replace(data, dataset=replace(data.dataset, searches=chosen(data.dataset, config.mvd.search)))
+        require_matches(data.dataset)
         if not data.dataset.trial:
             return [Part(0, 0, "mvd", data)]
         parts.append(Part(index, trial, f"trial {trial}" if len(trials) > 1 else "mvd", data))

@@ -44,7 +44,8 @@ def load_images(
     """Return a split's images at a size, `images[rows]` -> uint8 (n, height, width, 3).
 
     interpolation: "bicubic" or "bilinear". folder: where caches are kept; this split's is built there if it is not
-    yet. None: nothing is kept, images are decoded whenever they are asked for. progress: show a bar while building.
+    yet. None: nothing is kept, images are decoded whenever they are asked for. progress: show a bar while building,
+    on a terminal.
     Raises DatasetError naming the images that cannot be decoded, and where the disk is too small.
     """
     decode.check_interpolation(interpolation)
@@ -70,8 +71,8 @@ def load_images(
             found = _build_once(images, place, about, progress)
         except OSError as error:
             raise DatasetError(
-                f"cannot write the cache {place}: {error.strerror}. Choose a cache folder that can be written and has "
-                "room, or decode without a cache (--no-cache)."
+                f"cannot write the cache {place}: {error.strerror}. Choose a --cache-folder that can be written "
+                "and has room, or decode without a cache (--no-cache)."
             ) from error
     if found is None:
         raise DatasetError(
@@ -175,8 +176,9 @@ def _decode_all(images: Decoded, array: np.ndarray, checksums: np.ndarray, progr
             checksums[row] = zlib.crc32(array[row])
         return stop - start
 
+    hidden = None if progress else True  # None: where nobody watches
     with (
-        tqdm(total=len(images), desc="decoding", unit="image", disable=not progress, mininterval=0.5) as bar,
+        tqdm(total=len(images), desc="decoding", unit="image", disable=hidden, mininterval=0.5) as bar,
         ThreadPoolExecutor(cores(), thread_name_prefix="decode") as pool,
     ):
         starts = iter(range(0, len(images), CHUNK))

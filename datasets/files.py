@@ -9,6 +9,9 @@ from pathlib import Path, PurePosixPath
 from datasets.errors import DatasetError, Problem
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
+DIGITS = 18
+"""No number of a person or camera is longer."""
+
 OTHER = "other files"
 """The check under which everything is noted that is no image."""
 
@@ -122,7 +125,7 @@ def labelled_lines(file: Path, root: Path, images_root: Path) -> Iterator[tuple[
     for number, line in enumerate(read_lines(file), start=1):
         where = f"{file.relative_to(root)}, line {number},"
         path, label = [*line.rsplit(maxsplit=1), "", ""][:2]
-        if not label.isdecimal():
+        if not label.isdecimal() or len(label) > DIGITS:
             raise DatasetError(
                 f"{where} is {line[:80]!r}, expected a path, a space and a label, e.g. 'folder/image.jpg 12'. "
                 "Is the file cut off, or of another dataset?"

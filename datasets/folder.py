@@ -19,7 +19,7 @@ import numpy as np
 from core.data import VISIBLE, Dataset, Search, Split, Trial
 from datasets.csv_index import Row, csv_rows
 from datasets.errors import DatasetError, Problem, listed
-from datasets.files import images, subfolders
+from datasets.files import DIGITS, images, subfolders
 
 SPLITS = ("train", "query", "gallery")
 UNLABELLED = ("unlabelled", "unlabeled")
@@ -110,7 +110,7 @@ def _places(root: Path) -> Iterator[Place]:
 def _numbers(names: list[str | None]) -> np.ndarray:
     """Return int32 numbers of names, -1 for None: their own where all are whole numbers, else by their order."""
     distinct = sorted({name for name in names if name is not None})
-    own = {name: int(name) for name in distinct if name.isdecimal()}
+    own = {name: int(name) for name in distinct if name.isdecimal() and len(name) <= DIGITS}
     natural = len(own) == len(distinct) == len(set(own.values())) and max(own.values(), default=0) < 2**31
     numbers = own if natural else {name: index for index, name in enumerate(distinct)}
     return np.array([-1 if name is None else numbers[name] for name in names], np.int32)

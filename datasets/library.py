@@ -8,15 +8,20 @@ from core.config import DataConfig
 from core.pipeline import OpenData
 from datasets import open_dataset
 from datasets.cache import load_images
+from datasets.errors import DatasetError
 from datasets.synthetic import NAMES, generate
 
 
 def open_data(name: str, config: DataConfig) -> OpenData:
     """Open a dataset by name under DATA, with its images at the configured size; the first of `config.trials`."""
+    place = Path(config.data)
+    if place.is_file() and name != "folder":
+        raise DatasetError(f"--data {place} is a file: give the folder that holds {name}, or is to hold it.")
     if name in NAMES:
         generate(name, Path(config.data), size=config.size, seed=config.data_seed)
     dataset = open_dataset(name, config.data, trial=config.trials[0] if config.trials else 1)
-    folder = Path(config.cache_folder or Path(config.data) / "cache") if config.cache else None
+    beside = place.parent if place.is_file() else place  # a CSV file of a user's own images
+    folder = Path(config.cache_folder or beside / "cache") if config.cache else None
     images = {
         split: load_images(
             getattr(dataset, split), config.height, config.width, interpolation=config.interpolation, folder=folder

@@ -14,7 +14,7 @@ import numpy as np
 
 from core.data import INFRARED, VISIBLE, Dataset, Split
 from datasets.errors import DatasetError, Problem
-from datasets.files import images, read_lines
+from datasets.files import DIGITS, images, read_lines
 from datasets.images import Mapped, Stacked
 from datasets.roots import Part, require
 from datasets.sysu_draws import GALLERY, INFRARED_CAMERAS, VISIBLE_CAMERAS, load_mat, searches
@@ -73,7 +73,7 @@ def _camera(places: dict[str, Path], camera: int, ids: set[int], table: Table, p
         if not folder.is_dir():
             continue  # not everybody passes each camera
         for file in images(folder, problems):
-            if file.stem.isdigit():
+            if file.stem.isdecimal():
                 table.add(file, identity, camera, INFRARED if camera in INFRARED_CAMERAS else VISIBLE)
             else:
                 unparsed.append(str(file))
@@ -88,7 +88,7 @@ def _ids(file: Path) -> set[int]:
     if file.suffix == ".mat":
         return {int(identity) for identity in load_mat(file, "id").ravel()}
     words = [word for line in read_lines(file) for word in re.split(r"[,\s]+", line) if word]
-    wrong = [word for word in words if not word.isdigit()]
+    wrong = [word for word in words if not word.isdecimal() or len(word) > DIGITS]
     if wrong or not words:
         found = f"{wrong[0]!r} in it" if wrong else "an empty file"
         raise DatasetError(f"{file}: expected identities separated by commas, e.g. 1,2,4, found {found}.")

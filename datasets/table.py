@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from core.data import VISIBLE, Search, Split, Trial
+from datasets.errors import DatasetError, listed
+
+LARGEST = np.iinfo(np.int32).max
 
 
 class Table:
@@ -29,7 +32,14 @@ class Table:
         self.modalities.append(modality)
 
     def split(self) -> Split:
-        """Return the rows as a Split with absolute paths."""
+        """Return the rows as a Split with absolute paths; DatasetError for numbers that are too large to be kept."""
+        for what, numbers in (("identity", self.identities), ("camera", self.cameras)):
+            large = [index for index, number in enumerate(numbers) if number > LARGEST]
+            if large:
+                raise DatasetError(
+                    f"{len(large)} images have a number of their {what} above {LARGEST:,}, the largest that is kept; "
+                    "are these the names as they were published?" + listed([self.files[index] for index in large])
+                )
         return Split(
             tuple(str(Path(file).absolute()) for file in self.files),
             np.array(self.identities, np.int32),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 import importlib
 import json
 import os
@@ -58,6 +59,18 @@ def start(*words: str, **options: object) -> subprocess.Popen:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "GLOG_v": "3"}
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT} | options
     return subprocess.Popen(command(*words), env=environment, **options)
+
+
+def bound_by_modes() -> None:
+    """Make file modes bind this process and those it becomes, root's too: for `preexec_fn`.
+
+    PR_CAPBSET_DROP of CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, which take effect at the next exec.
+    """
+    if os.geteuid() == 0:
+        library = ctypes.CDLL(None, use_errno=True)
+        for capability in (1, 2):
+            if library.prctl(24, capability, 0, 0, 0):
+                raise OSError(ctypes.get_errno(), "root's right over file modes cannot be given up")
 
 
 def finish(*words: str, **options: object) -> tuple[int, str, str]:

@@ -21,7 +21,9 @@ from core.protocols import evaluate
 from core.run import OpenData
 from core.state import check_state, initial, network
 from core.trained import Trained, open_trained
+from datasets import open_dataset
 from tests.conftest import probe_of
+from tests.datasets import trees
 
 HEIGHT, WIDTH, CLASSES = 64, 32, 6
 CONFIG = Config(
@@ -158,6 +160,12 @@ def test_another_trial_than_the_one_trained_on_is_refused(saved, tmp_path, capsy
         assert "trained on trial 4 of regdb but would be tested on trial 1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("trial", [0, 7])
+def test_a_trial_of_a_dataset_that_has_none_is_refused(saved, capsys, trial):
+    assert run([saved[0], "--trial", trial], opened()) == 2
+    assert f"dukemtmc has one training split: leave --trial {trial} out" in capsys.readouterr().err
+
+
 def test_the_trial_of_the_training_is_what_is_opened(saved, tmp_path):
     _, state = saved
     path = tmp_path / "regdb.safetensors"
@@ -185,6 +193,29 @@ def test_saved_features_give_the_same_scores_elsewhere(saved, tmp_path, capsys, 
     assert features_command.main([str(tmp_path / "f.npz"), "--json"]) == 0
     (right,) = expected(state, "teacher1", data)
     assert json.loads(capsys.readouterr().out)["mAP"] == pytest.approx(right.mean.mean_ap, abs=1e-9)
+
+
+SCORES = {"mAP": "mean_ap", "rank-1": "rank1", "rank-5": "rank5", "rank-10": "rank10", "rank-20": "rank20"} | {
+    "mINP": "mean_inp"
+}
+
+
+@pytest.mark.parametrize("options", [[], ["--rerank"]])
+@pytest.mark.parametrize("name", ["sysu", "regdb", "market1501"])
+def test_saved_draws_carry_the_rule_of_their_search(tmp_path, capsys, name, options):
+    """Each draw's file scores as its trial does: cam3 without cam2, distinct identities, nothing ignored."""
+    data = open_dataset(name, trees.TREES[name](tmp_path / name))
+    features = np.random.default_rng(5).standard_normal((len(data.test), 6)).astype(np.float32)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    evaluation._save(tmp_path / "saved" / "f.npz", "", features, data)
+    trials = [trial for result in evaluate(features, data, rerank=bool(options)) for trial in result.trials]
+    draws = [(search, index) for search in data.searches for index in range(len(search.trials))]
+    for (search, index), right in zip(draws, trials, strict=True):
+        label = f"-{search.name.replace(', ', '-').replace(' ', '-')}-{index + 1}" if len(draws) > 1 else ""
+        assert features_command.main([str(tmp_path / f"saved/f{label}.npz"), "--json", *options]) == 0
+        found = json.loads(capsys.readouterr().out)
+        for shown, field in SCORES.items():
+            assert found[shown] == pytest.approx(getattr(right, field), abs=1e-12), (label, shown)
 
 
 def test_several_networks_and_draws_go_to_files_of_their_own(saved, tmp_path):
@@ -286,6 +317,14 @@ def test_a_run_of_several_networks_with_one_feature_is_one_model(tmp_path):
     check_state(model.state, model.config)
     with pytest.raises(ValueError, match="several networks"):
         model.tensors()
+
+
+@pytest.mark.parametrize("changes", [{"config": "x"}, {"position": 3}])
+def test_a_checkpoint_of_another_version_is_refused(saved, tmp_path, capsys, changes):
+    path = tmp_path / "other.safetensors"
+    checkpoint.save(path, saved[1], {"config": as_dict(CONFIG), "stage": 2} | changes)
+    assert run([path], opened()) == 2
+    assert "another version wrote it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["evaluate", "export"])

@@ -15,6 +15,7 @@ from backends.mindspore.networks import ReIDNetwork, normalise
 from backends.mindspore.optimiser import Adam, MeanTeachers, compiled, load
 from backends.mindspore.runtime import Runtime
 from core.config import LearnerConfig
+from core.crossing import check_batch, check_centroids, check_chunk
 from core.errors import UserError
 from core.learner import Batch
 from core.methods.roles import roles
@@ -100,6 +101,7 @@ class MindSporeLearner:
         """
         chunks = []
         for chunk in images:
+            check_chunk(chunk)
             count = len(chunk)
             self._chunk = max(self._chunk, count)
             padded = np.zeros((self._chunk, *chunk.shape[1:]), np.uint8)
@@ -111,6 +113,7 @@ class MindSporeLearner:
 
     def relabel(self, centroids: np.ndarray) -> None:
         """Set every classifier to the L2-normalised centroids (K, D); Adam starts afresh."""
+        check_centroids(centroids, self.config)
         centroids = np.asarray(centroids)
         classes = len(centroids)
         if classes > self.config.capacity:
@@ -146,6 +149,7 @@ class MindSporeLearner:
 
     def losses_and_gradients(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return the losses of a batch, in the order of the method's NAMES, and the trained tensors' gradients."""
+        check_batch(batch, self.config, self._live)
         self.network(self.roles.students[0]).check_batch(batch.images.shape[1], train=True)
         views = np.ascontiguousarray(batch.images)
         labels = Tensor(np.asarray(batch.labels, np.int32))

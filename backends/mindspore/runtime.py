@@ -30,7 +30,7 @@ class RuntimeConfig:
         "graph: compiled functions; pynative: one operation after the other, for finding faults",
         choices=("graph", "pynative"),
     )
-    threads: int = option(0, "CPU threads of the framework; 0: its own choice", least=0)
+    threads: int = option(0, "CPU threads of the framework; 0: its own choice", least=0, most=1024)
 
 
 @dataclass(frozen=True)

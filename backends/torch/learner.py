@@ -16,6 +16,7 @@ from backends.torch.networks import ReIDNetwork
 from backends.torch.optimiser import make_optimiser, update_teachers
 from backends.torch.runtime import Runtime
 from core.config import LearnerConfig
+from core.crossing import check_batch, check_centroids, check_chunk
 from core.learner import Batch
 from core.methods.roles import roles
 from core.state import MOMENTS, capacity_of, check_state, initial, step_name
@@ -75,6 +76,7 @@ class TorchLearner:
         try:
             chunks = []
             for chunk in images:
+                check_chunk(chunk)
                 views = self.method.views([self._to_device(chunk)], self.runtime.dtype)
                 with self._autocast():
                     rows = self.method.embed(networks, views)
@@ -91,6 +93,7 @@ class TorchLearner:
         """Set every classifier to the L2-normalised centroids (K, D); the optimiser starts afresh."""
         if self.roles.bottlenecks:
             raise ValueError(f"{self.config.method} trains on true labels: its classifiers are not set from centroids")
+        check_centroids(centroids, self.config)
         classes = len(centroids)
         if classes > self.config.capacity:
             capacity = -(-classes // 64) * 64
@@ -107,8 +110,12 @@ class TorchLearner:
         for network in self.networks.values():
             network.classifier.weight.zero_()
             network.classifier.weight[:classes] = rows
-        self._classes.fill_(classes)
+        self._set_classes(classes)
         self._restart_optimiser()
+
+    def _set_classes(self, classes: int) -> None:
+        self._live = classes
+        self._classes.fill_(classes)
 
     @staticmethod
     def _grow(state: dict[str, np.ndarray], name: str, rows: int) -> None:
@@ -129,6 +136,7 @@ class TorchLearner:
 
     def losses_of(self, batch: Batch) -> dict[str, Tensor]:
         """Return the losses of a batch, by name, with their graph."""
+        check_batch(batch, self.config, self._live)
         views = self.method.views([self._to_device(view) for view in batch.images], self.runtime.dtype)
         labels = self._to_device(batch.labels.astype(np.int64))
         noise = None if batch.noise is None else self._to_device(batch.noise)
@@ -165,7 +173,7 @@ class TorchLearner:
         for prefix, values in zip(MOMENTS[self.config.optimiser], moments, strict=True):
             for (name, _), value in zip(self._trained(), values, strict=True):
                 state[prefix + name] = _copy(value)
-        return state | {step_name(self.config): np.int64(steps), "classes": np.int64(self._classes.item())}
+        return state | {step_name(self.config): np.int64(steps), "classes": np.int64(self._live)}
 
     @torch.no_grad()
     def import_state(self, state: dict[str, np.ndarray]) -> None:
@@ -177,7 +185,7 @@ class TorchLearner:
         for role, network in self.networks.items():
             for name, tensor in network.state_dict().items():
                 tensor.copy_(torch.as_tensor(np.asarray(state[f"{role}.{name}"])))
-        self._classes.fill_(int(state["classes"]))
+        self._set_classes(int(state["classes"]))
         self._restart_optimiser()
         steps = int(state[step_name(self.config)])
         if steps:

@@ -21,7 +21,7 @@ class RuntimeConfig:
     precision: str = option(
         "float32", "bfloat16: autocast with float32 weights", choices=("float32", "bfloat16", "float64")
     )
-    threads: int = option(0, "CPU threads of the framework; 0: its own choice", least=0)
+    threads: int = option(0, "CPU threads of the framework; 0: its own choice", least=0, most=1024)
     compile: bool = option(False, "compile the forward passes with torch.compile")
 
 

@@ -43,6 +43,11 @@ WRONG = {
         r"not finite: teacher2\.layer1\.0\.conv1\.weight",
     ),
     "infinite": (lambda s: with_value(s, "adam.second.student1.bn1.bias", np.inf), r"not finite: adam\.second"),
+    "more classes than rows": (
+        lambda s: s | {"classes": np.int64(11)},
+        r"classes: 11 live ones, expected 1 to 10, the rows of the classifiers",
+    ),
+    "no class": (lambda s: s | {"classes": np.int64(0)}, "classes: 0 live ones"),
     "of another method": (lambda s: example_state(BASELINE), r"missing: adam\.first\.student1\.[\s\S]*and \d+ more"),
 }
 
@@ -101,3 +106,68 @@ def test_a_device_number_on_the_cpu_is_refused(backend):
     runtime_config, open_runtime = runtime_of(backend)
     with pytest.raises(UserError, match=r"--device-id 1 has no meaning on the CPU"):
         open_runtime(runtime_config(device="cpu", device_id=1))
+
+
+def changed(batch, **parts):
+    return batch._replace(**parts)
+
+
+BATCHES = {
+    "one view for mmt": (lambda b: changed(b, images=b.images[:1]), r"mmt takes 2 views .*two augmentations.*got 1"),
+    "three views": (lambda b: changed(b, images=b.images[[0, 1, 1]]), "got 3"),
+    "floats": (lambda b: changed(b, images=b.images / np.float32(255)), r"uint8 \(V, B, H, W, 3\).*got float32"),
+    "channels first": (lambda b: changed(b, images=b.images.transpose(0, 1, 4, 2, 3)), r"uint8 \(V, B, H, W, 3\)"),
+    "no views": (lambda b: changed(b, images=b.images[0]), r"uint8 \(V, B, H, W, 3\)"),
+    "no rows": (lambda b: changed(b, images=b.images[:, :0], labels=b.labels[:0]), "not empty"),
+    "fewer labels": (lambda b: changed(b, labels=b.labels[:-1]), "labels must be 8 integers"),
+    "labels in columns": (lambda b: changed(b, labels=b.labels[:, None]), "labels must be 8 integers"),
+    "labels as floats": (lambda b: changed(b, labels=b.labels.astype(np.float32)), "got float32"),
+    "the first dead class": (lambda b: changed(b, labels=b.labels + 1), "from 0 to 5, below the 6 live .*got 1 to 6"),
+    "beyond the classifier": (lambda b: changed(b, labels=b.labels + 90), "below the 6 live classes, got 90 to 95"),
+    "an outlier": (lambda b: changed(b, labels=b.labels - 1), "got -1 to 4"),
+    "whole noise": (lambda b: changed(b, noise=np.zeros((8, 2), np.int64)), "noise must be floating"),
+}
+
+
+@pytest.mark.parametrize("case", BATCHES)
+def test_a_batch_that_does_not_fit_is_refused(backend, case):
+    """Before anything is sent to the device: no loss is counted."""
+    change, message = BATCHES[case]
+    learner = learner_of(backend, MMT)
+    learner.import_state(example_state(MMT))
+    with pytest.raises(ValueError, match=message):
+        learner.step(change(example_batch()), 1e-3, 0.5)
+    assert learner.losses() == {}
+
+
+def test_relabel_decides_which_labels_are_live(backend):
+    learner = learner_of(backend, BASELINE)
+    learner.import_state(example_state(BASELINE))
+    learner.relabel(np.eye(4, 256, dtype=np.float32))
+    with pytest.raises(ValueError, match="below the 4 live classes, got 0 to 5"):
+        learner.step(example_batch(views=1), 1e-3, 0.0)
+    learner.import_state(example_state(BASELINE))
+
+
+@pytest.mark.parametrize(
+    ("centroids", "message"),
+    [
+        (np.ones((4, 255), np.float32), r"floating \(K, 256\).*\(4, 255\)"),
+        (np.ones((0, 256), np.float32), r"K of at least 1"),
+        (np.ones(256, np.float32), r"\(256,\)"),
+        (np.ones((4, 256), np.int64), "got int64"),
+        (np.full((4, 256), np.nan, np.float32), "row 0 is not"),
+    ],
+)
+def test_centroids_that_do_not_fit_are_refused(backend, centroids, message):
+    learner = learner_of(backend, BASELINE)
+    learner.import_state(example_state(BASELINE))
+    with pytest.raises(ValueError, match=message):
+        learner.relabel(centroids)
+    assert int(learner.export_state()["classes"]) == BASELINE.classes
+
+
+@pytest.mark.parametrize("images", [np.zeros((2, 3, 32, 16), np.uint8), np.zeros((2, 32, 16, 3), np.float32)])
+def test_images_to_embed_that_do_not_fit_are_refused(backend, images):
+    with pytest.raises(ValueError, match=r"chunk of images to embed must be uint8 \(b, H, W, 3\)"):
+        learner_of(backend, BASELINE).embed([images])

@@ -45,6 +45,14 @@ def changed(part, name, value):
     return replace(config, **{part: replace(getattr(config, part), **{name: value})})
 
 
+@pytest.mark.parametrize("part", PARTS)
+def test_no_number_may_be_infinite(part):
+    for item in fields(PARTS[part]):
+        if isinstance(item.default, float):
+            with pytest.raises(UserError, match=rf"^{part}\.{item.name} must be (finite|a finite|at most|below)"):
+                validate(changed(part, item.name, float("inf")))
+
+
 def test_the_default_is_valid():
     validate(Config())
 

@@ -78,4 +78,11 @@ def test_refusals_are_messages(arrays, file, tmp_path, capsys):
     assert "No such file" in refusal(capsys, str(tmp_path / "none.npz"))
     assert "--metric" in refusal(capsys, file, "--rerank", "--metric", "euclidean")
     np.savez(tmp_path / "nan.npz", **arrays | {"query": np.full((40, 24), np.nan)})
+    for wrong, told in (
+        ({"ignore": np.array("same-plaice")}, "Did you mean 'same-place'"),
+        ({"ignore": np.array(["nothing"])}, "ignore must be one of"),
+        ({"distinct_identities": np.array(2)}, "distinct_identities must be true or false"),
+    ):
+        np.savez(tmp_path / "rule.npz", **arrays | wrong)
+        assert told in refusal(capsys, str(tmp_path / "rule.npz"))
     assert "query must be finite" in refusal(capsys, str(tmp_path / "nan.npz"))

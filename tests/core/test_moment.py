@@ -6,13 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from core import moment
+from core import checkpoint, moment
 from core.config import Config, as_dict
 from core.errors import UserError
 from core.loop import Means, Progress
 from core.methods.base import Labelling
 from core.moment import Moment, Past, Position
 from core.protocols import Metrics
+from core.record import Record
 from core.report import Row
 
 SETTINGS = as_dict(Config())
@@ -59,6 +60,29 @@ def test_what_is_not_finite_is_not_written(tmp_path, value):
     assert moment.load(path).position.epoch == 1
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"memory": None},
+        {"position": {"stage": 7}},
+        {"position": {"stage": 2, "when": 3}},
+        {"position": "the end"},
+        {"past": {"rows": 3}},
+        {"config": []},
+        {"epoch": {}},
+    ],
+)
+def test_a_moment_of_another_version_is_refused(tmp_path, changes):
+    """Whole by its digest, but not what this version writes."""
+    path = tmp_path / "m.safetensors"
+    example().save(path)
+    state, metadata = checkpoint.load(path)
+    metadata = {name: value for name, value in (metadata | changes).items() if value is not None}
+    checkpoint.save(path, state, metadata)
+    with pytest.raises(UserError, match="another version wrote it, or somebody changed it"):
+        moment.load(path)
+
+
 def test_positions_are_in_the_order_of_time():
     later = [Position(1, 0, 5, 9), Position(1, 1, 0, 0), Position(2, 0, 0, 1), Position(2, 0, 1, 0)]
     assert sorted(later, reverse=True) == later[::-1]
@@ -80,6 +104,27 @@ def test_the_latest_or_the_one_before(tmp_path):
     found, warnings = latest(tmp_path)
     assert found.position.epoch == 2
     assert "Going on from previous.safetensors" in warnings[0]
+    found, warnings = latest(tmp_path)  # the damaged file is not there to push the good one out at the next save
+    assert (found.position.epoch, warnings) == (2, [])
+
+
+def test_a_save_that_fails_after_a_damaged_one_loses_nothing(tmp_path, monkeypatch):
+    """Saving moves the last moment to the one before first: a damaged one must not take its place."""
+    record = Record.begin(tmp_path / "run", Config(), {})
+    record.keep(example(2))
+    record.keep(example(3))
+    (record.folder / moment.LAST).write_bytes(b"nothing")
+    assert latest(record.folder)[0].position.epoch == 2
+
+    def full(*given):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        record.keep(example(4))
+    record.close()
+    assert moment.load(record.folder / moment.PREVIOUS).position.epoch == 2
+    assert latest(record.folder)[0].position.epoch == 2
 
 
 def test_other_settings_are_refused(tmp_path):

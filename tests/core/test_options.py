@@ -59,6 +59,12 @@ def test_saved_settings_read_back_as_they_were(tmp_path):
         (["--rate", "0"], "above 0"),
         (["--epochs", "many"], "--epochs"),
         (["--identities", "1"], "identities"),
+        (["--rate", "inf"], "finite"),
+        (["--flip", "1.5"], "at most 1"),
+        (["--smoothing", "2"], "at most 1"),
+        (["--ema-limit", "1.1"], "at most 1"),
+        (["--eps-share", "5"], "at most 1"),
+        (["--threads", "999999999"], "at most 1024"),
         (["--config", "nowhere.json"], "nowhere.json"),
     ],
 )
@@ -73,6 +79,13 @@ def test_a_mistake_is_named_with_its_remedy(argv, needle):
         ('{"adapt": {"epoch": 3}}', "adapt.epochs"),
         ('{"adapt": {"epochs": "3"}}', "must be int"),
         ('{"adapt": 3}', "object"),
+        ('{"adapt": {"rate": NaN}}', "above 0"),
+        ('{"adapt": {"rate": Infinity}}', "finite"),
+        ('{"adapt": {"rate": null}}', "must be float"),
+        ('{"run": {"seed": true}}', "must be int"),
+        ('{"pretrain": {"milestones": ["3"]}}', "list of whole numbers"),
+        ('{"pretrain": {"milestones": 3}}', "must be tuple"),
+        ('{"method": "mtm"}', "mmt"),
         ("[1]", "object"),
         ("{", "not JSON"),
     ],
@@ -94,3 +107,20 @@ def test_the_published_recipes_are_the_papers():
     assert (config.adapt.hard_ce, config.adapt.hard_triplet) == pytest.approx((0.5, 0.2))
     assert (config.adapt.soft_ce, config.adapt.soft_triplet) == pytest.approx((0.5, 0.8))
     assert presets()["mmt-resnet50-duke-msmt17"].adapt.eps_share == pytest.approx(0.7e-3)
+
+
+@pytest.mark.parametrize(
+    ("content", "needle"),
+    [
+        ('{"method": ["mmt"]}', "unknown method"),
+        ('{"backend": "torch"}', "backend.runtime"),
+        ('{"backend": {"runtime": 3}}', "backend.runtime"),
+        ('{"name": "bert"}', "unknown setting 'name'"),
+        ("[]", "must hold a JSON object"),
+        ("\xff", "cannot be read"),
+    ],
+)
+def test_a_folder_of_another_program_is_not_resumed(tmp_path, content, needle):
+    (tmp_path / "config.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(UserError, match=needle):
+        parse("--resume", str(tmp_path))

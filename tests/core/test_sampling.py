@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from core.data import INFRARED, VISIBLE
+from core.errors import UserError
 from core.random import rng
 from core.sampling import cross_modality_batches, identity_batches, shuffled_batches
 
@@ -204,3 +205,12 @@ def test_shuffled_batches_may_hold_all_rows():
 def test_shuffled_batches_refuse_a_batch_larger_than_the_data():
     with pytest.raises(ValueError, match="needs 4 images, but there are 3"):
         shuffled_batches(np.arange(3), 4, 1, seed=0, epoch=0)
+
+
+@pytest.mark.parametrize("sizes", [{"images": 999_999}, {"iterations": 1 << 26}])
+def test_a_slip_of_the_keyboard_does_not_take_all_memory(sizes):
+    labels = np.repeat(np.arange(4), 2)
+    with pytest.raises(UserError, match="are planned"):
+        identity_batches(
+            labels, labels, **{"identities": 4, "images": 2, "iterations": 1, "seed": 0, "epoch": 0} | sizes
+        )

@@ -117,3 +117,22 @@ def test_what_counts_as_memory(error, expected, capsys):
     else:
         with pytest.raises(RuntimeError):
             guarded(action)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            FileExistsError(17, "File exists", "/data/x"),
+            "error: /data/x: File exists. Every state saved so far is whole.",
+        ),
+        (OSError("no route"), "error: no route"),
+        (ValueError("a mistake"), "error: a mistake"),
+    ],
+)
+def test_what_the_system_refuses_is_one_message(error, told, capsys):
+    def action():
+        raise error
+
+    assert guarded(action) == 2
+    assert capsys.readouterr().err.strip() == told

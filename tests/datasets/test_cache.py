@@ -14,12 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.config import DataConfig
 from core.data import Split
-from datasets import cache, open_dataset
+from datasets import cache, library, open_dataset
 from datasets.cache import load_images
 from datasets.errors import DatasetError
 from datasets.images import Mapped, Stacked
 from tests.datasets import trees
+from tests.runs import bound_by_modes
 
 
 def split_of(folder, count=70, **options):
@@ -259,3 +261,78 @@ def test_a_cache_folder_that_cannot_be_written(tmp_path):
     split = split_of(tmp_path / "images", 1)
     with pytest.raises(DatasetError, match="cannot write the cache"):
         load_images(split, 16, 8, folder=trees.text(tmp_path / "file", "x"), progress=False)
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from core.data import Split
+from datasets.cache import load_images
+files = tuple(sorted(map(str, Path(sys.argv[1]).iterdir())))
+blank = np.zeros(len(files), np.int32)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+try:
+    load_images(Split(files, blank, blank, blank), 16, 8, folder=sys.argv[2], progress=False)
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_a_disk_that_fills_up_during_the_build(tmp_path):
+    """The system refuses to let the file grow, as it does on a full disk; nothing half built is left."""
+    split_of(tmp_path / "images")
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path / "images"), str(tmp_path / "c")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "cannot write the cache" in done.stdout
+    assert "--cache-folder" in done.stdout
+    assert caches(tmp_path / "c") == []
+
+
+READ_ONLY = """
+import sys
+from core.config import DataConfig
+from datasets.library import open_data
+try:
+    print(len(open_data("folder", DataConfig(data=sys.argv[1], cache_folder=sys.argv[2])).train))
+except ValueError as error:
+    print(error)
+"""
+
+
+def read_only(root, elsewhere):
+    words = [sys.executable, "-c", READ_ONLY, str(root), elsewhere]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, preexec_fn=bound_by_modes)
+    return done.stdout
+
+
+def test_a_read_only_data_folder_says_where_else_the_cache_may_lie(tmp_path):
+    root = tmp_path / "data"
+    for number in range(2):
+        trees.image(root / f"{number}.jpg")
+    root.chmod(0o555)
+    try:
+        refused = read_only(root, "")
+        assert f"cannot write the cache {root}/cache" in refused
+        assert "Permission denied. Choose a --cache-folder" in refused
+        assert read_only(root, str(tmp_path / "elsewhere")) == "2\n"
+    finally:
+        root.chmod(0o755)
+    assert not (root / "cache").exists()
+
+
+def test_the_cache_of_a_csv_file_lies_beside_it(tmp_path):
+    split_of(tmp_path / "images", 2)
+    index = trees.text(tmp_path / "index.csv", "path\nimages/000.png\nimages/001.png\n")
+    assert len(library.open_data("folder", DataConfig(data=str(index), height=32, width=16)).train) == 2
+    assert len(caches(tmp_path / "cache")) == 1
+
+
+def test_a_file_in_place_of_the_data_folder(tmp_path):
+    for name in ("synthetic-a", "market1501"):
+        with pytest.raises(DatasetError, match="is a file: give the folder"):
+            library.open_data(name, DataConfig(data=str(trees.text(tmp_path / "file", "x"))))

@@ -16,6 +16,7 @@ from datasets import counts, opening
 from datasets.cache import load_images
 from datasets.doctor import FIT, UNCHECKED, UNFIT, examine, main
 from tests.datasets import trees
+from tests.runs import bound_by_modes
 
 
 def found(diagnosis, check):
@@ -240,3 +241,21 @@ def test_help_is_fast_and_documents_the_status():
     loaded = "import sys, datasets.doctor; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "mindspore", "faiss", "scipy.io", "matplotlib"} & set(modules)
+
+
+def test_an_image_and_a_folder_that_may_not_be_read(tmp_path):
+    root = healthy(tmp_path)
+    secret = root / "query/0001_c1s1_000100_00.jpg"
+    secret.chmod(0)
+    words = [sys.executable, "-m", "datasets.doctor", "synthetic-a", str(tmp_path)]
+    options = {"capture_output": True, "text": True, "preexec_fn": bound_by_modes}
+    done = subprocess.run(words, **options, check=False)
+    assert done.returncode == UNFIT
+    assert f"{secret}: Permission denied" in done.stdout
+    (root / "query").chmod(0)
+    try:
+        done = subprocess.run(words, **options, check=False)
+    finally:
+        (root / "query").chmod(0o755)
+    assert done.returncode == UNFIT
+    assert f"cannot list {root / 'query'}: Permission denied" in done.stdout

@@ -45,7 +45,7 @@ def test_tree_keeps_numbers_and_does_without_cameras(tmp_path):
 
 
 def test_numbers_that_would_fall_together_are_kept_apart(tmp_path):
-    for name in ("1", "01", "99999999999"):
+    for name in ("1", "01", "9" * 200):
         trees.image(tmp_path / "train" / name / "x.png")
     assert sorted(open_dataset("folder", tmp_path).train.identities.tolist()) == [0, 1, 2]
 
@@ -148,3 +148,19 @@ def test_a_link_to_the_parent_does_not_lead_round(tmp_path):
     trees.folder(tmp_path)
     (tmp_path / "train/ann/round").symlink_to(tmp_path)
     assert len(open_dataset("folder", tmp_path).train) == 4
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_csv_of_any_system(tmp_path, ending, mark):
+    file = listed(tmp_path, *FULL)
+    file.write_bytes(mark + file.read_text().replace("\n", ending).encode())
+    data = open_dataset("folder", tmp_path)
+    assert (len(data.train), len(data.test)) == (2, 3)
+
+
+def test_csv_identities_of_any_length_are_told_apart(tmp_path):
+    people = ("9" * 5000, "9" * 4999, "7")
+    rows = [f"i{index}.png,{person}" for index, person in enumerate(people)]
+    data = open_dataset("folder", listed(tmp_path, *rows, header="path,identity").parent)
+    assert sorted(data.train.identities.tolist()) == [0, 1, 2]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from core.data import Dataset, Search, Split, Trial
-from core.protocols import Metrics, SearchResult, across_trials, evaluate, require_trial, summarise
+from core.protocols import Metrics, SearchResult, across_trials, evaluate, require_matches, require_trial, summarise
 from core.rerank import rerank
 from datasets import open_dataset
 from tests.datasets import trees
@@ -143,6 +143,17 @@ def test_queries_without_a_match_are_left_out():
     assert result.mean.rank1 == 1
     with pytest.raises(ValueError, match="no query"):
         evaluate(on_a_circle(0, 0, 1, 2), made((9, 8, 1, 2), (1, 1, 2, 2), 2, "same-camera"))
+
+
+@pytest.mark.parametrize(
+    ("ids", "cameras", "ignore"),
+    [((9, 8, 1, 2), (1, 1, 2, 2), "same-camera"), ((1, 1), (1, 1), "same-camera"), ((1, 1), (3, 2), "same-place")],
+)
+def test_a_test_that_nobody_can_pass_is_refused_before_it(ids, cameras, ignore):
+    data = made(ids, cameras, 1, ignore)
+    with pytest.raises(ValueError, match="no query of the search 'test' in made"):
+        require_matches(data)
+    require_matches(made((1, 1), (1, 1), 1, "nothing"))
 
 
 def test_perfect_features_score_one(tmp_path):

@@ -184,3 +184,34 @@ def test_lists_that_are_not_text_or_missing(tmp_path):
     (root / "list_val.txt").unlink()
     with pytest.raises(DatasetError, match=r"list_val\.txt missing"):
         open_dataset("msmt17", root)
+
+
+LARGE = [
+    ("market1501", "bounding_box_train/99999999999_c1s1_000001_00.jpg", "identity above 2,147,483,647"),
+    ("market1501", "bounding_box_test/0001_c99999999999s1_000001_00.jpg", "camera above 2,147,483,647"),
+    ("dukemtmc", "query/3000000000_c1_f0000001.jpg", "identity above 2,147,483,647"),
+]
+
+
+@pytest.mark.parametrize(("name", "path", "message"), LARGE)
+def test_numbers_that_32_bits_do_not_hold_are_named(tmp_path, name, path, message):
+    """Cut to 32 bits they would be other people's."""
+    root = trees.TREES[name](tmp_path)
+    trees.image(root / path)
+    with pytest.raises(DatasetError, match=rf"{message}(.|\n)*{path.split('/')[1]}"):
+        open_dataset(name, root)
+
+
+@pytest.mark.parametrize(("label", "message"), [("4294967296", "identity above"), ("9" * 5000, "line 1, is")])
+def test_labels_that_32_bits_do_not_hold_are_named(tmp_path, label, message):
+    root = trees.msmt(tmp_path)
+    (root / "list_train.txt").write_text((root / "list_train.txt").read_text().replace(" 0\n", f" {label}\n"))
+    with pytest.raises(DatasetError, match=message):
+        open_dataset("msmt17", root)
+
+
+@pytest.mark.parametrize("word", ["\u00b2", "9" * 5000, "-1", "1.5"])
+def test_sysu_identities_that_are_no_numbers(tmp_path, word):
+    trees.text(trees.sysu(tmp_path) / "exp/test_id.txt", f"4,{word}")
+    with pytest.raises(DatasetError, match="expected identities separated by commas"):
+        open_dataset("sysu", tmp_path)

@@ -1,0 +1,108 @@
+"""One chain of real faults in whole processes of either backend: each ends in one message, and the run goes on.
+
+A process of MindSpore compiles for ten seconds, so the faults follow each other in one run: SIGTERM, a second process
+on the folder, a flipped bit, Ctrl-C, a cut file, a full disk, a read-only folder, files of another kind.
+"""
+
+from __future__ import annotations
+
+import resource
+import signal
+import time
+
+import pytest
+
+from core import moment
+from tests.conftest import BACKENDS
+from tests.runs import SMALL, bound_by_modes, finish, small_data, start
+
+ENDLESS = ["--pretrain-iterations", "100000", "--save-every", "40"]
+INTERRUPTED = {"torch": (130,), "mindspore": (130, 143)}
+"""Status after Ctrl-C. While MindSpore computes, a handler of its own sends SIGTERM instead."""
+
+
+def position_of(path):
+    return moment.load(path).position
+
+
+def position(folder):
+    return position_of(folder / moment.LAST)
+
+
+def moments(folder):
+    """Return the times at which the moments in a folder were written."""
+    return {path.stat().st_mtime_ns for name in (moment.LAST, moment.PREVIOUS) if (path := folder / name).exists()}
+
+
+def interrupt(backend, number, folder, *argv):
+    """Start a run and send a signal once it has saved a moment within an epoch -> (status, output, errors).
+    Before SIGTERM a second process is tried on its folder.
+    """
+    before = moments(folder)
+    process = start(f"backends.{backend}.train", *argv)
+    until = time.monotonic() + 240
+    while not moments(folder) - before:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until, "no moment was ever saved"
+        time.sleep(0.1)
+    if number == signal.SIGTERM:
+        refused, _, told = finish(f"backends.{backend}.train", "--resume", str(folder))
+        assert refused == 2
+        assert f"is in use by process {process.pid} on" in told
+    process.send_signal(number)
+    printed, errors = process.communicate(timeout=120)
+    return process.returncode, printed, errors
+
+
+def damage(path, kind):
+    content = bytearray(path.read_bytes())
+    if kind == "flip":
+        content[-100] ^= 4
+    path.write_bytes({"flip": content, "cut": content[: len(content) // 2], "zip": b"PK\3\4 a zip file"}[kind])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_one_fault_after_the_other(backend, tmp_path):
+    folder, module = tmp_path / "run", f"backends.{backend}.train"
+    argv = ["source", "--data", str(small_data()), *SMALL, *ENDLESS, "--threads", "1", "--output", str(folder)]
+
+    status, printed, errors = interrupt(backend, signal.SIGTERM, folder, *argv)
+    assert status == 143, errors
+    assert f"go on with --resume {folder}" in printed
+    first = position(folder)
+    assert first.step > 0
+
+    damage(folder / moment.LAST, "flip")
+    resume = ["--resume", str(folder)]
+    status, printed, errors = interrupt(backend, signal.SIGINT, folder, *resume)
+    assert status in INTERRUPTED[backend], errors
+    assert "is damaged" in printed
+    assert "Going on from previous.safetensors" in printed
+    assert position(folder) > first
+
+    damage(folder / moment.LAST, "cut")
+    whole = folder / moment.PREVIOUS
+    good, limit = position_of(whole), whole.stat().st_size - 1
+    status, printed, errors = finish(
+        module, *resume, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    )
+    assert status == 2, errors
+    assert "Going on from previous.safetensors" in printed
+    assert "could not be written: File too large" in errors.splitlines()[-1]
+    assert not list(folder.glob(".last*")), "the half-written file is left"
+    assert position(folder) == position_of(whole) == good, "the damaged moment must not push out the good one"
+
+    folder.chmod(0o555)
+    try:
+        status, _, errors = finish(module, *resume, preexec_fn=bound_by_modes)
+    finally:
+        folder.chmod(0o755)
+    assert status == 2
+    assert "Permission denied" in errors.splitlines()[-1]
+
+    for name in (moment.LAST, moment.PREVIOUS):
+        damage(folder / name, "zip")
+    status, _, errors = finish(module, *resume)
+    assert status == 2
+    assert "cannot be read as safetensors" in errors
+    assert "The run cannot be continued" in errors

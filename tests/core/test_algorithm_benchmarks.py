@@ -29,6 +29,18 @@ def test_quick_run_covers_every_case_and_agrees_with_the_peers(tmp_path, capsys)
     assert printed.splitlines()[0].startswith("| algorithm |")
 
 
+def test_a_run_of_one_case_keeps_the_rows_of_the_others(tmp_path):
+    file = tmp_path / "table.json"
+    for commit, name in (("a", "nearest"), ("b", "kmeans"), ("c", "nearest")):
+        algorithms.keep(file, name, [{"algorithm": name, "seconds": 1}] * 2, {"commit": commit, "load": 0.25})
+    report = json.loads(file.read_text())
+    assert [(row["algorithm"], row["commit"]) for row in report["rows"]] == [
+        *[("nearest", "c")] * 2,
+        *[("kmeans", "b")] * 2,
+    ]
+    assert report["commit"] == "c"
+
+
 def test_memory_of_one_call_is_what_its_process_prints(capsys):
     assert algorithms.main(["--quick", "--memory-of", "nearest", "ours"]) == 0
     assert 0 <= int(capsys.readouterr().out) < 1 << 30

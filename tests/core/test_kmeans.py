@@ -5,7 +5,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies
 
+from core.assignment import Assignment
+from core.distances import squared_norms
 from core.kmeans import kmeans, lloyd
+from core.narrow import Narrow
 from core.seeding import start_rows
 from tests.core.features import clustered, exact_unit_rows, generators
 
@@ -50,6 +53,59 @@ def test_bounds_of_groups_of_centroids_change_nothing(bounds, monkeypatch):
         result = lloyd(features, start)
         np.testing.assert_array_equal(result.labels, labels)
         np.testing.assert_allclose(result.centroids, centroids, atol=1e-7)
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.5, 1.5])
+@pytest.mark.parametrize("bounds", [500, 1 << 27])
+def test_narrow_copies_change_nothing(noise, bounds, monkeypatch):
+    monkeypatch.setattr("core.narrow.COLUMNS", 8)
+    monkeypatch.setattr("core.assignment.BOUNDS", bounds)
+    settled = []
+    unsettled = Assignment._unsettled
+
+    def counted(assignment, rows):
+        left = unsettled(assignment, rows)
+        settled.append(len(rows) - len(left))
+        return left
+
+    monkeypatch.setattr(Assignment, "_unsettled", counted)
+    features, _ = clustered(np.random.default_rng(13), 500, 15, width=40, noise=noise)
+    for scale in (1, 1e-12, 1e12):
+        scaled = (features * np.float32(scale)).astype(np.float32)
+        start = scaled[start_rows(scaled, 25, seed=1)]
+        labels, centroids, _ = lloyd_by_definition(scaled, start)
+        result = lloyd(scaled, start)
+        np.testing.assert_array_equal(result.labels, labels)
+        np.testing.assert_allclose(result.centroids, centroids, rtol=1e-6, atol=1e-7 * scale)
+    assert noise != 0.5 or sum(settled) > 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(generators, strategies.integers(8, 60), strategies.data())
+def test_narrow_copies_with_ties_and_duplicates(random, count, data):
+    features = exact_unit_rows(random, count)
+    start = features[random.choice(count, data.draw(strategies.integers(4, min(count, 9))), replace=False)]
+    expected = lloyd(features, start)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("core.narrow.COLUMNS", 4)
+        result = lloyd(features, start)
+    np.testing.assert_array_equal(result.labels, expected.labels)
+    np.testing.assert_array_equal(result.centroids, expected.centroids)
+
+
+@settings(max_examples=100, deadline=None)
+@given(generators, strategies.sampled_from([1e-10, 1, 1e10]))
+def test_narrow_rows_bound_products(random, scale):
+    features = (random.normal(size=(60, 64)) @ np.diag(0.9 ** np.arange(64)) * scale).astype(np.float32)
+    features[random.integers(60, size=5)] = features[0]
+    features[random.integers(60)] = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("core.narrow.COLUMNS", 16)
+        points = Narrow(features, squared_norms(features)).points.astype(np.float64)
+    exact = features.astype(np.float64) @ features.T.astype(np.float64)
+    upper = points @ points.T
+    assert (exact <= upper).all()
+    assert (exact >= upper - 2 * np.outer(points[:, -1], points[:, -1])).all()
 
 
 @settings(max_examples=40, deadline=None)
@@ -118,8 +174,8 @@ THREADS = """
 import zlib, numpy as np
 from core.kmeans import kmeans
 random = np.random.default_rng(0)
-features = random.normal(size=(3000, 96)).astype(np.float32)
-result = kmeans(features, 60, seed=5, iterations=20)
+features = random.normal(size=(3000, 512)).astype(np.float32)
+result = kmeans(features, 130, seed=5, iterations=12)
 print(zlib.crc32(result.labels.tobytes()), zlib.crc32(result.centroids.tobytes()), result.inertia.hex())
 """
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from core import narrow
 from core.distances import row_blocks, squared_norms
+from core.narrow import narrowed
 from core.threads import each
 
 BOUNDS = 1 << 27  # lower bounds held at most: 512 MiB
@@ -35,7 +35,7 @@ class Assignment:
         self._upper = np.full(count, np.inf, np.float32)  # bounds of the distance to the own centroid
         self._drift = np.zeros(groups, np.float32)  # how far a group has moved since the bounds were last right
         self._squared = squared_norms(features)
-        self._narrow = narrow.Narrow(features, self._squared) if narrow.pays(features, clusters) else None
+        self._narrow = narrowed(features, self._squared, clusters)
         self.labels = np.zeros(count, np.int32)
         self._search_all(np.arange(count))
 
@@ -53,12 +53,15 @@ class Assignment:
         rows = np.concatenate(each(self._doubtful, row_blocks(*self._lower.shape, entries=1 << 17, fewest=16)))
         if self._narrow is not None:
             rows = self._unsettled(rows)
-        self._search_all(rows[np.argsort(self.labels[rows], kind="stable")])  # one cluster's rows doubt the same ones
+        if 2 * len(rows) < len(self.features):
+            rows = rows[np.argsort(self.labels[rows], kind="stable")]  # rows of one cluster doubt the same centroids
+        self._search_all(rows)
 
     def _search_all(self, rows: np.ndarray) -> None:
         half = squared_norms(self.centroids) / 2
         reach = float(np.sqrt(2 * half.max()))
-        blocks = row_blocks(len(rows), self.features.shape[1], entries=1 << 19, fewest=64)
+        entries = 1 << 19 if 2 * len(rows) < len(self.features) else 1 << 21
+        blocks = row_blocks(len(rows), self.features.shape[1], entries=entries, fewest=64)
         each(lambda block: self._search(rows[block], half, reach), blocks)
 
     def _unsettled(self, rows: np.ndarray) -> np.ndarray:
@@ -115,7 +118,9 @@ class Assignment:
     def _search(self, rows: np.ndarray, half: np.ndarray, reach: float) -> None:
         """Set labels and bounds of rows."""
         points, label = self._points(rows), self.labels[rows]
-        own_score = half[label] - np.einsum("ij,ij->i", points, self.centroids[label])
+        own_score = np.full(len(rows), np.inf, np.float32)
+        if np.isfinite(self._upper[rows]).any():  # not in the first search
+            own_score = half[label] - np.einsum("ij,ij->i", points, self.centroids[label])
         slack = self._slack(rows, reach)
         self._upper[rows] = self._distance(rows, own_score + slack) / SHRINK
         doubtful = self._lower[rows] <= self._upper[rows, None]

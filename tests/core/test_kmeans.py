@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies
 from core.assignment import Assignment
 from core.distances import squared_norms
 from core.kmeans import kmeans, lloyd
-from core.narrow import Narrow
+from core.narrow import narrowed
 from core.seeding import start_rows
 from tests.core.features import clustered, exact_unit_rows, generators
 
@@ -59,6 +59,7 @@ def test_bounds_of_groups_of_centroids_change_nothing(bounds, monkeypatch):
 @pytest.mark.parametrize("bounds", [500, 1 << 27])
 def test_narrow_copies_change_nothing(noise, bounds, monkeypatch):
     monkeypatch.setattr("core.narrow.COLUMNS", 8)
+    monkeypatch.setattr("core.narrow.MISSED", 1)
     monkeypatch.setattr("core.assignment.BOUNDS", bounds)
     settled = []
     unsettled = Assignment._unsettled
@@ -88,9 +89,24 @@ def test_narrow_copies_with_ties_and_duplicates(random, count, data):
     expected = lloyd(features, start)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("core.narrow.COLUMNS", 4)
+        patch.setattr("core.narrow.MISSED", 1)
         result = lloyd(features, start)
     np.testing.assert_array_equal(result.labels, expected.labels)
     np.testing.assert_array_equal(result.centroids, expected.centroids)
+
+
+def test_narrow_copies_only_where_they_pay():
+    random = np.random.default_rng(14)
+    wide = random.normal(size=(400, 600)).astype(np.float32)
+    low = wide[:, :60] @ random.normal(size=(60, 600)).astype(np.float32)
+
+    def made(features, others):
+        return narrowed(features, squared_norms(features), others) is not None
+
+    assert made(low, 200)
+    assert not made(wide, 200)  # no subspace holds most of it
+    assert not made(low, 20)  # too few to compare with
+    assert not made(low[:, :200].copy(), 200)  # not wide
 
 
 @settings(max_examples=100, deadline=None)
@@ -101,7 +117,8 @@ def test_narrow_rows_bound_products(random, scale):
     features[random.integers(60)] = 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("core.narrow.COLUMNS", 16)
-        points = Narrow(features, squared_norms(features)).points.astype(np.float64)
+        patch.setattr("core.narrow.MISSED", 1)
+        points = narrowed(features, squared_norms(features), 16).points.astype(np.float64)
     exact = features.astype(np.float64) @ features.T.astype(np.float64)
     upper = points @ points.T
     assert (exact <= upper).all()

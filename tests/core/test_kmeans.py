@@ -191,7 +191,8 @@ THREADS = """
 import zlib, numpy as np
 from core.kmeans import kmeans
 random = np.random.default_rng(0)
-features = random.normal(size=(3000, 512)).astype(np.float32)
+features = random.integers(-9, 10, (2500, 60)) @ random.integers(-9, 10, (60, 512))  # whole: no rounding in the product
+features = (features / 100).astype(np.float32)
 result = kmeans(features, 130, seed=5, iterations=12)
 print(zlib.crc32(result.labels.tobytes()), zlib.crc32(result.centroids.tobytes()), result.inertia.hex())
 """

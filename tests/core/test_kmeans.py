@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies
@@ -185,28 +182,6 @@ def test_does_not_need_normalised_features_nor_modify_them():
     for converted in (features, np.asfortranarray(features)):
         np.testing.assert_array_equal(kmeans(converted, 5, seed=2).labels, expected.labels)
     np.testing.assert_array_equal(features, before)
-
-
-THREADS = """
-import zlib, numpy as np
-from core.kmeans import kmeans
-random = np.random.default_rng(0)
-features = random.integers(-9, 10, (2500, 60)) @ random.integers(-9, 10, (60, 512))  # whole: no rounding in the product
-features = (features / 100).astype(np.float32)
-result = kmeans(features, 130, seed=5, iterations=12)
-print(zlib.crc32(result.labels.tobytes()), zlib.crc32(result.centroids.tobytes()), result.inertia.hex())
-"""
-
-
-def test_same_bytes_whatever_the_number_of_threads():
-    def run(threads):
-        variables = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
-        done = subprocess.run(
-            [sys.executable, "-c", THREADS], env=variables, capture_output=True, text=True, check=True
-        )
-        return done.stdout
-
-    assert run("1") == run("2")
 
 
 @pytest.mark.parametrize(

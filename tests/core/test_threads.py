@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 import time
 
@@ -62,3 +64,29 @@ def test_an_exception_is_raised_and_ends_the_rest(four):
         each(fails, range(500))
     assert len(done) < 100
     assert blas_threads() == before
+
+
+THREADS = """
+import zlib, numpy as np
+from core.jaccard import jaccard_similarity
+from core.kmeans import kmeans
+random = np.random.default_rng(0)
+features = random.integers(-9, 10, (2500, 60)) @ random.integers(-9, 10, (60, 512))  # whole: no rounding in the product
+features = (features / 100).astype(np.float32)
+result = kmeans(features, 130, seed=5, iterations=12)
+features /= np.linalg.norm(features, axis=1, keepdims=True)
+graph = jaccard_similarity(features, radius=0.8)
+print(zlib.crc32(graph.indices.tobytes()), zlib.crc32(graph.data.tobytes()))
+print(zlib.crc32(result.labels.tobytes()), zlib.crc32(result.centroids.tobytes()), result.inertia.hex())
+"""
+
+
+def test_same_bytes_whatever_the_number_of_threads():
+    def run(threads):
+        variables = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
+        done = subprocess.run(
+            [sys.executable, "-c", THREADS], env=variables, capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    assert run("1") == run("2")

@@ -92,3 +92,12 @@ def test_growth_measures_every_stage_and_plots(tmp_path):
     report = {"commit": "0", "cores": 1, "processor": "any", "width": 32, "rows": [row]}
     growth.plot(report, tmp_path / "growth.png")
     assert (tmp_path / "growth.png").stat().st_size > 1000
+
+
+def test_a_size_of_growth_keeps_the_others_of_its_width(tmp_path):
+    file = tmp_path / "growth.json"
+    for points, commit in ((20, "a"), (10, "b"), (20, "c")):
+        growth.keep(file, {"points": points}, {"width": 8, "commit": commit})
+    rows = json.loads(file.read_text())["rows"]
+    assert rows == [{"points": 10, "commit": "b"}, {"points": 20, "commit": "c"}]
+    assert growth.keep(file, {"points": 5}, {"width": 9, "commit": "d"})["rows"] == [{"points": 5, "commit": "d"}]

@@ -112,18 +112,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.repeats < 1:
         parser.error(f"--repeats must be at least 1, but is {options.repeats}")
     carried = [] if options.no_memory else ["--quick"] if options.quick else ["--repeats", "1"]
-    rows = []
+    command = "python -m benchmarks.algorithms" + (" --quick" if options.quick else "")
+    output = options.output or RESULTS / ("algorithms-quick.json" if options.quick else "algorithms.json")
     for name in options.only or CASES:
         sys.stderr.write(f"{name} ...\n")
-        rows += measure(name, sizes, options.repeats, carried)
-    command = "python -m benchmarks.algorithms" + (" --quick" if options.quick else "")
-    report = {"command": command, **environment(), "rows": rows}
-    output = options.output or RESULTS / ("algorithms-quick.json" if options.quick else "algorithms.json")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(report, indent=1) + "\n")
+        rows = measure(name, sizes, options.repeats, carried)
+        report = keep(output, name, rows, {"command": command, **environment()})
+    rows = [row for row in report["rows"] if row["algorithm"] in (options.only or CASES)]
     shown = f"commit {report['commit']}, {report['cores']} cores of {report['processor']}, load {report['load']:.1f}"
     sys.stdout.write(f"{table(rows)}\n\n{command}; {shown}; {output}\n")
     return 0
+
+
+def keep(output: Path, name: str, rows: list[dict[str, Any]], measured: dict[str, Any]) -> dict[str, Any]:
+    """Write the rows of one case in the place of its earlier ones, each with its commit and load; return the report.
+
+    The file is written after each case, so that a run that is cut off keeps what it has.
+    """
+    earlier = json.loads(output.read_text())["rows"] if output.exists() else []
+    cases = {case: [row for row in earlier if row["algorithm"] == case] for case in CASES}
+    cases[name] = [row | {"commit": measured["commit"], "load": round(measured["load"], 1)} for row in rows]
+    report = {**measured, "rows": [row for case in cases.values() for row in case]}
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(report, indent=1) + "\n")
+    return report
 
 
 if __name__ == "__main__":

@@ -91,11 +91,15 @@ def plot(report: dict[str, Any], file: Path) -> None:
     times.set(
         xlabel="points N", ylabel="processor seconds", title=f"Jaccard graph, D = {report['width']}, k1 = {K - 1}"
     )
-    times.legend()
+    times.set_ylim(bottom=times.get_ylim()[0] / 20)  # room for the legend
+    times.legend(loc="lower right", fontsize=8)
     memory.loglog(points, [row["bytes"] / 1e6 for row in rows], "o-", label="measured, features not counted")
     memory.loglog(points, [4e-6 * n * n for n in points], "k:", label="one dense float32 matrix")
     memory.set(xlabel="points N", ylabel="MB", title="extra memory at the peak")
     memory.legend()
+    for axes in (times, memory):
+        axes.set_xticks(points, [f"{count:,}" for count in points], fontsize=8)
+        axes.minorticks_off()
     figure.suptitle(f"commit {report['commit']}, {report['cores']} cores of {report['processor']}", fontsize=9)
     figure.tight_layout()
     figure.savefig(file, dpi=110)
@@ -114,17 +118,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(json.dumps(measure(options.sizes[0], options.width, options.approximate)) + "\n")
         return 0
     flags = ["--one", "--width", str(options.width)] + ["--approximate"] * options.approximate
-    report = {"command": "python -m benchmarks.growth", **environment(), "width": options.width, "rows": []}
-    options.output.mkdir(parents=True, exist_ok=True)
     for count in options.sizes:
         command = [sys.executable, "-m", "benchmarks.growth", "--sizes", str(count), *flags]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        report["rows"].append(json.loads(done.stdout.splitlines()[-1]))
-        sys.stdout.write(json.dumps(report["rows"][-1]) + "\n")
+        row = json.loads(done.stdout.splitlines()[-1])
+        sys.stdout.write(json.dumps(row) + "\n")
         sys.stdout.flush()
-        (options.output / "growth.json").write_text(json.dumps(report, indent=1) + "\n")
+        report = keep(options.output / "growth.json", row, {**environment(), "width": options.width})
         plot(report, options.output / "growth.png")
     return 0
+
+
+def keep(output: Path, row: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any]:
+    """Write the row of one size in the place of its earlier one, with its commit; return the report.
+
+    Rows of another width are dropped: they belong to another curve.
+    """
+    earlier = json.loads(output.read_text()) if output.exists() else {"width": None}
+    rows = earlier["rows"] if earlier["width"] == measured["width"] else []
+    rows = [one for one in rows if one["points"] != row["points"]] + [row | {"commit": measured["commit"]}]
+    report = {"command": "python -m benchmarks.growth", **measured, "rows": sorted(rows, key=lambda one: one["points"])}
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(report, indent=1) + "\n")
+    return report
 
 
 if __name__ == "__main__":

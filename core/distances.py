@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
-
 import numpy as np
-
-Part = TypeVar("Part")
-Result = TypeVar("Result")
 
 NORM_TOLERANCE = 1e-2  # half-precision features normalised in half precision stay well within this
 
@@ -74,26 +66,3 @@ def row_blocks(rows: int, columns: int, *, entries: int = 1 << 23, fewest: int =
     """
     size = max(fewest, entries // max(1, columns))
     return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
-
-
-def workers() -> int:
-    """Return how many threads this process may use: the CPUs it is bound to, or OMP_NUM_THREADS if lower."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return max(1, min(available, int(asked))) if asked.isdigit() else available
-
-
-def each(call: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
-    """Return the call of every part, in order; threads share the parts, for calls into NumPy run side by side."""
-    threads = max(1, min(workers(), len(parts)))
-
-    def share(first: int) -> list[Result]:
-        return [call(part) for part in parts[first::threads]]
-
-    if threads == 1:
-        return share(0)
-    results: list[Result] = [None] * len(parts)
-    with ThreadPoolExecutor(threads) as pool:
-        for first, found in enumerate(pool.map(share, range(threads))):
-            results[first::threads] = found
-    return results

@@ -33,7 +33,8 @@ def kmeans(features: np.ndarray, clusters: int, *, seed: int, restarts: int = 1,
 
     Each of `restarts` runs starts from `core.seeding.start_rows` and ends when no label changes or after
     `iterations` rounds. A cluster that loses its last point gets the point farthest from its own centroid.
-    The same seed gives the same bytes whatever the number of threads. Memory: N K bounds, 512 MiB at most.
+    The same seed gives the same bytes whatever the number of threads. Memory: N K bounds, 512 MiB at most,
+    and 128 numbers for each point.
     Raises ValueError for features that are not finite and for clusters, restarts or iterations out of range.
     """
     features = as_features(features, "features")

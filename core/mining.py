@@ -47,11 +47,13 @@ def batch_hard(distances: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, n
             f"Mining needs distances (B, B) and labels (B,), but got {distances.shape} and {labels.shape}."
         )
     if labels.dtype.kind not in "iu":
-        raise ValueError(f"Mining needs integer labels, but got {labels.dtype}: pass class indices.")
+        raise ValueError(
+            f"Mining needs integer labels, but those of shape {labels.shape} are {labels.dtype}: pass class indices."
+        )
     if not np.isfinite(distances).all():
         raise ValueError(
-            "Mining needs finite distances, but some are NaN or infinite, so that no positive is the farthest: "
-            "the features have diverged; lower the learning rate."
+            f"Mining needs finite distances, but of those of shape {distances.shape} some are NaN or infinite, so that "
+            "no positive is the farthest: the features have diverged; lower the learning rate."
         )
     same = labels[:, None] == labels
     if same.all():

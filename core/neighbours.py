@@ -6,13 +6,16 @@ enough, half the work of the whole product.
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import combinations, pairwise
+from threading import Lock
 
 import numpy as np
 
 from core.distances import as_count, as_features
+from core.threads import each
 
 TILE = 2048  # rows and columns of a tile at most: 16 MiB, large enough for the product to run at full speed
+TILES = 8  # at least so many, unless they would get too small, so that threads share them evenly
 GROUP = 16  # columns that share one maximum when the k-th largest of a row is bounded from below
 NOTHING = np.uint64(2**64 - 1)  # sorts after every neighbour
 SIGN = np.uint32(1 << 31)
@@ -41,19 +44,28 @@ def search(features: np.ndarray, k: int, *, lowest: bool = False) -> tuple[np.nd
     own = np.empty(count, np.float32)
     least = np.full(count, np.inf, np.float32) if lowest else None
     tiles = _tiles(count)
-    for tile in tiles:  # the diagonal first: from here on each row has a bound that few candidates pass
+    locks = [Lock() for _ in tiles]  # of a tile's rows of keys: their order decides nothing, only that they take turns
+
+    def on_diagonal(place: int) -> None:
+        tile = tiles[place]
         product = features[tile] @ features[tile].T
         _lower(least, tile, product, 1)
         own[tile] = product.diagonal()
         np.fill_diagonal(product, np.inf)
         _merge(keys[tile], product, _bound(product, k)[:, None], tile.start)
-    for place, tile in enumerate(tiles):
-        for other in tiles[place + 1 :]:
-            product = features[tile] @ features[other].T
+
+    def off_diagonal(pair: tuple[int, int]) -> None:
+        tile, other = tiles[pair[0]], tiles[pair[1]]
+        product = features[tile] @ features[other].T
+        with locks[pair[0]]:
             _lower(least, tile, product, 1)
-            _lower(least, other, product, 0)
             _merge(keys[tile], product, _threshold(keys[tile], other.start)[:, None], other.start)
+        with locks[pair[1]]:
+            _lower(least, other, product, 0)
             _merge(keys[other], product, _threshold(keys[other], tile.start), tile.start)
+
+    each(on_diagonal, range(len(tiles)))  # first: from here on each row has a bound that few candidates pass
+    each(off_diagonal, list(combinations(range(len(tiles)), 2)))
     similarities = _similarities(keys)
     similarities[:, 0] = own
     return (keys & np.uint64(2**32 - 1)).astype(np.int32), similarities, least
@@ -61,7 +73,8 @@ def search(features: np.ndarray, k: int, *, lowest: bool = False) -> tuple[np.nd
 
 def _tiles(count: int) -> list[slice]:
     """Cut the points into tiles of nearly equal size."""
-    edges = np.linspace(0, count, -(-count // TILE) + 1).astype(np.int64).tolist() if count else [0]
+    size = min(TILE, max(TILE // 4, count // TILES))
+    edges = np.linspace(0, count, -(-count // size) + 1).astype(np.int64).tolist() if count else [0]
     return [slice(start, stop) for start, stop in pairwise(edges)]
 
 

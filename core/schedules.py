@@ -12,7 +12,7 @@ def ema_decay(step: int, limit: float = 0.999) -> float:
     Raises ValueError on a negative step or a limit outside [0, 1].
     Source: Ge, Chen, Li, "Mutual Mean-Teaching", ICLR 2020, section 3.2 (limit 0.999).
     """
-    if step < 0:
+    if not step >= 0:
         raise ValueError(f"The EMA's step must be 0 or more, but is {step}: count updates from 0.")
     if not 0 <= limit <= 1:
         raise ValueError(f"The EMA's limit must lie in [0, 1], but is {limit}: the paper's is 0.999.")

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FRAMEWORKS = {"torch", "torchvision", "mindspore"}
 OURS = {"core", "datasets", "backends", "benchmarks", "tests"}
-THIRD_PARTY = {"numpy", "scipy", "faiss", "PIL", "tqdm", "safetensors"}
+THIRD_PARTY = {"numpy", "scipy", "faiss", "PIL", "tqdm", "safetensors", "threadpoolctl"}
 BACKENDS = ("torch", "mindspore")
 ENTRY_POINTS = {"train.py", "evaluate.py", "export.py"}
 ONE_SIDED = {

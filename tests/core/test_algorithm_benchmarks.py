@@ -29,6 +29,18 @@ def test_quick_run_covers_every_case_and_agrees_with_the_peers(tmp_path, capsys)
     assert printed.splitlines()[0].startswith("| algorithm |")
 
 
+def test_a_run_of_one_case_keeps_the_rows_of_the_others(tmp_path):
+    file = tmp_path / "table.json"
+    for commit, name in (("a", "nearest"), ("b", "kmeans"), ("c", "nearest")):
+        algorithms.keep(file, name, [{"algorithm": name, "seconds": 1}] * 2, {"commit": commit, "load": 0.25})
+    report = json.loads(file.read_text())
+    assert [(row["algorithm"], row["commit"]) for row in report["rows"]] == [
+        *[("nearest", "c")] * 2,
+        *[("kmeans", "b")] * 2,
+    ]
+    assert report["commit"] == "c"
+
+
 def test_memory_of_one_call_is_what_its_process_prints(capsys):
     assert algorithms.main(["--quick", "--memory-of", "nearest", "ours"]) == 0
     assert 0 <= int(capsys.readouterr().out) < 1 << 30
@@ -80,3 +92,12 @@ def test_growth_measures_every_stage_and_plots(tmp_path):
     report = {"commit": "0", "cores": 1, "processor": "any", "width": 32, "rows": [row]}
     growth.plot(report, tmp_path / "growth.png")
     assert (tmp_path / "growth.png").stat().st_size > 1000
+
+
+def test_a_size_of_growth_keeps_the_others_of_its_width(tmp_path):
+    file = tmp_path / "growth.json"
+    for points, commit in ((20, "a"), (10, "b"), (20, "c")):
+        growth.keep(file, {"points": points}, {"width": 8, "commit": commit})
+    rows = json.loads(file.read_text())["rows"]
+    assert rows == [{"points": 10, "commit": "b"}, {"points": 20, "commit": "c"}]
+    assert growth.keep(file, {"points": 5}, {"width": 9, "commit": "d"})["rows"] == [{"points": 5, "commit": "d"}]

@@ -1,11 +1,11 @@
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies
 
+from core.assignment import Assignment
+from core.distances import squared_norms
 from core.kmeans import kmeans, lloyd
+from core.narrow import narrowed
 from core.seeding import start_rows
 from tests.core.features import clustered, exact_unit_rows, generators
 
@@ -50,6 +50,76 @@ def test_bounds_of_groups_of_centroids_change_nothing(bounds, monkeypatch):
         result = lloyd(features, start)
         np.testing.assert_array_equal(result.labels, labels)
         np.testing.assert_allclose(result.centroids, centroids, atol=1e-7)
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.5, 1.5])
+@pytest.mark.parametrize("bounds", [500, 1 << 27])
+def test_narrow_copies_change_nothing(noise, bounds, monkeypatch):
+    monkeypatch.setattr("core.narrow.COLUMNS", 8)
+    monkeypatch.setattr("core.narrow.MISSED", 1)
+    monkeypatch.setattr("core.assignment.BOUNDS", bounds)
+    settled = []
+    unsettled = Assignment._unsettled
+
+    def counted(assignment, rows):
+        left = unsettled(assignment, rows)
+        settled.append(len(rows) - len(left))
+        return left
+
+    monkeypatch.setattr(Assignment, "_unsettled", counted)
+    features, _ = clustered(np.random.default_rng(13), 500, 15, width=40, noise=noise)
+    for scale in (1, 1e-12, 1e12):
+        scaled = (features * np.float32(scale)).astype(np.float32)
+        start = scaled[start_rows(scaled, 25, seed=1)]
+        labels, centroids, _ = lloyd_by_definition(scaled, start)
+        result = lloyd(scaled, start)
+        np.testing.assert_array_equal(result.labels, labels)
+        np.testing.assert_allclose(result.centroids, centroids, rtol=1e-6, atol=1e-7 * scale)
+    assert noise != 0.5 or sum(settled) > 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(generators, strategies.integers(8, 60), strategies.data())
+def test_narrow_copies_with_ties_and_duplicates(random, count, data):
+    features = exact_unit_rows(random, count)
+    start = features[random.choice(count, data.draw(strategies.integers(4, min(count, 9))), replace=False)]
+    expected = lloyd(features, start)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("core.narrow.COLUMNS", 4)
+        patch.setattr("core.narrow.MISSED", 1)
+        result = lloyd(features, start)
+    np.testing.assert_array_equal(result.labels, expected.labels)
+    np.testing.assert_array_equal(result.centroids, expected.centroids)
+
+
+def test_narrow_copies_only_where_they_pay():
+    random = np.random.default_rng(14)
+    wide = random.normal(size=(400, 600)).astype(np.float32)
+    low = wide[:, :60] @ random.normal(size=(60, 600)).astype(np.float32)
+
+    def made(features, others):
+        return narrowed(features, squared_norms(features), others) is not None
+
+    assert made(low, 200)
+    assert not made(wide, 200)  # no subspace holds most of it
+    assert not made(low, 20)  # too few to compare with
+    assert not made(low[:, :200].copy(), 200)  # not wide
+
+
+@settings(max_examples=100, deadline=None)
+@given(generators, strategies.sampled_from([1e-10, 1, 1e10]))
+def test_narrow_rows_bound_products(random, scale):
+    features = (random.normal(size=(60, 64)) @ np.diag(0.9 ** np.arange(64)) * scale).astype(np.float32)
+    features[random.integers(60, size=5)] = features[0]
+    features[random.integers(60)] = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("core.narrow.COLUMNS", 16)
+        patch.setattr("core.narrow.MISSED", 1)
+        points = narrowed(features, squared_norms(features), 16).points.astype(np.float64)
+    exact = features.astype(np.float64) @ features.T.astype(np.float64)
+    upper = points @ points.T
+    assert (exact <= upper).all()
+    assert (exact >= upper - 2 * np.outer(points[:, -1], points[:, -1])).all()
 
 
 @settings(max_examples=40, deadline=None)
@@ -112,27 +182,6 @@ def test_does_not_need_normalised_features_nor_modify_them():
     for converted in (features, np.asfortranarray(features)):
         np.testing.assert_array_equal(kmeans(converted, 5, seed=2).labels, expected.labels)
     np.testing.assert_array_equal(features, before)
-
-
-THREADS = """
-import zlib, numpy as np
-from core.kmeans import kmeans
-random = np.random.default_rng(0)
-features = random.normal(size=(3000, 96)).astype(np.float32)
-result = kmeans(features, 60, seed=5, iterations=20)
-print(zlib.crc32(result.labels.tobytes()), zlib.crc32(result.centroids.tobytes()), result.inertia.hex())
-"""
-
-
-def test_same_bytes_whatever_the_number_of_threads():
-    def run(threads):
-        variables = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
-        done = subprocess.run(
-            [sys.executable, "-c", THREADS], env=variables, capture_output=True, text=True, check=True
-        )
-        return done.stdout
-
-    assert run("1") == run("2")
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies
 
 from core.mining import batch_hard, euclidean_distances
 from core.random import rng
+from tests.core.features import generators
 
 
 def brute_force(distances, labels):
@@ -30,6 +32,26 @@ def test_batch_hard_equals_brute_force_with_ties(levels, identities):
         np.testing.assert_array_equal(positive, expected[0])
         np.testing.assert_array_equal(negative, expected[1])
         assert positive.dtype == negative.dtype == np.int64
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    generators,
+    strategies.integers(2, 24),
+    strategies.sampled_from([1, 2, 5, 10**6]),
+    strategies.sampled_from([np.float16, np.float32, np.float64, np.int64]),
+    strategies.sampled_from([np.int32, np.uint8, np.int64]),
+    strategies.booleans(),
+)
+def test_batch_hard_equals_brute_force_on_any_type_and_layout(random, count, levels, dtype, label_type, sliced):
+    labels = random.integers(random.integers(1, count + 1), size=count)
+    labels[random.integers(count)] = 30  # a second identity at least
+    distances = random.integers(levels, size=(count, 2 * count)) % 2048  # whole in half precision too
+    distances = np.asfortranarray(distances.astype(dtype))[:, ::2] if sliced else distances[:, :count].astype(dtype)
+    before = distances.copy()
+    positive, negative = batch_hard(distances, labels.astype(label_type))
+    assert (positive.tolist(), negative.tolist()) == brute_force(before, labels)
+    np.testing.assert_array_equal(distances, before)
 
 
 def test_all_equal_distances_give_the_first_indices():

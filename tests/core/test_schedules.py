@@ -65,6 +65,7 @@ def test_values_at_the_limits_are_accepted():
     ("call", "text"),
     [
         (lambda: ema_decay(-1), "0 or more"),
+        (lambda: ema_decay(float("nan")), "0 or more"),
         (lambda: ema_decay(1, limit=1.5), "limit"),
         (lambda: warmup_multistep(-1, **MULTISTEP), "0 or more"),
         (lambda: warmup_multistep(1, **{**MULTISTEP, "warmup_factor": 0.0}), "warmup_factor"),

@@ -87,7 +87,7 @@ def export(
     programs: formats that only this backend writes, with a line of help each. load: format -> how it is written; called
     after the options are known, so that it may import the framework.
     """
-    return guarded(lambda: _export(backend, programs, load, argv))
+    return guarded(lambda: _export(backend, programs, load, argv), backend.rank())
 
 
 def build(backend: Backend, programs: Mapping[str, str]) -> Any:
@@ -118,6 +118,9 @@ def _export(
 ) -> None:
     given = vars(build(backend, programs).parse_args(argv))
     model = ModelOptions.take(given)
+    if backend.rank():  # in a job of several, one exports; its launcher waits for the others to have joined
+        backend.open_runtime(backend.runtime())
+        return
 
     from core.trained import open_trained
 

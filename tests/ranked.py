@@ -1,4 +1,4 @@
-"""`LAUNCHER python -m tests.ranked BACKEND PRECISION FOLDER STEPS CASE...`: steps by several processes that share batches.
+"""`python -m tests.ranked BACKEND PRECISION FOLDER STEPS CASE...`: steps by processes that a launcher has started.
 
 Each rank writes what it ends with, CASE.RANK.npz: its state, its losses, and the embedding of images in odd chunks.
 """
@@ -16,7 +16,6 @@ import numpy as np
 from core.config import LearnerConfig
 from core.learner import Batch
 from core.ranks import together
-from core.state import initial
 from tests.conformance import examples, examples_mvd
 
 RATE, EMA = 1e-3, 0.7

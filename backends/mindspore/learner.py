@@ -13,6 +13,7 @@ from mindspore import Parameter, Tensor, ops
 from backends.mindspore.methods import METHODS
 from backends.mindspore.networks import ReIDNetwork, normalise
 from backends.mindspore.optimiser import Adam, MeanTeachers, compiled, load
+from backends.mindspore.ranks import Sum, averaging
 from backends.mindspore.runtime import Runtime
 from core.config import LearnerConfig
 from core.errors import UserError
@@ -52,7 +53,7 @@ class MindSporeLearner:
     def _build(self, capacity: int) -> None:
         self.config = replace(self.config, capacity=capacity)
         graph, dtype = self.runtime.graph, self.runtime.dtype
-        method = self.method = METHODS[self.config.method](self.config, dtype)
+        method = self.method = METHODS[self.config.method](self.config, dtype, self.runtime.ranks)
         for role in self.roles.teachers:
             for parameter in self.network(role).get_parameters():
                 parameter.requires_grad = False
@@ -65,8 +66,11 @@ class MindSporeLearner:
         differentiated = ms.value_and_grad(method, None, self.optimiser.update.parameters_, has_aux=True)
         embedders = [self.network(role) for role in self.roles.embedders]
 
+        over_ranks = Sum(self.runtime.ranks, dtype)
+
         def losses_and_gradients(images: Tensor, labels: Tensor, classes: Tensor) -> tuple:
-            return differentiated(images, labels, classes)
+            values, gradients = differentiated(images, labels, classes)
+            return values, over_ranks(gradients)
 
         def embed(images: Tensor) -> Tensor:
             x = normalise(images, dtype)
@@ -75,6 +79,10 @@ class MindSporeLearner:
         def adapt(view: Tensor) -> Tensor:
             return method.adapt(view)
 
+        self._unite = None
+        if self.runtime.ranks.size > 1:
+            statistics = [parameter for parameter in method.get_parameters() if ".running_" in parameter.name]
+            self._unite = compiled(averaging(self.runtime.ranks, statistics), graph)
         self._adapt = compiled(adapt, graph)
         self._losses_and_gradients, self._embed = compiled(losses_and_gradients, graph), compiled(embed, graph)
         self._chunk = 0
@@ -146,6 +154,7 @@ class MindSporeLearner:
 
     def losses_and_gradients(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return the losses of a batch, in the order of the method's NAMES, and the trained tensors' gradients."""
+        batch = self.runtime.ranks.own(batch)
         self.network(self.roles.students[0]).check_batch(batch.images.shape[1], train=True)
         views = np.ascontiguousarray(batch.images)
         labels = Tensor(np.asarray(batch.labels, np.int32))
@@ -153,6 +162,8 @@ class MindSporeLearner:
         (_, values), gradients = self._losses_and_gradients(Tensor(views[:seen]), labels, self._classes)
         for view in views[seen:]:
             self._adapt(Tensor(view))
+        if self._unite:
+            self._unite()
         return values, gradients
 
     def losses(self) -> dict[str, float]:

@@ -1,7 +1,9 @@
 """The device halves of the methods: uint8 views and labels in, the loss to minimise and every loss by name out.
 
 A method's cell holds its networks under their roles, so that the parameters have the names of the canonical state.
-NAMES: of the losses. together: how many views `construct` takes at once; those behind them go to `adapt`.
+NAMES: of the losses. together: how many views `construct` takes at once; those behind them go to `adapt`. Where
+several ranks share a batch, the views are this rank's rows of it and the labels those of all rows, to which `whole`
+extends what a network has found.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from mindspore import Tensor, nn, ops
 
 from backends.mindspore.losses import cross_entropy, soft_cross_entropy, soft_softmax_triplet, softmax_triplet
 from backends.mindspore.networks import ReIDNetwork, normalise
+from backends.mindspore.ranks import Single, Whole
 from core.config import LearnerConfig
 
 
@@ -25,16 +28,17 @@ class Supervised(nn.Cell):
 
     NAMES = ("hard_ce", "hard_triplet", "total")
 
-    def __init__(self, config: LearnerConfig, dtype: ms.dtype) -> None:
+    def __init__(self, config: LearnerConfig, dtype: ms.dtype, ranks: Single) -> None:
         super().__init__()
+        self.whole = Whole(ranks)
         self.dtype, self.smoothing = dtype, Tensor(config.smoothing, dtype)
         self.weights = _weights(config, self.NAMES, dtype)
         self.student = ReIDNetwork(config.network, config.capacity, dtype)
         self.together = 1 if dtype == ms.float64 else 2
 
     def construct(self, views: Tensor, labels: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-        """Views uint8 (V, B, H, W, 3) -> (total, losses in the order of NAMES)."""
-        features, logits = self.student(normalise(views[0], self.dtype), True)
+        """Views uint8 (V, B, H, W, 3), labels (B,) -> (total, losses in the order of NAMES)."""
+        features, logits = self.whole(self.student(normalise(views[0], self.dtype), True), labels.shape[0])
         if views.shape[0] > 1:
             self.student(normalise(views[1], self.dtype), True)
         parts = (cross_entropy(logits, labels, classes, self.smoothing), softmax_triplet(features, labels))
@@ -50,8 +54,9 @@ class MutualMeanTeaching(nn.Cell):
 
     NAMES = ("hard_ce", "hard_triplet", "soft_ce", "soft_triplet", "total")
 
-    def __init__(self, config: LearnerConfig, dtype: ms.dtype) -> None:
+    def __init__(self, config: LearnerConfig, dtype: ms.dtype, ranks: Single) -> None:
         super().__init__()
+        self.whole = Whole(ranks)
         self.dtype, self.smoothing = dtype, Tensor(config.smoothing, dtype)
         self.weights = _weights(config, self.NAMES, dtype)
         self.together = 2
@@ -61,12 +66,13 @@ class MutualMeanTeaching(nn.Cell):
         self.teacher2 = ReIDNetwork(config.network, config.capacity, dtype)
 
     def construct(self, views: Tensor, labels: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-        """Views uint8 (2, B, H, W, 3) -> (total, losses in the order of NAMES)."""
+        """Views uint8 (2, B, H, W, 3), labels (B,) -> (total, losses in the order of NAMES)."""
         view1, view2 = normalise(views[0], self.dtype), normalise(views[1], self.dtype)
-        features1, logits1 = self.student1(view1, True)
-        features2, logits2 = self.student2(view2, True)
-        teacher_features1, teacher_logits1 = self.teacher1(view1, True)
-        teacher_features2, teacher_logits2 = self.teacher2(view2, True)
+        count = labels.shape[0]
+        features1, logits1 = self.whole(self.student1(view1, True), count)
+        features2, logits2 = self.whole(self.student2(view2, True), count)
+        teacher_features1, teacher_logits1 = self.whole(self.teacher1(view1, True), count)
+        teacher_features2, teacher_logits2 = self.whole(self.teacher2(view2, True), count)
         parts = (
             cross_entropy(logits1, labels, classes, self.smoothing)
             + cross_entropy(logits2, labels, classes, self.smoothing),

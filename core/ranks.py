@@ -35,7 +35,7 @@ class Ranks(Protocol):
     local: int
 
     def gather(self, array: np.ndarray) -> np.ndarray:
-        """int32, float32 or float64 of the same shape everywhere -> (size, *shape), the same bytes everywhere."""
+        """Arrays of one shape -> (size, *shape), the same bytes everywhere. int32, or the learner's precision."""
         ...
 
 
@@ -203,6 +203,21 @@ def check_batches(ranks: Ranks, config: Config) -> None:
                 f"sees of a batch of {size}: start fewer processes, or take a smaller group, or --batch-norm-group 0 "
                 "for statistics over what each process sees."
             )
+
+
+def share(ranks: Ranks, config: Config) -> str:
+    """Return what a user should know of how batches are cut."""
+    group = config.network.batch_norm_group
+    cut = [schedule.identities * schedule.images // ranks.size for _, schedule in schedules(config)]
+    parts = " and ".join(str(part) for part in dict.fromkeys(cut))
+    if group:
+        return f"each process sees {parts} rows of a batch; the run is that of one process"
+    if config.method == "mvd":
+        return (
+            f"each process sees {parts} rows of a batch in both modalities, and takes batch-norm statistics over them; "
+            "with --batch-norm-group the run would be that of one process"
+        )
+    return f"each process sees {parts} rows of a batch: the run is that of one process with --batch-norm-group {parts}"
 
 
 def check_same_ranks(ranks: Ranks, config: Config, backends: Sequence[Mapping[str, Any]]) -> None:

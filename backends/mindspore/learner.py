@@ -66,7 +66,7 @@ class MindSporeLearner:
         differentiated = ms.value_and_grad(method, None, self.optimiser.update.parameters_, has_aux=True)
         embedders = [self.network(role) for role in self.roles.embedders]
 
-        over_ranks = Sum(self.runtime.ranks, dtype)
+        over_ranks = Sum(self.runtime.ranks)
 
         def losses_and_gradients(images: Tensor, labels: Tensor, classes: Tensor) -> tuple:
             values, gradients = differentiated(images, labels, classes)

@@ -1,6 +1,6 @@
 """The processes of a job that msrun has started, speaking through MindSpore's collective operations.
 
-`AllReduce` has no double precision on the CPU: there sums are made of what `AllGather` brings, which has.
+In float32 and int32: on the CPU `AllReduce` refuses float64, and `AllGather` takes it but rounds it to float32.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
-import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
@@ -91,11 +90,11 @@ class Whole(nn.Cell):
 class Sum(nn.Cell):
     """Tensors of each rank -> their sums over the ranks, in one message, inside a compiled function."""
 
-    def __init__(self, ranks: Single, dtype: ms.dtype) -> None:
+    def __init__(self, ranks: Single) -> None:
         super().__init__()
-        self.size, self.double = ranks.size, dtype == ms.float64
+        self.size = ranks.size
         if self.size > 1:
-            self.speak = ops.AllGather() if self.double else ops.AllReduce()
+            self.reduce = ops.AllReduce()
 
     def construct(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         if self.size == 1:
@@ -103,9 +102,7 @@ class Sum(nn.Cell):
         flat = ()
         for tensor in tensors:
             flat += (tensor.reshape((-1,)),)
-        found = self.speak(ops.cat(flat))
-        if self.double:
-            found = found.reshape((self.size, -1)).sum(0)
+        found = self.reduce(ops.cat(flat))
         begin, split = 0, ()
         for index in range(len(tensors)):
             end = begin + flat[index].shape[0]
@@ -120,7 +117,7 @@ class Average(nn.Cell):
     def __init__(self, ranks: Single, parameters: Sequence[Parameter]) -> None:
         super().__init__(auto_prefix=False)
         self.size, self.parameters_ = ranks.size, ParameterTuple(parameters)
-        self.sum = Sum(ranks, parameters[0].dtype)
+        self.sum = Sum(ranks)
 
     def construct(self) -> None:
         found = self.sum(self.parameters_)

@@ -102,6 +102,11 @@ def open_runtime(config: RuntimeConfig) -> Runtime:
         )
     if config.precision == "float64" and kind != "cpu":
         raise UserError(f"--precision float64 is for the CPU, got --device {kind}: use float32 there.")
+    if config.precision == "float64" and size > 1:
+        raise UserError(
+            f"--precision float64 was asked for in a job of {size} processes, but MindSpore's processes send each other "
+            "float32 only: use --precision float32, or one process."
+        )
     _set_device(ms, kind, config.device_id)
 
     from backends.mindspore.ranks import Single, join
@@ -146,9 +151,9 @@ def _set_device(ms: Any, kind: str, device_id: int) -> None:
         else:
             ms.set_device(TARGETS[kind], device_id)
     except RuntimeError as error:
-        current = ms.get_context("device_target"), ms.get_context("device_id")
-        if current == (TARGETS[kind], device_id):  # chosen by whatever ran before in this process: nothing to change
-            return
+        same = kind == "cpu" or ms.get_context("device_id") == device_id
+        if same and ms.get_context("device_target") == TARGETS[kind]:
+            return  # chosen by whatever ran before in this process: nothing to change
         raise UserError(
             f"MindSpore could not select --device {kind} --device-id {device_id}; a process keeps its first device, "
             f"so start another one where this one has used a different device. MindSpore says: {error}"

@@ -1,5 +1,6 @@
 """Several ranks as threads of one process: what they tell each other, and when they stop."""
 
+import re
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from core.ranks import (
     first,
     in_turn,
     largest,
+    share,
     together,
 )
 from core.run import Run, _Keeper
@@ -192,6 +194,18 @@ def test_a_batch_that_cannot_be_cut(config, size, message):
 
 def test_a_batch_that_can_be_cut():
     check_batches(Thread(0, 4, {}), changed(SYNTHETIC, 4))
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (changed(SYNTHETIC, 4), "the run is that of one process$"),
+        (changed(SYNTHETIC), "one process with --batch-norm-group"),
+        (presets()["synthetic-vi"], "both modalities"),
+    ],
+)
+def test_what_a_batch_becomes_is_said(config, words):
+    assert re.search(words, share(Thread(0, 2, {}), config))
 
 
 def test_going_on_with_another_number_of_processes():

@@ -104,8 +104,8 @@ def open_runtime(config: RuntimeConfig) -> Runtime:
         raise UserError(f"--precision float64 is for the CPU, got --device {kind}: use float32 there.")
     if config.precision == "float64" and size > 1:
         raise UserError(
-            f"--precision float64 was asked for in a job of {size} processes, but MindSpore's processes send each other "
-            "float32 only: use --precision float32, or one process."
+            f"--precision float64 was asked for in a job of {size} processes, but MindSpore sends float32 "
+            "between them: use --precision float32, or one process."
         )
     _set_device(ms, kind, config.device_id)
 

@@ -33,7 +33,7 @@ LAUNCHERS = {
 
 SPECS = {
     "torch": ["source/0/float64", "baseline/2/float64", "mmt/0/float64", "mvd/4/float64"],
-    "mindspore": ["source/0/float32", "mmt/0/float32"],
+    "mindspore": ["source/0/float32"],
 }
 
 

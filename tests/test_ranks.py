@@ -13,7 +13,7 @@ from core import moment
 from tests.runs import ROOT, SMALL, small_data
 
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-LONG = ["--pretrain-iterations", "2000", "--save-every", "0", "--loss-every", "2"]
+LONG = ["--pretrain-iterations", "4000", "--save-every", "6", "--loss-every", "2"]
 
 
 def start(*words):
@@ -49,8 +49,7 @@ def stopped(tmp_path_factory):
     """The folder of a run of two processes, of which the second alone was asked to stop, and what it printed."""
     folder = tmp_path_factory.mktemp("stopped") / "run"
     with start("backends.torch.train", "source", *new(folder, *LONG, "--batch-norm-group", "2")) as process:
-        wait_for(folder / "metrics.jsonl")
-        time.sleep(4)
+        wait_for(folder / "last.safetensors")
         os.kill(worker_of(process, 1), signal.SIGTERM)
         printed, errors = process.communicate(timeout=120)
     return folder, process.returncode, printed, errors
@@ -70,8 +69,7 @@ def test_a_signal_to_one_process_stops_all(stopped):
 def test_a_process_that_dies_ends_the_job(tmp_path):
     folder = tmp_path / "run"
     with start("backends.torch.train", "source", *new(folder, *LONG)) as process:
-        wait_for(folder / "metrics.jsonl")
-        time.sleep(3)
+        wait_for(folder / "last.safetensors")
         os.kill(worker_of(process, 1), signal.SIGKILL)
         _, errors = process.communicate(timeout=60)
     assert process.returncode != 0

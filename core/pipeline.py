@@ -19,7 +19,7 @@ from core.methods.roles import roles
 from core.methods.source import Source
 from core.moment import latest
 from core.published import published
-from core.ranks import Ranks, check_batches, check_same, check_same_ranks, first, share, together
+from core.ranks import Ranks, check_batches, check_same, check_same_ranks, first, how_cut, together
 from core.record import Follower, Record, free_folder
 from core.resume import finished
 from core.run import OpenData, OpenDataset, Run
@@ -75,7 +75,7 @@ def _open(
     make_learner = together(make_learner, ranks)
     record = _record(config, who, ranks)
     if ranks.size > 1:
-        say(share(ranks, config))
+        say(how_cut(ranks, config))
     current = Run(config, make_learner, runtime, record, say, stop, ranks=ranks)
     if not config.run.resume:
         say(f"{config.method} · {who['about']} · preset {config.preset} · seed {config.run.seed} · {record.folder}")

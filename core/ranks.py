@@ -183,6 +183,13 @@ def together(make_learner: MakeLearner, ranks: Ranks) -> MakeLearner:
     return lambda config, runtime, seed: Together(make_learner(config, runtime, seed), ranks)
 
 
+def share_of(count: int, ranks: Ranks) -> int:
+    """Return the rows of each rank in a batch of `count`; ValueError where they cannot be equal."""
+    if count % ranks.size:
+        raise ValueError(f"a batch of {count} rows cannot be cut into {ranks.size} equal parts, one for each process")
+    return count // ranks.size
+
+
 def check_batches(ranks: Ranks, config: Config) -> None:
     """Raise UserError where a batch, or batch norm's groups, cannot be cut into a part for each rank."""
     if ranks.size == 1:
@@ -205,7 +212,7 @@ def check_batches(ranks: Ranks, config: Config) -> None:
             )
 
 
-def share(ranks: Ranks, config: Config) -> str:
+def how_cut(ranks: Ranks, config: Config) -> str:
     """Return what a user should know of how batches are cut."""
     group = config.network.batch_norm_group
     cut = [schedule.identities * schedule.images // ranks.size for _, schedule in schedules(config)]

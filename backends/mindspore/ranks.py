@@ -13,7 +13,7 @@ import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from core.learner import Batch
-from core.ranks import Alone, LostRankError
+from core.ranks import Alone, LostRankError, share_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ class Group(Single):
     def own(self, batch: Batch) -> Batch:
         """Return this rank's rows of each view, and of each part of the noise; the labels stay those of all."""
         count = len(batch.labels)
-        share = count // self.size
+        share = share_of(count, self)
         mine = slice(self.rank * share, (self.rank + 1) * share)
         noise = batch.noise
         if noise is not None:

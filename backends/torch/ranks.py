@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from core.ranks import Alone, LostRankError
+from core.ranks import Alone, LostRankError, share_of
 
 PATIENCE = timedelta(hours=2)
 """How long ranks wait for one that decodes images, clusters or tests; one that ends ends the wait at once."""
@@ -68,7 +68,7 @@ class Group(Single):
 
     def own(self, tensor: Tensor, count: int) -> Tensor:
         """Rows (k * count, ...) -> this rank's rows of each of the k batches (k * count / size, ...)."""
-        share = count // self.size
+        share = share_of(count, self)
         rows = tensor.unflatten(0, (-1, count))[:, self.rank * share : (self.rank + 1) * share]
         return rows.flatten(0, 1)
 

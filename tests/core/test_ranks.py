@@ -23,9 +23,9 @@ from core.ranks import (
     check_same,
     check_same_ranks,
     first,
+    how_cut,
     in_turn,
     largest,
-    share,
     together,
 )
 from core.run import Run, _Keeper
@@ -192,6 +192,12 @@ def test_a_batch_that_cannot_be_cut(config, size, message):
     check_batches(ALONE, config)
 
 
+def test_a_share():
+    assert share_of(8, Thread(0, 4, {})) == 2
+    with pytest.raises(ValueError, match="8 rows cannot be cut into 3 equal parts"):
+        share_of(8, Thread(0, 3, {}))
+
+
 def test_a_batch_that_can_be_cut():
     check_batches(Thread(0, 4, {}), changed(SYNTHETIC, 4))
 
@@ -205,7 +211,7 @@ def test_a_batch_that_can_be_cut():
     ],
 )
 def test_what_a_batch_becomes_is_said(config, words):
-    assert re.search(words, share(Thread(0, 2, {}), config))
+    assert re.search(words, how_cut(Thread(0, 2, {}), config))
 
 
 def test_going_on_with_another_number_of_processes():

@@ -3,8 +3,8 @@
 A method's cell holds its networks under their roles, so that the parameters have the names of the canonical state.
 NAMES: of the losses. together: how many views `construct` takes at once; those behind them go to `adapt`. check: raise
 ValueError for a batch that the networks cannot take, which compiled functions cannot say. Where several ranks share a
-batch, the views are this rank's rows of it and the labels those of all rows, to which `whole` extends what a network has
-found.
+batch, the views are this rank's rows of it and the labels those of all rows, to which `whole` extends what a network
+has found.
 """
 
 from __future__ import annotations
@@ -112,8 +112,8 @@ def one_feature_each(networks: Sequence[ReIDNetwork], images: Tensor, dtype: ms.
 class DeviceHalf(NamedTuple):
     """What a learner needs to know of a method.
 
-    cell: (configuration, type, ranks) -> its networks and its losses. embed: (embedding networks, images uint8 (b, H, W, 3),
-    type) -> features (M, b, D).
+    cell: (configuration, type, ranks) -> its networks and its losses. embed: (embedding networks, images uint8
+    (b, H, W, 3), type) -> features (M, b, D).
     """
 
     cell: Callable[[LearnerConfig, ms.dtype, Single], nn.Cell]

@@ -26,6 +26,7 @@ from core.ranks import (
     how_cut,
     in_turn,
     largest,
+    share_of,
     together,
 )
 from core.run import Run, _Keeper

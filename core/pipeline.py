@@ -48,7 +48,7 @@ def run(
     if ranks.rank:
         say = _nothing
     check_same(ranks, json.dumps(as_dict(config), default=checkpoint.plain), "their options")
-    check_batches(ranks, config)
+    first(ranks, lambda: check_batches(ranks, config) or {})
     if config.run.resume and (summary := finished(Path(config.run.resume), config)):
         say(f"{config.run.resume} has finished: see its summary.json. A larger --epochs extends it.")
         return summary
@@ -84,12 +84,12 @@ def _open(
     try:
         moment = latest(record.folder, config, record.settings(), say)
         check_same(ranks, str(moment and moment.position), "the moment that they go on from")
+        if moment:
+            check_same_ranks(ranks, config, moment.past.backends)
+            current.take_up(moment)
     except UserError:
         record.close()
         raise
-    if moment:
-        check_same_ranks(ranks, config, moment.past.backends)
-        current.take_up(moment)
     record.go_back(who, moment.past.log if moment else [], moment.past.elapsed if moment else 0.0)
     where = str(moment.position) if moment else "the start"
     record.line("resumed" if moment else "run", **who, since=where)

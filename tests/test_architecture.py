@@ -15,7 +15,7 @@ BACKENDS = ("torch", "mindspore")
 ENTRY_POINTS = {"train.py", "evaluate.py", "export.py"}
 ONE_SIDED = {
     "mindspore": {"layers.py"},  # MindSpore has no double-precision convolution and batch norm: they are written out
-    "torch": {"inputs.py"},  # what a device half takes; in MindSpore the arguments of a cell
+    "torch": {"inputs.py"},  # what its losses are functions of; MindSpore's are cells
 }
 
 

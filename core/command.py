@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from core.config import Config
+from core.ranks import FailedElsewhereError
 from core.stop import Stop, Stopped
 
 
@@ -16,8 +18,10 @@ from core.stop import Stop, Stopped
 class Backend:
     """What a backend's entry point injects.
 
-    name: "torch". runtime: its RuntimeConfig class. open_runtime: RuntimeConfig -> whatever `make_learner` takes.
-    about: opened runtime -> the framework, its version and the hardware, in words. make_learner: see core/learner.py.
+    name: "torch". runtime: its RuntimeConfig class. open_runtime: RuntimeConfig -> whatever `make_learner` takes, with
+    the job's `ranks` (core/ranks.py). about: opened runtime -> the framework, its version and the hardware, in words.
+    make_learner: see core/learner.py. rank: () -> this process' number in a job of several, by the environment that
+    the framework's launcher has set; 0 without one.
     """
 
     name: str
@@ -25,6 +29,7 @@ class Backend:
     open_runtime: Callable[[Any], Any]
     about: Callable[[Any], str]
     make_learner: Callable[[Any, Any, int], Any]
+    rank: Callable[[], int]
 
 
 NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "memory not enough", "bad_alloc")
@@ -37,31 +42,43 @@ MEMORY_ADVICE = (
 )
 
 
+PATIENCE = 3.0
+"""Seconds in which a launcher notices that a process has failed, and ends the others."""
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Return whether an error says that the device's or the host's memory has run out."""
     text = str(error).lower()
     return isinstance(error, MemoryError) or any(words in text for words in NO_MEMORY)
 
 
-def guarded(action: Callable[[], None]) -> int:
+def guarded(action: Callable[[], None], rank: int = 0) -> int:
     """Run an action; return 0, or print what was wrong as one message and return 2 (143 on SIGTERM, 130 on Ctrl-C).
 
-    With DUOREID_TRACEBACK=1 in the environment errors keep their traceback.
+    With DUOREID_TRACEBACK=1 in the environment errors keep their traceback. rank: of this process in a job of several.
+    The first prints for all; another one waits with an error of its own until the launcher has had time to end it,
+    which it does where the first has failed as well.
     """
     try:
         action()
     except Stopped as stopped:
-        print(f"stopped by {stopped}: every state saved so far is whole.", file=sys.stderr)
+        if not rank:
+            print(f"stopped by {stopped}: every state saved so far is whole.", file=sys.stderr)
         return stopped.status
     except KeyboardInterrupt:
         print("stopped: every state saved so far is whole.", file=sys.stderr)
         return 130
+    except FailedElsewhereError:
+        return 2
     except (ValueError, RuntimeError, MemoryError, OSError) as error:
         memory = out_of_memory(error)
         if os.environ.get("DUOREID_TRACEBACK") == "1" or not (memory or isinstance(error, (ValueError, OSError))):
             raise
         text = MEMORY_ADVICE.format(str(error).strip()) if memory else _refused(error)
-        print(f"error: {text}", file=sys.stderr)
+        if rank:
+            time.sleep(PATIENCE)
+        who = f"process {rank}: " if rank else ""
+        print(f"{who}error: {text}", file=sys.stderr)
         return 2
     return 0
 
@@ -80,7 +97,7 @@ def train(backend: Backend, open_dataset: Callable[..., Any], argv: Sequence[str
         with Stop().installed() as stop:
             _train(backend, open_dataset, argv, stop)
 
-    return guarded(action)
+    return guarded(action, backend.rank())
 
 
 def _train(backend: Backend, open_dataset: Callable[..., Any], argv: Sequence[str] | None, stop: Stop) -> None:

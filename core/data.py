@@ -5,6 +5,7 @@ Readers in `datasets` build these; the core never opens a file of a dataset itse
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -23,6 +24,22 @@ class Images(Protocol):
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         """Rows (n,) of integers -> uint8 (n, H, W, 3)."""
         ...
+
+
+class Chunks(Sequence):
+    """Images in chunks of `size` rows, in order, the last one shorter; each is read when it is asked for."""
+
+    def __init__(self, images: Images, size: int) -> None:
+        self.images, self.size = images, size
+
+    def __len__(self) -> int:
+        return -(-len(self.images) // self.size)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Return one chunk, uint8 (b, H, W, 3); IndexError behind the last."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"there are {len(self)} chunks, not one number {index}")
+        return self.images[np.arange(index * self.size, min((index + 1) * self.size, len(self.images)))]
 
 
 @dataclass(frozen=True)

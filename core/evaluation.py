@@ -16,6 +16,7 @@ from core.command import Backend, guarded
 from core.config import DataConfig, validate
 from core.errors import UserError
 from core.model_options import ModelOptions, add_fields, add_model_options, parser
+from core.ranks import in_turn, together
 
 if TYPE_CHECKING:
     from core.data import Dataset, Search, Trial
@@ -41,7 +42,7 @@ class Tested:
 
 def evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    return guarded(lambda: _evaluate(backend, open_dataset, argv))
+    return guarded(lambda: _evaluate(backend, open_dataset, argv), backend.rank())
 
 
 def build(backend: Backend) -> Any:
@@ -86,7 +87,8 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
     name = given["dataset"] or (trained_on[-1] if trained.known else None)
     if name is None:
         raise UserError(f"{trained.path} does not say what it was trained for: give --dataset.")
-    opened: OpenData = open_dataset(name, data)
+    runtime = backend.open_runtime(device)
+    opened: OpenData = in_turn(runtime.ranks, lambda: open_dataset(name, data))
     dataset = opened.dataset
     if given["trial"] is not None and not dataset.trial:
         raise UserError(f"{dataset.name} has one training split: leave --trial {given['trial']} out.")
@@ -96,12 +98,15 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
         raise UserError(f"{dataset.name} has no labels to test by. --save-features FILE.npz writes its features.")
     require_matches(dataset)
     tested: list[Tested] = []
-    runtime = backend.open_runtime(device)
     for role, features in embeddings(trained, opened, backend, runtime, given["batch"]):
+        if runtime.ranks.rank:
+            continue  # the first tests, prints and writes
         results = test(features, dataset, rerank=given["rerank"])
         tested += [Tested(role, result) for result in results]
         if given["save_features"]:
             _save(given["save_features"], role if len(trained.models) > 1 else "", features, dataset)
+    if runtime.ranks.rank:
+        return
     facts = {
         "checkpoint": str(trained.path),
         "dataset": dataset.name,
@@ -119,13 +124,16 @@ def embeddings(
     """Yield (role, features float32 (N, D) of the test images) for each network."""
     from tqdm import tqdm
 
-    count, learner, built = len(opened.test), None, None
+    from core.data import Chunks
+
+    ranks, learner, built = runtime.ranks, None, None
+    chunks = Chunks(opened.test, batch)
     for role, model in trained.models.items():
         if learner is None or model.config != built:
-            learner, built = backend.make_learner(model.config, runtime, 0), model.config
+            learner, built = together(backend.make_learner, ranks)(model.config, runtime, 0), model.config
         learner.import_state(model.state)
-        starts = tqdm(range(0, count, batch), desc=f"embedding, {role}", unit="batch", disable=None, leave=False)
-        yield role, learner.embed(opened.test[np.arange(i, min(i + batch, count))] for i in starts)[0]
+        shown = tqdm(chunks, desc=f"embedding, {role}", unit="batch", disable=None, leave=False)
+        yield role, learner.embed(shown if ranks.size == 1 else chunks)[0]
 
 
 def _given(given: dict[str, Any], section: type) -> dict[str, Any]:

@@ -76,7 +76,9 @@ class EpochReport:
 
 
 class Keeper:
-    """What the loop asks of whoever keeps its moments; this one keeps none."""
+    """What the loop asks of whoever keeps its moments; this one keeps none. silent: no bar is shown."""
+
+    silent = False
 
     def due(self, step: int) -> bool:
         """Whether to keep the moment after `step` iterations of an epoch; its end is always kept."""
@@ -127,7 +129,9 @@ def run_epoch(
         lambda index: method.batch(labelling, plan[first + index], epoch, first + index), max(0, len(plan) - first)
     )
     name = f"{title} epoch {epoch + 1}/{method.schedule.epochs}"
-    bar = tqdm(batches, total=len(plan), initial=first, desc=name, unit="step", leave=False, disable=None)
+    bar = tqdm(
+        batches, total=len(plan), initial=first, desc=name, unit="step", leave=False, disable=keeper.silent or None
+    )
     with keeper.stepping(), bar:
         for batch in bar:
             learner.step(batch, *method.rates(epoch, progress.step))

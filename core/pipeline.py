@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from core import checkpoint, report, visible_infrared, weights
-from core.config import Config
+from core.config import Config, as_dict
 from core.errors import UserError
 from core.learner import MakeLearner
 from core.loop import EpochReport
@@ -20,7 +21,8 @@ from core.methods.source import Source
 from core.moment import latest
 from core.protocols import require_matches
 from core.published import published
-from core.record import Record, free_folder
+from core.ranks import Ranks, check_batches, check_same, check_same_ranks, first, how_cut, together
+from core.record import Follower, Record, free_folder
 from core.resume import finished
 from core.run import OpenData, OpenDataset, Run
 from core.state import capacity_of, check_state, network, overlay
@@ -43,7 +45,12 @@ def run(
 
     With run.resume the run in that folder goes on from its last moment, exactly as if nothing had happened.
     """
-    who = {"backend": backend, "about": about, "runtime": vars(options)}
+    ranks = runtime.ranks
+    who = {"backend": backend, "about": about, "runtime": vars(options), "ranks": ranks.size}
+    if ranks.rank:
+        say = _nothing
+    check_same(ranks, json.dumps(as_dict(config), default=checkpoint.plain), "their options")
+    first(ranks, lambda: check_batches(ranks, config) or {})
     if config.run.resume and (summary := finished(Path(config.run.resume), config)):
         say(f"{config.run.resume} has finished: see its summary.json. A larger --epochs extends it.")
         return summary
@@ -66,27 +73,52 @@ def _open(
     stop: Stop,
 ) -> Run:
     """Begin a new run, or take one up again at its last moment."""
+    ranks = runtime.ranks
+    make_learner = together(make_learner, ranks)
+    record = _record(config, who, ranks)
+    if ranks.size > 1:
+        say(how_cut(ranks, config))
+    current = Run(config, make_learner, runtime, record, say, stop, ranks=ranks)
     if not config.run.resume:
-        folder = Path(config.run.output or free_folder(Path("runs"), f"{config.method}-{who['backend']}"))
-        current = Run(config, make_learner, runtime, Record.begin(folder, config, who), say, stop)
-        say(f"{config.method} · {who['about']} · preset {config.preset} · seed {config.run.seed} · {folder}")
+        say(f"{config.method} · {who['about']} · preset {config.preset} · seed {config.run.seed} · {record.folder}")
         current.backends.append({**who, "since": "the start"})
         return current
-    record = Record.reopen(Path(config.run.resume), config)
-    current = Run(config, make_learner, runtime, record, say, stop)
     try:
         moment = latest(record.folder, config, record.settings(), say)
+        check_same(ranks, str(moment and moment.position), "the moment that they go on from")
+        if moment:
+            check_same_ranks(ranks, config, moment.past.backends)
+            current.take_up(moment)
     except UserError:
         record.close()
         raise
-    if moment:
-        current.take_up(moment)
     record.go_back(who, moment.past.log if moment else [], moment.past.elapsed if moment else 0.0)
     where = str(moment.position) if moment else "the start"
     record.line("resumed" if moment else "run", **who, since=where)
     current.backends.append({**who, "since": where})
     say(f"{config.method} · {who['about']} · {record.folder} goes on from {where}")
     return current
+
+
+def _record(config: Config, who: dict[str, Any], ranks: Ranks) -> Record:
+    """Begin or reopen the record: the first rank writes and holds it, the others follow."""
+    record = None
+
+    def begin() -> dict[str, str]:
+        nonlocal record
+        if config.run.resume:
+            record = Record.reopen(Path(config.run.resume), config)
+        else:
+            folder = Path(config.run.output or free_folder(Path("runs"), f"{config.method}-{who['backend']}"))
+            record = Record.begin(folder, config, who)
+        return {"folder": str(record.folder)}
+
+    folder = first(ranks, begin)["folder"]
+    return record or Follower(Path(folder), config)
+
+
+def _nothing(text: str) -> None:
+    """What a rank that is not the first says."""
 
 
 def _run(current: Run, open_dataset: OpenDataset) -> dict[str, Any]:
@@ -148,7 +180,7 @@ def _stage1(current: Run, source: OpenData, target: OpenData, index: int) -> dic
 def _stage2(current: Run, target: OpenData, states: list[dict[str, np.ndarray]]) -> None:
     """Adapt to the target, starting students and their teachers from the networks of stage 1."""
     config = current.config
-    method = Adaptation(config, target.training_set())
+    method = Adaptation(config, target.training_set(), current.ranks)
     learner = current.make_learner(method.learner_config(), current.runtime, config.run.seed)
     if states:
         learner.import_state(overlay(learner.export_state(), config.method, states))

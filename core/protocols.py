@@ -8,8 +8,9 @@ same place; CMC counts distinct identities; ten draws of the gallery. RegDB (Ngu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -121,6 +122,16 @@ def summarise(name: str, trials: Sequence[Metrics], official: bool) -> SearchRes
     return SearchResult(
         name, tuple(trials), Metrics(*map(float, table.mean(axis=0))), Metrics(*map(float, spread)), official
     )
+
+
+def as_plain(results: Sequence[SearchResult]) -> list[dict[str, Any]]:
+    """Return what JSON can hold of results; `from_plain` makes them again."""
+    return [{"name": r.name, "official": r.official, "trials": [vars(trial) for trial in r.trials]} for r in results]
+
+
+def from_plain(found: Sequence[Mapping[str, Any]]) -> list[SearchResult]:
+    """Return the results of which `as_plain` told."""
+    return [summarise(one["name"], [Metrics(**trial) for trial in one["trials"]], one["official"]) for one in found]
 
 
 def across_trials(results: Sequence[Sequence[SearchResult]]) -> list[SearchResult]:

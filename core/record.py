@@ -114,6 +114,31 @@ class Record:
             self._lock = None
 
 
+class Follower(Record):
+    """The record of a rank that is not the first: it knows the folder, and leaves all writing to the first."""
+
+    def __init__(self, folder: Path, config: Config) -> None:
+        self.folder, self.config, self.began = folder, config, time.time()
+        self.lines: list[str] = []
+        self._lock = None
+
+    def go_back(self, about: Mapping[str, Any], lines: Sequence[str], elapsed: float) -> None:
+        """Write nothing."""
+
+    def line(self, event: str, **values: Any) -> None:
+        """Write nothing."""
+
+    def keep(self, moment: Moment) -> None:
+        """Write nothing."""
+
+    def save(self, name: str, state: Mapping[str, np.ndarray], **metadata: Any) -> Path:
+        """Write nothing; return where the first rank writes the state."""
+        return self.folder / f"{name}.safetensors"
+
+    def summary(self, content: Mapping[str, Any]) -> None:
+        """Write nothing."""
+
+
 def lock(folder: Path) -> int:
     """Lock a folder for this process and return the lock's file handle; UserError names who holds it."""
     path = folder / "lock"

@@ -12,14 +12,16 @@ from typing import Any, Protocol
 import numpy as np
 
 from core import report
+from core.checkpoint import digest
 from core.config import Config, DataConfig
-from core.data import Dataset, Images
+from core.data import Chunks, Dataset, Images
 from core.errors import UserError
 from core.learner import Learner, MakeLearner
 from core.loop import EpochReport, Keeper, Progress, train
 from core.methods.base import Method, TrainingSet
 from core.moment import Moment, Past, Position
-from core.protocols import Metrics, evaluate
+from core.protocols import Metrics, SearchResult, as_plain, evaluate, from_plain
+from core.ranks import ALONE, Ranks, check_same, first, in_turn, largest
 from core.record import Record
 from core.state import capacity_of, check_state
 from core.stop import Stop
@@ -58,7 +60,7 @@ class OpenDataset(Protocol):
 class Run:
     """One run of one backend: its settings, its record, and what it has found so far.
 
-    moment: where an interrupted run is taken up again, None in a new one.
+    moment: where an interrupted run is taken up again, None in a new one. ranks: the processes that do it together.
     """
 
     config: Config
@@ -73,6 +75,7 @@ class Run:
     backends: list[dict[str, Any]] = field(default_factory=list)
     data: dict[str, str] = field(default_factory=dict)
     moment: Moment | None = None
+    ranks: Ranks = ALONE
 
     def take_up(self, moment: Moment) -> None:
         """Go back to a moment: the table, the times and the best so far are what they were."""
@@ -84,7 +87,7 @@ class Run:
         """Return open_dataset with a check: a run that is taken up again must meet the images that it began with."""
 
         def opened(name: str, config: DataConfig) -> OpenData:
-            data = open_dataset(name, config)
+            data = in_turn(self.ranks, lambda: open_dataset(name, config))
             key, found = f"{name} {config.trials}", data.fingerprint()
             if self.data.setdefault(key, found) != found:
                 raise UserError(
@@ -135,9 +138,16 @@ class Run:
     def keep(self, position: Position, learner: Learner, memory: dict[str, Any], progress: Progress) -> None:
         """Write the moment, from which `--resume` goes on exactly."""
         with self.timed("saving"):
-            record = self.record
+            record, state = self.record, learner.export_state()
             past = Past(self.rows, self.seconds, self.best, self.backends, self.data, record.lines, record.elapsed)
-            record.keep(Moment(position, learner.export_state(), progress, memory, past, record.settings()))
+            if self.ranks.size > 1:
+                check_same(self.ranks, digest(state), f"their networks at {position}")
+            record.keep(Moment(position, state, progress, memory, past, record.settings()))
+
+    def asked_to_stop(self) -> bool:
+        """Whether a signal has been noted: by any rank, so that all come here at the same iteration."""
+        self.stop.asked = largest(self.ranks, self.stop.asked or 0) or None
+        return self.stop.asked is not None
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -152,6 +162,10 @@ class Run:
         """Add to a stage's time."""
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
 
+    def measured(self, features: np.ndarray, dataset: Dataset) -> list[SearchResult]:
+        """Test features under every search of a dataset, on the first rank for all of them."""
+        return from_plain(first(self.ranks, lambda: {"results": as_plain(evaluate(features, dataset))})["results"])
+
     def test(
         self, learner: Learner, data: OpenData, names: list[str], epoch: EpochReport | None = None
     ) -> list[Metrics]:
@@ -163,9 +177,8 @@ class Run:
             return []
         began = time.perf_counter()
         with self.timed("testing"):
-            size, count = self.config.run.evaluate_batch, len(data.test)
-            chunks = (data.test[np.arange(i, min(i + size, count))] for i in range(0, count, size))
-            searches = [evaluate(features, data.dataset)[0] for features in learner.embed(chunks)]
+            embedded = learner.embed(Chunks(data.test, self.config.run.evaluate_batch))
+            searches = [self.measured(features, data.dataset)[0] for features in embedded]
         facts = epoch.facts if epoch else {}
         spent = epoch.label_seconds + epoch.train_seconds + time.perf_counter() - began if epoch else None
         for name, search in zip(names, searches, strict=True):
@@ -197,14 +210,23 @@ class _Keeper(Keeper):
     stage: int
     network: int
 
+    @property
+    def silent(self) -> bool:
+        return self.run.ranks.rank > 0
+
     def due(self, step: int) -> bool:
-        every = self.run.config.run.save_every
-        return self.run.stop.asked is not None or (every > 0 and step % every == 0)
+        """Ranks agree on a signal where the losses are read, and not in between: to ask would make them wait."""
+        settings = self.run.config.run
+        if settings.save_every > 0 and step % settings.save_every == 0:
+            return True
+        return (self.run.ranks.size == 1 or step % settings.loss_every == 0) and self.run.asked_to_stop()
 
     def keep(self, progress: Progress) -> None:
-        position = Position(self.stage, self.network, progress.epoch, progress.step)
+        asked, position = self.run.asked_to_stop(), Position(self.stage, self.network, progress.epoch, progress.step)
         self.run.keep(position, self.learner, self.method.memory(), progress)
-        self.run.stop.check()
+        if asked or self.run.ranks.size == 1:
+            largest(self.run.ranks, 0)  # no rank ends, and thereby the job, before the first has written the moment
+            self.run.stop.check()
 
     def stepping(self) -> AbstractContextManager[None]:
         return self.run.stop.deferred()

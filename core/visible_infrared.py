@@ -11,13 +11,13 @@ import numpy as np
 
 from core import checkpoint, report, weights
 from core.config import Config
-from core.data import VISIBLE, Dataset, Search
+from core.data import VISIBLE, Chunks, Dataset, Search
 from core.errors import UserError
 from core.learner import Learner
 from core.loop import EpochReport
 from core.methods.mvd import MVD
 from core.methods.roles import roles
-from core.protocols import Metrics, SearchResult, across_trials, evaluate, require_matches, summarise
+from core.protocols import SearchResult, across_trials, as_plain, from_plain, require_matches
 from core.published import published_searches
 from core.run import OpenData, OpenDataset, Run
 from core.state import overlay
@@ -126,9 +126,8 @@ def _part(current: Run, part: Part) -> list[SearchResult]:
 
     current.train(method, learner, after, stage=STAGE, network=part.index, title=part.name)
     results = results or measure(current, learner, part)
-    found = [{"name": r.name, "official": r.official, "trials": [vars(t) for t in r.trials]} for r in results]
-    state = learner.export_state()
-    current.record.save(file, state, stage=STAGE, epoch=epochs, trial=part.data.dataset.trial, results=found)
+    about = {"epoch": epochs, "trial": part.data.dataset.trial, "results": as_plain(results)}
+    current.record.save(file, learner.export_state(), stage=STAGE, **about)
     return results
 
 
@@ -174,19 +173,15 @@ def _read(current: Run, part: Part, file: str) -> list[SearchResult]:
             f"{part.name} was trained for {metadata['epoch']} epochs and is finished, so --epochs {epochs} cannot "
             "extend it: only a run of one trial can be extended."
         )
-    return [
-        summarise(found["name"], [Metrics(**trial) for trial in found["trials"]], found["official"])
-        for found in metadata["results"]
-    ]
+    return from_plain(metadata["results"])
 
 
 def measure(current: Run, learner: Learner, part: Part, epoch: EpochReport | None = None) -> list[SearchResult]:
     """Test a learner in every chosen search; add the rows to the log."""
     began, data = time.perf_counter(), part.data
     with current.timed("testing"):
-        size, count = current.config.run.evaluate_batch, len(data.test)
-        chunks = (data.test[np.arange(i, min(i + size, count))] for i in range(0, count, size))
-        results = evaluate(learner.embed(chunks)[0], data.dataset)
+        features = learner.embed(Chunks(data.test, current.config.run.evaluate_batch))[0]
+        results = current.measured(features, data.dataset)
     spent = epoch.label_seconds + epoch.train_seconds + time.perf_counter() - began if epoch else None
     for result in results:
         name = f"{part.name}, epoch {epoch.epoch + 1}, {result.name}" if epoch else f"{part.name}, {result.name}"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from core.config import option
 from core.errors import UserError
+
+if TYPE_CHECKING:
+    from backends.mindspore.ranks import Single
 
 TARGETS = {"ascend": "Ascend", "gpu": "GPU", "cpu": "CPU"}
 """Names of devices here and in MindSpore, in the order in which "auto" prefers them."""
@@ -35,17 +39,41 @@ class RuntimeConfig:
 
 @dataclass(frozen=True)
 class Runtime:
-    """A RuntimeConfig made real. device: "cpu", "gpu" or "ascend". dtype: a mindspore dtype. graph: compiled."""
+    """A RuntimeConfig made real.
+
+    device: "cpu", "gpu" or "ascend". dtype: a mindspore dtype. graph: compiled. ranks: of the job.
+    """
 
     device: str
     device_id: int
     dtype: Any
     graph: bool
+    ranks: Single
 
     @property
     def name(self) -> str:
         """The hardware, in words, for reports."""
+        if self.ranks.size > 1:
+            return f"{self.ranks.size} processes, each on {'CPU' if self.device == 'cpu' else TARGETS[self.device]}"
         return "CPU" if self.device == "cpu" else f"{TARGETS[self.device]} {self.device_id}"
+
+
+def launched() -> tuple[int, int, int]:
+    """Return what msrun's environment says: (rank, number of ranks, rank on this machine); (0, 1, 0) without it.
+
+    msrun's scheduler runs the same command: it counts as a rank behind the last.
+    """
+    role, size = os.environ.get("MS_ROLE"), int(os.environ.get("MS_WORKER_NUM", 1))
+    if role == "MS_SCHED":
+        return size, size, 0
+    if role != "MS_WORKER":
+        return 0, 1, 0
+    return int(os.environ.get("RANK_ID", 0)), size, int(os.environ.get("DEVICE_ID", 0))
+
+
+def rank() -> int:
+    """Return this process' number in the job."""
+    return launched()[0]
 
 
 def open_runtime(config: RuntimeConfig) -> Runtime:
@@ -55,9 +83,11 @@ def open_runtime(config: RuntimeConfig) -> Runtime:
     """
     import mindspore as ms
 
-    kind, available = config.device, _available()
+    kind, available, (number, size, local) = config.device, _available(), launched()
     if kind == "auto":
         kind = next(name for name in TARGETS if available[name])
+    if size > 1 and kind != "cpu":
+        config = _shared_out(config, kind, number, size, local, available[kind])
     if kind == "cpu" and config.device_id:
         raise UserError(
             f"--device-id {config.device_id} has no meaning on the CPU: drop it or use --device ascend or gpu."
@@ -72,13 +102,37 @@ def open_runtime(config: RuntimeConfig) -> Runtime:
         )
     if config.precision == "float64" and kind != "cpu":
         raise UserError(f"--precision float64 is for the CPU, got --device {kind}: use float32 there.")
+    if config.precision == "float64" and size > 1:
+        raise UserError(
+            f"--precision float64 was asked for in a job of {size} processes, but MindSpore sends float32 "
+            "between them: use --precision float32, or one process."
+        )
     _set_device(ms, kind, config.device_id)
+
+    from backends.mindspore.ranks import Single, join
+
+    ranks = join(local) if size > 1 else Single()
     # Compiled functions are marked one by one, with ms.jit: around them everything runs at once.
     ms.set_context(mode=ms.PYNATIVE_MODE)
     if config.threads:
         ms.device_context.cpu.op_tuning.threads_num(config.threads)
     dtype = ms.float64 if config.precision == "float64" else ms.float32
-    return Runtime(kind, config.device_id, dtype, config.mode == "graph")
+    return Runtime(kind, config.device_id, dtype, config.mode == "graph", ranks)
+
+
+def _shared_out(config: RuntimeConfig, kind: str, number: int, size: int, local: int, available: int) -> RuntimeConfig:
+    """Return the configuration of a rank: its device is the one with its number on this machine."""
+    if config.device_id:
+        raise UserError(
+            f"--device-id {config.device_id} was given in a job of several processes, of which each takes the device "
+            "with its own number: leave it out."
+        )
+    if local >= available:
+        raise UserError(
+            f"this machine has {available} {TARGETS[kind]} device(s), and process {local} of those started on it needs "
+            f"one of its own: start at most {available} with msrun --local_worker_num, or train with --device cpu."
+        )
+    return replace(config, device_id=0 if number == size else local)
 
 
 def _available() -> dict[str, int]:
@@ -97,9 +151,9 @@ def _set_device(ms: Any, kind: str, device_id: int) -> None:
         else:
             ms.set_device(TARGETS[kind], device_id)
     except RuntimeError as error:
-        current = ms.get_context("device_target"), ms.get_context("device_id")
-        if current == (TARGETS[kind], device_id):  # chosen by whatever ran before in this process: nothing to change
-            return
+        same = kind == "cpu" or ms.get_context("device_id") == device_id
+        if same and ms.get_context("device_target") == TARGETS[kind]:
+            return  # chosen by whatever ran before in this process: nothing to change
         raise UserError(
             f"MindSpore could not select --device {kind} --device-id {device_id}; a process keeps its first device, "
             f"so start another one where this one has used a different device. MindSpore says: {error}"

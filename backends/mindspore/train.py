@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from backends.mindspore.runtime import RuntimeConfig, open_runtime
+from backends.mindspore.runtime import RuntimeConfig, open_runtime, rank
 from core.command import Backend, train
 from core.config import DataConfig, LearnerConfig
 
@@ -31,7 +31,7 @@ def about(runtime: Any) -> str:
     return f"mindspore {mindspore.__version__} on {runtime.name}"
 
 
-BACKEND = Backend("mindspore", RuntimeConfig, open_runtime, about, make_learner)
+BACKEND = Backend("mindspore", RuntimeConfig, open_runtime, about, make_learner, rank)
 
 if __name__ == "__main__":
     sys.exit(train(BACKEND, open_data))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -126,6 +127,7 @@ class TorchLearner:
         """Forward, backward, optimiser, mean teachers. Nothing is read back."""
         parts = self.losses_of(batch)
         parts["total"].backward()
+        self._unite()
         self.optimiser.step(rate)
         if self.roles.teachers:
             update_teachers(self._parameters(self.roles.teachers), self._parameters(self.roles.students), ema)
@@ -134,18 +136,29 @@ class TorchLearner:
         self._sums = values if self._sums is None else self._sums + values
         self._count += 1
 
+    def _unite(self) -> None:
+        """Make gradients and batch-norm statistics those of the whole batch, where several ranks see parts of it."""
+        if self.runtime.ranks.size > 1:
+            gradients = [p.grad for role in self.roles.students for p in self._parameters([role]) if p.grad is not None]
+            statistics = [buffer for network in self.networks.values() for buffer in network.buffers()]
+            self.runtime.ranks.unite(gradients, statistics)
+
     def losses_of(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the losses of a batch, by name, with their graph."""
+        """Return the losses of a batch, by name, with their graph: of the whole batch, on every rank of several."""
         check_batch(batch, self.config, self._live)
         views = self.method.views([self._to_device(view) for view in batch.images], self.runtime.dtype)
         labels = self._to_device(batch.labels.astype(np.int64))
         noise = None if batch.noise is None else self._to_device(batch.noise)
-        return self.method.loss(self._forward, Inputs(views, labels, noise), self._classes, self.config)
+        forward = partial(self._forward, len(batch.labels))
+        return self.method.loss(forward, Inputs(views, labels, noise), self._classes, self.config)
 
-    def _forward(self, role: str, *inputs: Tensor | None) -> tuple[Tensor, ...]:
+    def _forward(self, count: int, role: str, *inputs: Tensor | None) -> tuple[Tensor, ...]:
+        """Run a network on this rank's part of a batch of `count` rows, and return what all ranks found."""
+        ranks = self.runtime.ranks
+        parts = [None if rows is None else ranks.own(rows, count) for rows in inputs]
         with self._autocast():
-            outputs = self._forwards[role](*inputs)
-        return tuple(output.to(self.runtime.dtype) for output in outputs)
+            outputs = self._forwards[role](*parts)
+        return ranks.whole([output.to(self.runtime.dtype) for output in outputs], count)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.runtime.device.type, torch.bfloat16, enabled=self.runtime.autocast)

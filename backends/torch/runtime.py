@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from core.errors import UserError
 
 if TYPE_CHECKING:
     import torch
+
+    from backends.torch.ranks import Single
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,13 @@ class RuntimeConfig:
 
 @dataclass(frozen=True)
 class Runtime:
-    """A RuntimeConfig made real. autocast: networks compute in bfloat16; weights stay in `dtype`."""
+    """A RuntimeConfig made real. autocast: networks compute in bfloat16; weights stay in `dtype`. ranks: of the job."""
 
     device: torch.device
     dtype: torch.dtype
     autocast: bool
     compile: bool
+    ranks: Single
 
     @property
     def name(self) -> str:
@@ -40,8 +44,23 @@ class Runtime:
         import torch
 
         if self.device.type == "cuda":
-            return torch.cuda.get_device_name(self.device)
-        return f"CPU, {torch.get_num_threads()} threads"
+            found = torch.cuda.get_device_name(self.device)
+        else:
+            found = f"CPU, {torch.get_num_threads()} threads"
+        return found if self.ranks.size == 1 else f"{self.ranks.size} processes, each on {found}"
+
+
+def launched() -> tuple[int, int, int]:
+    """Return what torchrun's environment says: (rank, number of ranks, rank on this machine); (0, 1, 0) without it."""
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    if any(name not in os.environ for name in (*names, "TORCHELASTIC_RUN_ID")):
+        return 0, 1, 0
+    return tuple(int(os.environ[name]) for name in names)
+
+
+def rank() -> int:
+    """Return this process' number in the job."""
+    return launched()[0]
 
 
 def open_runtime(config: RuntimeConfig) -> Runtime:
@@ -50,11 +69,15 @@ def open_runtime(config: RuntimeConfig) -> Runtime:
 
     if config.threads:
         torch.set_num_threads(config.threads)
+    number, size, local = launched()
     available = torch.cuda.device_count() if torch.cuda.is_available() else 0
     kind = config.device
     if kind == "auto":
         kind = "cuda" if available else "cpu"
-    if kind == "cuda" and config.device_id >= available:
+    device_id = config.device_id
+    if kind == "cuda" and size > 1:
+        device_id = _shared_out(config.device_id, local, available)
+    if kind == "cuda" and device_id >= available:
         found = f"{available} CUDA device(s), numbered from 0" if available else "no CUDA device"
         raise UserError(
             f"--device cuda --device-id {config.device_id} was asked for, but torch {torch.__version__} finds {found}. "
@@ -62,11 +85,31 @@ def open_runtime(config: RuntimeConfig) -> Runtime:
         )
     if kind == "cpu" and config.device_id:
         raise UserError(f"--device-id {config.device_id} has no meaning on the CPU: drop it or use --device cuda.")
-    device = torch.device(kind, config.device_id) if kind == "cuda" else torch.device("cpu")
+    device = torch.device(kind, device_id) if kind == "cuda" else torch.device("cpu")
     if kind == "cuda":
+        if size > 1:
+            torch.cuda.set_device(device)
         # TensorFloat-32 rounds the inputs of matrix products to 10 bits: not the float32 that parity is stated for.
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = True
     dtype = torch.float64 if config.precision == "float64" else torch.float32
-    return Runtime(device, dtype, config.precision == "bfloat16", config.compile)
+
+    from backends.torch.ranks import join
+
+    return Runtime(device, dtype, config.precision == "bfloat16", config.compile, join(number, size, local, device))
+
+
+def _shared_out(given: int, local: int, available: int) -> int:
+    """Return the device of a rank: the one with its number on this machine."""
+    if given:
+        raise UserError(
+            f"--device-id {given} was given in a job of several processes, of which each takes the device with its "
+            "own number: leave it out, and choose devices with CUDA_VISIBLE_DEVICES."
+        )
+    if local >= available:
+        raise UserError(
+            f"this machine has {available} CUDA device(s), and process {local} of those started on it needs one of its "
+            f"own: start at most {available} with torchrun --nproc-per-node, or train with --device cpu."
+        )
+    return local

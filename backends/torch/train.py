@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from backends.torch.runtime import RuntimeConfig, open_runtime
+from backends.torch.runtime import RuntimeConfig, open_runtime, rank
 from core.command import Backend, train
 from core.config import DataConfig, LearnerConfig
 
@@ -31,7 +31,7 @@ def about(runtime: Any) -> str:
     return f"torch {torch.__version__} on {runtime.name}"
 
 
-BACKEND = Backend("torch", RuntimeConfig, open_runtime, about, make_learner)
+BACKEND = Backend("torch", RuntimeConfig, open_runtime, about, make_learner, rank)
 
 if __name__ == "__main__":
     sys.exit(train(BACKEND, open_data))

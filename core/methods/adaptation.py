@@ -8,12 +8,14 @@ import numpy as np
 
 from core.augment import augment
 from core.config import Config, LearnerConfig
+from core.data import Chunks
 from core.learner import Batch, Learner
 from core.methods.base import Labelling, TrainingSet
 from core.methods.pseudo_labels import labelling
 from core.methods.recipe import augmentation
 from core.methods.roles import roles
 from core.random import rng
+from core.ranks import ALONE, Ranks, first
 from core.sampling import identity_batches
 from core.schedules import ema_decay
 
@@ -21,8 +23,8 @@ from core.schedules import ema_decay
 class Adaptation:
     """Host half of `baseline` and `mmt`: they differ in their networks and in the views that these see."""
 
-    def __init__(self, config: Config, target: TrainingSet) -> None:
-        self.name = config.method
+    def __init__(self, config: Config, target: TrainingSet, ranks: Ranks = ALONE) -> None:
+        self.name, self.ranks = config.method, ranks
         self.config, self.seed, self.target = config, config.run.seed, target
         self.schedule = config.adapt
         self.views = len(roles(self.name).students)
@@ -50,22 +52,21 @@ class Adaptation:
         )
 
     def label(self, learner: Learner, epoch: int) -> Labelling:
-        """Embed the target with the mean teachers, cluster, and give every network the centroids as classifier."""
-        features = learner.embed(self._chunks())
-        found, centroids = labelling(
-            features,
-            self.target.split.identities,
-            self.schedule,
-            seed=self.seed,
-            epoch=epoch,
-            memory=self._memory,
-        )
-        learner.relabel(centroids)
-        return found
+        """Embed the target with the mean teachers, cluster, and give every network the centroids as classifier.
 
-    def _chunks(self) -> Any:
-        size, count = self.config.run.evaluate_batch, len(self.target.split)
-        return (self.target.images[np.arange(i, min(i + size, count))] for i in range(0, count, size))
+        All ranks embed; the first clusters for all of them, since labels that differed in one image would train
+        another model on each.
+        """
+        features = learner.embed(Chunks(self.target.images, self.config.run.evaluate_batch))
+        found = first(self.ranks, lambda: self._cluster(features, epoch))
+        self._memory = found["memory"]
+        learner.relabel(found["centroids"])
+        return Labelling(found["labels"], found["classes"], found["facts"])
+
+    def _cluster(self, features: np.ndarray, epoch: int) -> dict[str, Any]:
+        memory, identities = dict(self._memory), self.target.split.identities
+        found, centroids = labelling(features, identities, self.schedule, seed=self.seed, epoch=epoch, memory=memory)
+        return vars(found) | {"centroids": centroids, "memory": memory}
 
     def sample(self, labelling: Labelling, epoch: int) -> np.ndarray:
         """P x K rows of the target, outliers left out."""

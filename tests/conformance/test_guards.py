@@ -171,3 +171,41 @@ def test_centroids_that_do_not_fit_are_refused(backend, centroids, message):
 def test_images_to_embed_that_do_not_fit_are_refused(backend, images):
     with pytest.raises(ValueError, match=r"chunk of images to embed must be uint8 \(b, H, W, 3\)"):
         learner_of(backend, BASELINE).embed([images])
+
+
+LAUNCHED = {
+    "torch": {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "TORCHELASTIC_RUN_ID": "none"},
+    "mindspore": {"MS_ROLE": "MS_WORKER", "RANK_ID": "3", "MS_WORKER_NUM": "4", "DEVICE_ID": "1"},
+}
+
+
+def test_what_a_launcher_says(backend, monkeypatch):
+    module = importlib.import_module(f"backends.{backend}.runtime")
+    assert (module.launched(), module.rank()) == ((0, 1, 0), 0)
+    for name, value in LAUNCHED[backend].items():
+        monkeypatch.setenv(name, value)
+    assert (module.launched(), module.rank()) == ((3, 4, 1), 3)
+
+
+def test_a_scheduler_is_not_the_first(monkeypatch):
+    for name, value in (LAUNCHED["mindspore"] | {"MS_ROLE": "MS_SCHED", "RANK_ID": "0"}).items():
+        monkeypatch.setenv(name, value)
+    assert importlib.import_module("backends.mindspore.runtime").rank() == 4
+
+
+@pytest.mark.parametrize(("options", "message"), [({}, "has no|has 0"), ({"device_id": 2}, "leave it out")])
+def test_a_job_on_devices_that_are_not_there_is_refused(backend, monkeypatch, options, message):
+    for name, value in LAUNCHED[backend].items():
+        monkeypatch.setenv(name, value)
+    runtime_config, open_runtime = runtime_of(backend)
+    with pytest.raises(UserError, match=message):
+        open_runtime(runtime_config(device=ACCELERATOR[backend], **options))
+
+
+def test_double_precision_between_mindspores_processes_is_refused(monkeypatch):
+    """Its AllGather would round to float32 and say nothing."""
+    for name, value in LAUNCHED["mindspore"].items():
+        monkeypatch.setenv(name, value)
+    runtime_config, open_runtime = runtime_of("mindspore")
+    with pytest.raises(UserError, match="between them: use --precision float32"):
+        open_runtime(runtime_config(device="cpu", precision="float64"))

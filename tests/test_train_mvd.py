@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from core import checkpoint, evaluation
+from core.architectures import ARCHITECTURES
 from datasets.synthetic import generate
 from tests.conformance import examples_mvd  # noqa: F401 (its architecture)
 from tests.tolerances import check_close
@@ -89,7 +90,13 @@ def test_a_run_goes_on_as_if_it_had_never_stopped(data, tmp_path, capsys):
         np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
-SHALLOW = ["--arch", "shallow", "--trials", "2", "--loss-every", "1"]
+SHORT = ["--trials", "2", "--loss-every", "1"]
+
+
+@pytest.fixture
+def shallow(elsewhere, monkeypatch):
+    """The smallest network is one that takes MindSpore less time to compile."""
+    monkeypatch.setitem(ARCHITECTURES, "tiny", ARCHITECTURES["shallow"])
 
 
 def resume(backend, run, *argv):
@@ -104,15 +111,15 @@ def epochs_of(run):
     return [(line["backend"], line["losses"]) for line in lines if line["event"] == "epoch"]
 
 
-def test_mindspore_goes_on_with_a_run_of_torch(data, tmp_path, capsys, elsewhere):
+def test_mindspore_goes_on_with_a_run_of_torch(data, tmp_path, capsys, shallow):
     """Compiled, in float32; the table at its end is that of `evaluate` on its checkpoint."""
     run, straight = tmp_path / "run", tmp_path / "straight"
-    words = [*SHALLOW, "--rate", "1e-4"]
+    words = [*SHORT, "--rate", "1e-4"]
     assert train("torch", data, "--output", str(straight), *words) == 0
     assert train("torch", data, "--output", str(run), *words, "--epochs", "1") == 0
     assert resume("mindspore", run) == 0
     assert "thermal to visible" in capsys.readouterr().out
-    assert [backend for backend, _ in epochs_of(run)] == ["torch", "mindspore"]
+    assert epochs_of(run)[1][0] == "mindspore"
     (_, found), (_, expected) = epochs_of(run)[1], epochs_of(straight)[1]
     assert found.keys() == expected.keys()
     for name, value in expected.items():
@@ -125,12 +132,12 @@ def test_mindspore_goes_on_with_a_run_of_torch(data, tmp_path, capsys, elsewhere
     assert evaluation.evaluate(entry.BACKEND, entry.open_data, argv) == 0
     again = json.loads(capsys.readouterr().out)["results"]
     for one, two in zip(results, again, strict=True):
-        assert two["result"]["mean"]["mean_ap"] == pytest.approx(one["mean"]["mean_ap"], abs=1e-3)
+        assert two["mean"]["mean_ap"] == pytest.approx(one["mean"]["mean_ap"], abs=1e-3)
 
 
-def test_mindspore_alone_without_compilation(data, tmp_path, capsys, elsewhere):
+def test_mindspore_alone_without_compilation(data, tmp_path, capsys, shallow):
     """From the start, and on from the middle of an epoch, bitwise."""
-    words = [*SHALLOW, "--mode", "pynative", "--save-every", "1", "--metric", "triplet", "--cml", "0"]
+    words = [*SHORT, "--mode", "pynative", "--save-every", "1", "--metric", "triplet", "--cml", "0"]
     assert train("mindspore", data, "--output", str(tmp_path / "straight"), *words) == 0
     assert "visible to thermal" in capsys.readouterr().out
     assert train("mindspore", data, "--output", str(tmp_path / "run"), *words, "--epochs", "1") == 0
@@ -232,8 +239,8 @@ def test_a_mistake_ends_in_one_message(data, tmp_path, capsys, argv, needles):
     refused("torch", data, tmp_path, capsys, argv, needles)
 
 
-def test_a_diverging_run_of_mindspore_ends_in_one_message(data, tmp_path, capsys, elsewhere):
-    words = [*SHALLOW, "--mode", "pynative", "--rate", "1e30", "--objective", "id"]
+def test_a_diverging_run_of_mindspore_ends_in_one_message(data, tmp_path, capsys, shallow):
+    words = [*SHORT, "--mode", "pynative", "--rate", "1e30", "--objective", "id"]
     refused("mindspore", data, tmp_path, capsys, words, ["diverged"])
 
 

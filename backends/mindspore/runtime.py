@@ -115,7 +115,7 @@ def open_runtime(config: RuntimeConfig) -> Runtime:
     # Compiled functions are marked one by one, with ms.jit: around them everything runs at once.
     ms.set_context(mode=ms.PYNATIVE_MODE)
     if config.threads:
-        ms.device_context.cpu.op_tuning.threads_num(config.threads)
+        _set_threads(ms, config.threads)
     dtype = ms.float64 if config.precision == "float64" else ms.float32
     return Runtime(kind, config.device_id, dtype, config.mode == "graph", ranks)
 
@@ -133,6 +133,21 @@ def _shared_out(config: RuntimeConfig, kind: str, number: int, size: int, local:
             f"one of its own: start at most {available} with msrun --local_worker_num, or train with --device cpu."
         )
     return replace(config, device_id=0 if number == size else local)
+
+
+_threads: list[int] = []
+"""The number of threads that this process has chosen, once it has: MindSpore takes only one."""
+
+
+def _set_threads(ms: Any, count: int) -> None:
+    if not _threads:
+        ms.device_context.cpu.op_tuning.threads_num(count)
+        _threads.append(count)
+    elif _threads != [count]:
+        raise UserError(
+            f"--threads {count} was asked for, but this process runs MindSpore with {_threads[0]} and cannot change "
+            "that: start another one."
+        )
 
 
 def _available() -> dict[str, int]:

@@ -12,18 +12,20 @@ class Domain:
     """style: clothing statistics (see identities). cameras: numbered from 1.
 
     window: width of a detector's box in pixels at the images' height; boxes are stretched to the images' width, as
-    those of the real datasets are.
+    those of the real datasets are. walks: people pass the cameras again for every frame, and all cameras, which stand
+    side by side, see each passage together, as RegDB's two do; without it each camera has one passage of its own.
     """
 
     name: str
     style: str
     cameras: tuple[Camera, ...]
     window: int
+    walks: bool = False
 
 
 DOMAINS = {
     "synthetic-a": Domain("synthetic-a", "summer", SUMMER_CAMERAS, 48),
     "synthetic-b": Domain("synthetic-b", "winter", WINTER_CAMERAS, 54),
     "synthetic-sysu": Domain("synthetic-sysu", "mixed", SYSU_CAMERAS, 52),
-    "synthetic-regdb": Domain("synthetic-regdb", "mixed", REGDB_CAMERAS, 52),
+    "synthetic-regdb": Domain("synthetic-regdb", "mixed", REGDB_CAMERAS, 52, walks=True),
 }

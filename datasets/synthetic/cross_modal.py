@@ -46,7 +46,7 @@ class RegdbSize:
 REGDB_SIZES = {
     "tiny": RegdbSize(8, 8, 4),
     # people rather than images: what is learnt from few people does not carry over to others
-    "small": RegdbSize(400, 100, 5),
+    "small": RegdbSize(400, 100, 4),
     # RegDB's own
     "market": RegdbSize(206, 206, 10),
 }

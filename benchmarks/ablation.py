@@ -33,6 +33,12 @@ Scores = dict[str, dict[str, float]]
 """What is measured ("mean", or a search) -> {"mAP": ..., "rank-1": ...} in percent."""
 
 
+def process(command: Sequence[str], log: Path) -> int:
+    """Run a command to its end, what it prints appended to a file; return its status."""
+    with log.open("a") as file:
+        return subprocess.run(command, env=inherited(), stdout=file, stderr=subprocess.STDOUT, check=False).returncode
+
+
 def train(backend: str, method: str, argv: Sequence[str], folder: Path) -> dict[str, Any]:
     """Return the summary of a run in `folder`: done before, resumed, or begun, in a process of its own."""
     done, plan = folder / "summary.json", {"backend": backend, "method": method, "options": list(argv)}
@@ -47,10 +53,7 @@ def train(backend: str, method: str, argv: Sequence[str], folder: Path) -> dict[
         words = ["--resume", str(folder)] if again else [method, *argv, "--output", str(folder)]
         command = [sys.executable, "-m", f"backends.{backend}.train", *words]
         print(f"{folder.name}: {' '.join(command[1:])}", file=sys.stderr, flush=True)
-        with (folder / "log.txt").open("a") as log:
-            status = subprocess.run(
-                command, env=inherited(), stdout=log, stderr=subprocess.STDOUT, check=False
-            ).returncode
+        status = process(command, folder / "log.txt")
         if status:
             tail = "\n".join((folder / "log.txt").read_text().splitlines()[-5:])
             raise UserError(f"the run in {folder} ended with status {status}; its last lines:\n{tail}")

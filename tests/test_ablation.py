@@ -101,7 +101,7 @@ def test_mvd_is_run_measured_and_kept(tmp_path, capsys, monkeypatch):
     both = [row[f"{name} mAP"]["mean"] for name in ("visible to thermal", "thermal to visible")]
     assert row["mean mAP"]["mean"] == pytest.approx(sum(both) / 2)
     assert (tmp_path / "ablation.png").stat().st_size > 1000
-    monkeypatch.setattr(ablation.subprocess, "run", None)  # nothing may be run again
+    monkeypatch.setattr(ablation, "process", None)  # nothing may be run again
     assert ablation.main(argv) == 0
     assert json.loads((tmp_path / "ablation.json").read_text())["rows"] == content["rows"]
     assert ablation.main([*argv, "--iterations", "1"]) == 2
@@ -142,15 +142,16 @@ def test_mistakes_end_in_one_message(argv, needles, tmp_path, capsys):
 def test_an_interrupted_run_is_resumed(tmp_path, monkeypatch):
     words = []
 
-    def fake(command, **options):
+    def fake(command, log):
+        log.write_text("what went wrong")
         words.append(command[3:])
         (tmp_path / "run" / "config.json").write_text("{}")
         if len(words) > 1:
             (tmp_path / "run" / "summary.json").write_text("{}")
-        return type("Done", (), {"returncode": int(len(words) == 1)})
+        return int(len(words) == 1)
 
-    monkeypatch.setattr(ablation.subprocess, "run", fake)
-    with pytest.raises(UserError, match="ended with status 1"):
+    monkeypatch.setattr(ablation, "process", fake)
+    with pytest.raises(UserError, match=r"(?s)ended with status 1.*what went wrong"):
         ablation.train("torch", "mvd", ["--epochs", "1"], tmp_path / "run")
     assert ablation.train("torch", "mvd", ["--epochs", "1"], tmp_path / "run") == {}
     assert words == [["mvd", "--epochs", "1", "--output", str(tmp_path / "run")], ["--resume", str(tmp_path / "run")]]

@@ -130,7 +130,7 @@ def test_rows_of_mmt_share_stage_1(tmp_path, capsys):
         (["--seed", "3"], ["--seed is chosen"]),
         (["--objective", "ide", "--seeds", "1"], ["status 2", "--objective", "ide"]),
     ],
-    ids=lambda value: value[0],
+    ids=["row", "seeds", "seed", "run"],
 )
 def test_mistakes_end_in_one_message(argv, needles, tmp_path, capsys):
     assert ablation.main(["mvd", "--runs", str(tmp_path), *argv]) == 2

@@ -53,7 +53,7 @@ def test_mvd_by_default_is_the_published_step_of_its_objective():
         (["mvd", "--arch", "resnet5O"], ["resnet5O", "resnet50"]),
         (["mmt", "--preset", "mvd-sysu"], ["recipe of mvd"]),
     ],
-    ids=lambda value: value[1],
+    ids=["steps", "architecture", "preset"],
 )
 def test_mistakes_end_in_one_message(argv, needles, capsys):
     assert step.main(argv) == 2

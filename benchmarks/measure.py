@@ -46,11 +46,22 @@ def extra_memory(call: Callable[[], Any]) -> int:
     return max(0, _status("VmHWM") - before)
 
 
+def peak_memory() -> int:
+    """Return the largest number of bytes that this process ever held (Linux)."""
+    return _status("VmHWM")
+
+
 def _status(field: str) -> int:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field + ":"):
             return int(line.split()[1]) * 1024
     raise OSError(f"/proc/self/status has no {field}; memory is measured on Linux only")
+
+
+def inherited() -> dict[str, str]:
+    """Return the environment of a child process that imports the same checkout, from whatever folder it runs in."""
+    root, before = str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH")
+    return os.environ | {"PYTHONPATH": os.pathsep.join([root, before] if before else [root])}
 
 
 def environment() -> dict[str, Any]:
@@ -62,7 +73,8 @@ def environment() -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             versions[package] = "not installed"
     return {
-        "commit": _git("rev-parse", "--short", "HEAD") + ("+changes" if _git("status", "--porcelain", "core") else ""),
+        "commit": _git("rev-parse", "--short", "HEAD")
+        + ("+changes" if _git("status", "--porcelain", "../core", "../backends", "../datasets") else ""),
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
         "load": os.getloadavg()[0],

@@ -1,7 +1,9 @@
 """Materials and colours. A material is float32 (5,): linear red, green, blue, near-infrared reflectance, heat.
 
-Near-infrared reflectance and heat are drawn independently of the colour: a black and a white shirt of the same
-cloth look alike to an infrared camera, which is what makes matching across the spectrum hard.
+Infrared shows no hue, and of how dark a dye is only a part: some dyes that look dark are transparent to near
+infrared, and dark cloth is warmer in the sun, but what cloth it is matters as much. A black and a white shirt may look
+alike to an infrared camera, which is what makes matching across the spectrum hard. What both spectra share whole is
+where one material ends and another begins: cuts, skin, bags, hair, and most patterns.
 """
 
 from __future__ import annotations
@@ -43,6 +45,15 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "slate": (80, 94, 110),
     "teal": (34, 92, 100),
 }
+PRINT = (0.12, 0.28)
+"""Least and largest difference of a print from its cloth, in near-infrared reflectance and in heat."""
+
+DYE, SUN = 0.4, 0.2
+"""Share of a dye's lightness in the near-infrared reflectance of its cloth; how much hotter than white black gets.
+
+The cloth itself makes the rest of both.
+"""
+
 SKIN = ((244, 208, 182), (230, 184, 150), (204, 150, 112), (160, 108, 76), (104, 68, 50))
 HAIR = ((28, 24, 24), (62, 42, 32), (112, 76, 48), (206, 168, 104), (150, 146, 142), (134, 62, 36))
 
@@ -64,16 +75,25 @@ def cloth(generator: np.random.Generator, name: str, warmth: float) -> np.ndarra
     """
     colour = np.asarray(COLOURS[name], np.float32)
     colour = colour * generator.uniform(0.9, 1.1) + generator.uniform(-7, 7, 3)
-    near = generator.uniform(0.15, 0.85)
-    heat = 0.72 - 0.34 * warmth + generator.uniform(-0.08, 0.08)
+    light = float(np.clip(colour.mean() / 255, 0, 1))
+    near = (1 - DYE) * generator.uniform(0.15, 0.85) + DYE * light
+    heat = 0.72 - 0.34 * warmth + generator.uniform(-0.08, 0.08) + SUN * (0.5 - light)
     return material(colour, near, heat)
 
 
 def second_cloth(generator: np.random.Generator, name: str, first: np.ndarray) -> np.ndarray:
-    """Return the second colour of a pattern: mostly a dye on the same cloth, sometimes another material."""
+    """Return the second colour of a pattern: mostly a print on the first cloth, sometimes a cloth of its own.
+
+    A print reflects and radiates otherwise than what it is printed on, mostly as its darkness makes one expect; two
+    cloths may look alike in infrared.
+    """
     second = cloth(generator, name, 0.5)
     if generator.random() < 0.65:
-        second[3:] = first[3:] + generator.uniform(-0.04, 0.04, 2)
+        shift = generator.uniform(-1, 1, 2)
+        lighter = 1.0 if second[:3].mean() > first[:3].mean() else -1.0
+        expected = np.array([lighter, -lighter]) * np.where(shift > -0.5, 1, -1)
+        contrast = expected * (PRINT[0] + (PRINT[1] - PRINT[0]) * np.abs(shift))
+        second[3:] = np.clip(first[3:] + contrast, 0.02, 1)
     else:
         second[4] = first[4] + generator.uniform(-0.12, 0.12)
     return second

@@ -21,11 +21,14 @@ AVERAGE_HEIGHT = 1.73  # metres
 def view(domain: str, seed: int, person: int, camera: int, frame: int) -> Image.Image:
     """Return one picture, RGB of 64 x 128 pixels.
 
-    person: identity number, from 1. camera: from 1. frame: pictures of one person by one camera form one passage:
-    they share direction and light, and differ in pose, crop, noise and what is behind.
+    person: identity number, from 1. camera: from 1. frame: pictures of one person by one camera form one passage
+    (where the domain has no walks): they share direction and light, and differ in pose, crop, noise and what is behind.
     """
     place = DOMAINS[domain]
-    passage = rng(seed, f"synthetic/{domain}/passage", person, camera)
+    if place.walks:
+        passage = rng(seed, f"synthetic/{domain}/walk", person, frame)
+    else:
+        passage = rng(seed, f"synthetic/{domain}/passage", person, camera)
     moment = rng(seed, f"synthetic/{domain}/moment/{camera}", person, frame)
     optics = place.cameras[camera - 1]
     who = identity(place.style, seed, domain, person)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections import Counter
@@ -13,7 +14,7 @@ from PIL import Image
 
 from core.data import INFRARED, VISIBLE
 from datasets import open_dataset
-from datasets.synthetic import NAMES, generate
+from datasets.synthetic import NAMES, generate, views
 from datasets.synthetic.__main__ import main
 from datasets.synthetic.body import Person, Pose, Projection
 from datasets.synthetic.cross_modal import REGDB_SIZES, SYSU_SIZES
@@ -104,11 +105,11 @@ def test_cross_modal_sets_are_read(sets: Path) -> None:
     sysu = open_dataset("synthetic-sysu", sets)
     assert set(np.unique(sysu.train.cameras[sysu.train.modalities == INFRARED])) == {3, 6}
     regdb = open_dataset("synthetic-regdb", sets, trial=4)
-    people, images = REGDB_SIZES["tiny"]
-    for split in (regdb.train, regdb.test):
+    size = REGDB_SIZES["tiny"]
+    for split, people in ((regdb.train, size.train), (regdb.test, size.test)):
         for modality in (VISIBLE, INFRARED):
             counts = Counter(split.identities[split.modalities == modality].tolist())
-            assert counts == dict.fromkeys(range(people // 2), images)
+            assert counts == dict.fromkeys(range(people), size.images)
     same = [file.split("/")[-2] for file in regdb.train.files]
     by_label = {}
     for label, folder in zip(regdb.train.identities.tolist(), same, strict=True):
@@ -119,6 +120,40 @@ def test_regdb_trials_split_the_people_differently() -> None:
     texts = plan("synthetic-regdb", "small", 0).texts
     assert len(texts) == 40
     assert len({texts[f"idx/train_visible_{trial}.txt"] for trial in range(1, 11)}) == 10
+
+
+def test_both_cameras_of_a_pair_see_each_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same person turns alike in both pictures of a walk, up to the moment, and otherwise in the next one."""
+    seen = []
+    monkeypatch.setattr(
+        views, "Person", lambda who, pose, projection: seen.append(pose.yaw) or Person(who, pose, projection)
+    )
+    for name, cameras in (("synthetic-regdb", (1, 2)), ("synthetic-sysu", (2, 3))):
+        turned = []
+        for number, frame, camera in itertools.product(range(1, 13), (0, 1), cameras):
+            seen.clear()
+            view(name, 0, number, camera, frame)
+            turned.append(seen[-1])  # the last person drawn is who the picture is of, but for a passer-by in front
+        turned = np.array(turned).reshape(12, 2, 2)  # person, frame, camera
+        between_cameras = np.median(np.abs(turned[:, :, 0] - turned[:, :, 1]))
+        between_frames = np.median(np.abs(turned[:, 0] - turned[:, 1]))
+        assert (between_cameras < between_frames) == (name == "synthetic-regdb")
+
+
+def test_what_infrared_sees_of_colours_and_patterns() -> None:
+    """Infrared tells a part of how light a colour is, and hardly its hue; most patterns show in it."""
+    people = [identity("mixed", 0, "synthetic-regdb", number) for number in range(400)]
+    lower = np.array([who.lower.first for who in people])
+    light = lower[:, :3].mean(1)
+    near, heat = (np.corrcoef(light, lower[:, channel])[0, 1] for channel in (3, 4))
+    assert 0.3 < near < 0.8
+    assert -0.8 < heat < -0.3
+    hue = lower[:, :3] / lower[:, :3].sum(1, keepdims=True)
+    for channel, seen in ((3, near), (4, heat)):
+        alone = np.abs(np.corrcoef(hue.T, lower[:, channel])[3, :3])
+        assert alone.max() < 0.3 < abs(seen)
+    contrast = np.array([np.abs(who.upper.second - who.upper.first)[3:] for who in people])
+    assert ((contrast > 0.08).mean(0) > 0.65).all()
 
 
 def test_infrared_pictures_have_no_colour() -> None:

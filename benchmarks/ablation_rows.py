@@ -1,0 +1,101 @@
+"""What an ablation compares: rows of settings of one method, and the one that the others are measured against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from core.published import MMT_ABLATION
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table. options: of the training command. method: what it trains.
+
+    usual: one of the rows that run when none are chosen. published: change in (mAP, rank-1), in points, that the paper
+    reports against its full method.
+    """
+
+    name: str
+    options: tuple[str, ...] = ()
+    method: str = ""
+    usual: bool = True
+    published: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """The rows of one method. against: the row that differences are taken from.
+
+    stage1: options of a run whose networks of stage 1 every row of a seed starts from; empty where there are none.
+    source: name of the row that is this run's networks as they are, without a run of its own.
+    """
+
+    method: str
+    against: str
+    rows: tuple[Row, ...]
+    stage1: tuple[str, ...] = ()
+    source: str = ""
+    by_name: Mapping[str, Row] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_name", {row.name: row for row in self.rows})
+
+    def usual(self) -> list[str]:
+        """Return the names of the rows that run when none are chosen."""
+        return [row.name for row in self.rows if row.usual]
+
+
+def _distilled(name: str, *off: str) -> Row:
+    """Return a row of the full objective without some of its terms, the others as the recipe weighs them."""
+    return Row(name, ("--objective", "full", *(word for term in off for word in (f"--{term}", "0"))))
+
+
+REFERENCE_WEIGHTS = ("--cml", "8", "--vsd", "2", "--vcd", "2", "--vml", "0")
+"""Of MVD's public PyTorch code."""
+
+MVD = Ablation(
+    method="mvd",
+    against="id+tri",
+    rows=(
+        Row("id", ("--objective", "id")),
+        Row("id+tri", ("--objective", "id+tri")),
+        _distilled("+ VSD", "vcd", "vml", "cml"),
+        _distilled("+ VSD + VCD", "vml", "cml"),
+        _distilled("+ VSD + VCD + VML", "cml"),
+        _distilled("+ VSD + VCD + VML + CML"),
+        Row("reference distillation", ("--objective", "full", "--distillation", "reference", *REFERENCE_WEIGHTS)),
+    ),
+)
+"""The terms one after the other. VSD, VCD and VML are the paper's distillation; CML is the older mutual learning, to
+which its public code gives the largest weight, so it stands last and apart. The reference row is that code: its
+weights, and what it computes in place of VSD and VCD."""
+
+
+def _without(name: str, *options: str) -> Row:
+    return Row(name, options, published=MMT_ABLATION[name])
+
+
+MMT = Ablation(
+    method="mmt",
+    against="full",
+    stage1=("--epochs", "1", "--iterations", "1"),
+    source="source only",
+    rows=(
+        Row("full"),
+        _without(
+            "without hard CE and hard triplet",
+            *("--hard-ce", "0", "--soft-ce", "1", "--hard-triplet", "0", "--soft-triplet", "1"),
+        ),
+        _without("without hard CE", "--hard-ce", "0", "--soft-ce", "1"),
+        _without("without hard triplet", "--hard-triplet", "0", "--soft-triplet", "1"),
+        _without("without soft CE", "--hard-ce", "1", "--soft-ce", "0"),
+        _without("without soft triplet", "--hard-triplet", "1", "--soft-triplet", "0"),
+        Row("baseline", method="baseline"),
+        Row("source only", published=MMT_ABLATION["source only"]),
+        Row("dbscan", ("--clustering", "dbscan"), usual=False),
+    ),
+)
+"""A loss is left out by its w: w = 0 leaves the hard one at weight 1, w = 1 the soft one (MMT, equation 9)."""
+
+ABLATIONS = {one.method: one for one in (MMT, MVD)}

@@ -1,0 +1,157 @@
+"""The ablation command: its rows, its statistics, and that finished runs are kept."""
+
+import json
+
+import pytest
+
+from backends.torch.runtime import RuntimeConfig
+from benchmarks import ablation
+from benchmarks.ablation_rows import ABLATIONS, MMT, MVD
+from core.errors import UserError
+from core.options import parse
+from core.presets import presets
+from core.published import MMT_ABLATION
+from datasets.synthetic import generate
+from tests.runs import small_data
+
+SIZE = ["--size", "tiny", "--height", "32", "--width", "16", "--epochs", "1", "--iterations", "2", "--threads", "1"]
+BATCH = ["--identities", "4", "--images", "2"]
+
+
+def config(method, row):
+    return parse([row.method or method, *row.options], "train", RuntimeConfig, presets())[0]
+
+
+@pytest.mark.parametrize("method", ABLATIONS)
+def test_every_row_is_a_recipe_of_its_own(method):
+    made = {row.name: config(method, row) for row in ABLATIONS[method].rows if row.name != ABLATIONS[method].source}
+    assert len(set(map(str, made.values()))) == len(made)
+    assert ABLATIONS[method].against in made
+
+
+def test_terms_come_one_after_the_other():
+    weights = {row.name: config("mvd", row).mvd for row in MVD.rows}
+    assert [weights[name].objective for name in ("id", "id+tri", "+ VSD")] == ["id", "id+tri", "full"]
+    on = {name: [term for term in ("vsd", "vcd", "vml", "cml") if getattr(one, term)] for name, one in weights.items()}
+    assert on["+ VSD"] == ["vsd"]
+    assert on["+ VSD + VCD"] == ["vsd", "vcd"]
+    assert on["+ VSD + VCD + VML"] == ["vsd", "vcd", "vml"]
+    assert on["+ VSD + VCD + VML + CML"] == ["vsd", "vcd", "vml", "cml"]
+    reference = weights["reference distillation"]
+    assert (reference.distillation, reference.cml, reference.vsd, reference.vcd, reference.vml) == (
+        "reference", 8, 2, 2, 0,
+    )  # fmt: skip
+
+
+def test_what_is_left_out_gives_its_weight_to_the_other_form():
+    for row in MMT.rows:
+        adapt = config("mmt", row).adapt
+        name = row.name
+        assert adapt.hard_ce + adapt.soft_ce == adapt.hard_triplet + adapt.soft_triplet == 1
+        assert (adapt.hard_ce == 0) == ("without hard CE" in name)
+        assert (adapt.soft_ce == 0) == (name == "without soft CE")
+        assert (adapt.hard_triplet == 0) == ("hard triplet" in name)
+        assert (adapt.soft_triplet == 0) == (name == "without soft triplet")
+    assert {row.name for row in MMT.rows if row.published} == set(MMT_ABLATION)
+
+
+def runs(*values):
+    return [{"mean": {"mAP": value, "rank-1": 2 * value}} for value in values]
+
+
+def test_differences_are_taken_seed_by_seed():
+    """Rows that rise and fall together differ clearly, though each of them varies more than they differ."""
+    found = ablation.compare({"full": runs(10, 20, 30), "close": runs(11, 21, 31.5), "noisy": runs(30, 5, 27)}, "full")
+    close, noisy = found["close"]["mean mAP"], found["noisy"]["mean mAP"]
+    assert close["spread"] == pytest.approx(10.2511, abs=1e-4)
+    assert close["difference"] == pytest.approx(3.5 / 3)
+    assert close["difference_spread"] == pytest.approx(0.288675, abs=1e-6)
+    assert close["found"] is True
+    assert noisy["difference"] == pytest.approx(2 / 3)
+    assert noisy["found"] is False
+    assert "difference" not in found["full"]["mean mAP"]
+    assert found["close"]["mean rank-1"]["difference"] == pytest.approx(7 / 3)
+
+
+def test_one_seed_has_no_spread():
+    found = ablation.compare({"full": runs(10), "baseline": runs(13)}, "full")
+    assert found["baseline"]["mean mAP"]["found"] is None
+    assert found["baseline"]["mean mAP"]["spread"] is None
+    shown = ablation.text(MMT, found)
+    assert "+3.0" in shown
+    assert "one seed" in shown
+
+
+def test_published_differences_stand_beside_ours():
+    shown = ablation.text(MMT, ablation.compare({"full": runs(50), "without hard CE": runs(20)}, "full"))
+    line = next(line for line in shown.splitlines() if line.startswith("without hard CE"))
+    assert "-30.0" in line
+    assert "-38.2 / -37.3" in line
+
+
+def test_mvd_is_run_measured_and_kept(tmp_path, capsys, monkeypatch):
+    generate("synthetic-regdb", tmp_path / "data", size="tiny", progress=False)
+    argv = ["mvd", "--seeds", "1", "--rows", "id", "id+tri", "--runs", str(tmp_path), *SIZE, *BATCH]
+    argv += ["--data", str(tmp_path / "data"), "--trials", "1", "--representation", "16"]
+    assert ablation.main(argv) == 0
+    shown = capsys.readouterr().out
+    assert "thermal to visible mAP" in shown
+    content = json.loads((tmp_path / "ablation.json").read_text())
+    row = content["rows"]["id"]
+    both = [row[f"{name} mAP"]["mean"] for name in ("visible to thermal", "thermal to visible")]
+    assert row["mean mAP"]["mean"] == pytest.approx(sum(both) / 2)
+    assert (tmp_path / "ablation.png").stat().st_size > 1000
+    monkeypatch.setattr(ablation, "process", None)  # nothing may be run again
+    assert ablation.main(argv) == 0
+    assert json.loads((tmp_path / "ablation.json").read_text())["rows"] == content["rows"]
+    assert ablation.main([*argv, "--iterations", "1"]) == 2
+    assert "choose another --runs" in capsys.readouterr().err
+
+
+def test_rows_of_mmt_share_stage_1(tmp_path, capsys):
+    small = [*SIZE, *BATCH, "--clusters", "6", "--data", str(small_data()), "--pretrain-epochs", "1"]
+    small += ["--pretrain-iterations", "2", "--pretrain-identities", "4", "--pretrain-images", "2"]
+    argv = ["mmt", "--seeds", "1", "--rows", "source only", "baseline", "--runs", str(tmp_path)]
+    assert ablation.main([*argv, *small]) == 0
+    first = json.loads((tmp_path / "seed-1" / "stage-1" / "summary.json").read_text())
+    baseline = json.loads((tmp_path / "seed-1" / "baseline" / "summary.json").read_text())
+    assert baseline["rows"][0]["mean_ap"] == first["rows"][0]["mean_ap"]
+    rows = json.loads((tmp_path / "ablation.json").read_text())["rows"]
+    assert rows["source only"]["mean mAP"]["mean"] == pytest.approx(100 * first["source_only_mean_ap"])
+    assert rows["baseline"]["mean mAP"]["mean"] == pytest.approx(100 * baseline["rows"][-1]["mean_ap"])
+    assert "source only" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "needles"),
+    [
+        (["--rows", "id-tri"], ["id-tri", "id+tri"]),
+        (["--seeds", "0"], ["--seeds", "at least 1"]),
+        (["--seed", "3"], ["--seed is chosen"]),
+        (["--objective", "ide", "--seeds", "1"], ["status 2", "--objective", "ide"]),
+    ],
+    ids=["row", "seeds", "seed", "run"],
+)
+def test_mistakes_end_in_one_message(argv, needles, tmp_path, capsys):
+    assert ablation.main(["mvd", "--runs", str(tmp_path), *argv]) == 2
+    message = capsys.readouterr().err
+    for needle in needles:
+        assert needle in message
+
+
+def test_an_interrupted_run_is_resumed(tmp_path, monkeypatch):
+    words = []
+
+    def fake(command, log):
+        log.write_text("what went wrong")
+        words.append(command[3:])
+        (tmp_path / "run" / "config.json").write_text("{}")
+        if len(words) > 1:
+            (tmp_path / "run" / "summary.json").write_text("{}")
+        return int(len(words) == 1)
+
+    monkeypatch.setattr(ablation, "process", fake)
+    with pytest.raises(UserError, match=r"(?s)ended with status 1.*what went wrong"):
+        ablation.train("torch", "mvd", ["--epochs", "1"], tmp_path / "run")
+    assert ablation.train("torch", "mvd", ["--epochs", "1"], tmp_path / "run") == {}
+    assert words == [["mvd", "--epochs", "1", "--output", str(tmp_path / "run")], ["--resume", str(tmp_path / "run")]]

@@ -1,0 +1,62 @@
+"""The speed command: one step of each method, and what it says of it."""
+
+import json
+
+import pytest
+
+from benchmarks import step
+from core.architectures import architecture, entries, variational_entries
+
+SIZE = ["--arch", "tiny", "--height", "32", "--width", "16", "--identities", "4", "--images", "2", "--threads", "1"]
+
+
+def trained(found):
+    return sum(int(entry.trained) * size(entry.shape) for entry in found)
+
+
+def size(shape):
+    product = 1
+    for side in shape:
+        product *= side
+    return product
+
+
+@pytest.mark.parametrize("backend", ["torch", "mindspore"])
+def test_mmt_is_measured_in_a_process_of_its_own(backend, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "step.json"
+    argv = ["mmt", "--backend", backend, "--steps", "2", "--output", str(file), "--clusters", "6", *SIZE]
+    assert step.main([*argv, "--batch-norm-group", "0"]) == 0
+    row = json.loads(file.read_text())["rows"][0]
+    assert (row["backend"], row["method"], row["steps"], row["images"]) == (backend, "mmt", 2, [2, 8, 32, 16])
+    one = trained(entries(architecture("tiny"), 6)) + architecture("tiny").features  # the neck's frozen bias
+    assert (row["trained_parameters"], row["parameters"]) == (2 * one, 4 * one)
+    assert row["peak_bytes"] > 50e6
+    assert row["device_bytes"] is None
+    assert min(row["ms_a_step"], row["processor_ms_a_step"], row["first_step_ms"]) > 0
+    shown = capsys.readouterr().out
+    assert "2 views of 8 images, 32x16" in shown
+    assert backend in shown
+
+
+def test_mvd_by_default_is_the_published_step_of_its_objective():
+    found = step.measure("torch", ["mvd", *SIZE], 1)
+    assert (found["objective"], found["images"]) == ("id+tri", [2, 8, 32, 16])
+    one = trained(variational_entries(architecture("tiny"), 206, 512, attention=False))
+    assert found["trained_parameters"] == 3 * (one + architecture("tiny").features)
+
+
+@pytest.mark.parametrize(
+    ("argv", "needles"),
+    [
+        (["mvd", "--steps", "0"], ["--steps", "at least 1"]),
+        (["mvd", "--arch", "resnet5O"], ["resnet5O", "resnet50"]),
+        (["mmt", "--preset", "mvd-sysu"], ["recipe of mvd"]),
+    ],
+    ids=["steps", "architecture", "preset"],
+)
+def test_mistakes_end_in_one_message(argv, needles, capsys):
+    assert step.main(argv) == 2
+    message = capsys.readouterr().err
+    for needle in needles:
+        assert needle in message

@@ -104,7 +104,8 @@ def layers(
 
     def keep(name: str) -> Any:
         def hook(cell: nn.Cell, inputs: tuple, output: Tensor) -> None:
-            found[name] = output.asnumpy().copy()
+            if isinstance(output, Tensor):  # not the bottleneck, which returns two
+                found[name] = output.asnumpy().copy()
             if name in INPUTS:
                 found[INPUTS[name]] = inputs[0].asnumpy().copy()
 

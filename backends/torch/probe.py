@@ -115,7 +115,8 @@ def layers(
 
     def keep(name: str) -> Any:
         def hook(module: torch.nn.Module, inputs: tuple, output: torch.Tensor) -> None:
-            found[name] = _copied(output)
+            if isinstance(output, torch.Tensor):  # not the bottleneck, which returns two
+                found[name] = _copied(output)
             if name in INPUTS:
                 found[INPUTS[name]] = _copied(inputs[0])
 
@@ -135,9 +136,8 @@ def layers(
 
 
 def _copied(tensor: torch.Tensor) -> np.ndarray:
-    return (
-        tensor.detach().float().cpu().numpy().copy() if tensor.dtype == torch.bfloat16 else tensor.cpu().numpy().copy()
-    )
+    """A copy; bfloat16, which NumPy lacks, as float32."""
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).cpu().numpy().copy()
 
 
 def adam(

@@ -1,9 +1,9 @@
 """Hold the two backends against each other on the same bytes and against float64.
 
-Makes one state and keyed batches, runs each backend in a process of its own, and prints layer by layer and loss by loss
-how far each is from the truth, what the gradients, the weights after 1, 10, 100 steps, the losses of every step, the
-retrieval and the clusters at the end are apart, each with its limit, the reason of the limit, and a verdict. Ends with 0
-where everything is within its limit, else with 1.
+Makes one state and keyed batches, runs each backend in a process of its own, and prints how far each is from the truth
+layer by layer and loss by loss, and how far the two are apart in gradients, in weights after 1, 10, 100 steps, in the
+losses of every step, and in retrieval and clusters at the end: each number with its limit, the limit's reason and a
+verdict. Ends with 0 where everything is within its limit, else with 1.
 
 Two machines: `--record FILE` runs one half and writes it down; `--against FILE` elsewhere runs the other half, with the
 settings of the file, and compares. `--against FILE --record FILE2` also keeps the second half; `--compare FILE FILE2`
@@ -108,7 +108,7 @@ def half(backend: str, exam: Exam, given: argparse.Namespace, *, draws: int) -> 
 
 
 def _run(job: dict[str, Any], folder: Path, part: str) -> tuple[halves.Arrays, dict[str, Any]]:
-    """Do a job in another process, with the folder as its working directory: MindSpore writes reports of errors there."""
+    """Do a job in another process and in the folder, where MindSpore may leave reports of errors."""
     state = job["exam"]["state"]
     job["exam"] = job["exam"] | {"state": str(Path(state).resolve()) if state else ""}
     path, out = folder / f"{part}.json", folder / f"{part}.safetensors"

@@ -24,7 +24,7 @@ PARTS = {
     "losses": "Losses of the first batch through the whole networks: from float64, and apart; relative to the total.",
     "gradients": "Gradients of the total loss: L2 distance from float64, relative to its norm.",
     "embeddings": "Embeddings of the test people in the starting state: largest difference.",
-    "double": "Both backends in float64, step for step: where the algorithms are the same, nothing but rounding is left.",
+    "double": "Both backends in float64, step for step: the same algorithms leave nothing but rounding apart.",
     "training": "Training in float32, the two apart, beside the same backend from weights with 1e-7 of noise.",
 }
 """Parts behind the layers, in the order of the report."""

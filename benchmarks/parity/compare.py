@@ -117,6 +117,22 @@ def layers(halves: tuple[Half, Half], listed: dict[str, list[judge.Stage]]) -> l
     return checks
 
 
+def signs(half: Half, listed: dict[str, list[judge.Stage]]) -> dict[str, tuple[int, int]]:
+    """Return by mode how many of the sampled outputs of norms have another sign than in float64, and of how many.
+
+    A ReLU behind such a number lets through what it should stop, or the other way round.
+    """
+    found = {}
+    for mode, chosen in listed.items():
+        true = judge.truth(chosen, lambda name, value: sample(value))
+        names = [s.name for s in chosen if f"{mode}/{s.name}" in half.single and s.name.split(".")[-1].startswith("bn")]
+        same = [half.single[f"{mode}/{name}"].shape == true[name].shape for name in names]
+        kept = [name for name, fits in zip(names, same, strict=True) if fits]
+        wrong = sum(int(((half.single[f"{mode}/{name}"] > 0) != (true[name] > 0)).sum()) for name in kept)
+        found[mode] = wrong, sum(true[name].size for name in kept)
+    return found
+
+
 def _truth(halves: tuple[Half, Half]) -> Arrays:
     """The float64 record that gradients and losses are judged by: the first half's, or the second's."""
     return halves[0].double or halves[1].double

@@ -26,11 +26,13 @@ def plot(first: Half, second: Half, checks: Sequence[Check], path: Path) -> None
 
     exam = first.exam
     trained = "curve/total" in first.single and "curve/total" in second.single
-    figure, axes = pyplot.subplots(2, 2, figsize=(13, 8), layout="constrained")
-    ((curves, drift), (own, truth)) = axes
+    places = [["curves", "drift"], ["apart", "drift"], ["own", "truth"]]
+    figure, axes = pyplot.subplot_mosaic(places, figsize=(13, 9), layout="constrained", height_ratios=(3, 2, 4))
+    own, truth = axes["own"], axes["truth"]
     if trained:
-        _curves(curves, first, second)
-        _drift(drift, first, second)
+        _curves(axes["curves"], first, second)
+        _apart(axes["apart"], first, second)
+        _drift(axes["drift"], first, second)
     for axis, part, words in (
         (own, "own, single", "error that a layer adds by itself (float32, training)"),
         (truth, "layers", "error from the float64 truth, inherited and added (float32, training)"),
@@ -61,6 +63,23 @@ def _curves(axis: Any, first: Half, second: Half) -> None:
     axis.set(xlabel="step", ylabel="total loss")
     axis.set_title("loss of every step", loc="left", fontsize=10)
     axis.legend(frameon=False, fontsize=8)
+
+
+def _apart(axis: Any, first: Half, second: Half) -> None:
+    steps = np.arange(len(first.single["curve/total"])) + 1
+    runs = [(run, half.single) for half in (first, second) for run in trajectories.noisy(half.single)]
+    if runs:
+        widest = np.max([trajectories.losses_apart(*pair) for pair in runs], axis=0)
+        axis.plot(steps, np.maximum(widest, 1e-9), color=GREY, label="widest by 1e-7 noise")
+    apart = trajectories.losses_apart(second.single, first.single)
+    axis.plot(steps, np.maximum(apart, 1e-9), "k", label=f"{first.backend} and {second.backend}")
+    if "curve/total" in first.double and "curve/total" in second.double:
+        apart = trajectories.losses_apart(second.double, first.double)
+        axis.plot(np.arange(len(apart)) + 1, np.maximum(apart, 1e-17), "k:", label="the two in float64")
+        axis.axhline(1e-8, color="k", linewidth=0.5)
+    axis.set(yscale="log", xlabel="step", ylabel="relative")
+    axis.set_title("farthest that any loss has been apart", loc="left", fontsize=10)
+    axis.legend(frameon=False, fontsize=8, loc="center right")
 
 
 def _drift(axis: Any, first: Half, second: Half) -> None:
@@ -99,6 +118,7 @@ def _bars(axis: Any, part: str, names: tuple[str, str], checks: Sequence[Check])
     if part.startswith("own"):
         axis.axhline(chosen[0].limit, color="k", linewidth=0.8)
         axis.text(len(worst) - 0.5, chosen[0].limit * 1.1, "limit", ha="right", va="bottom", fontsize=8)
-    axis.set(yscale="log", ylabel="relative error")
+    low, high = axis.get_ylim()
+    axis.set(yscale="log", ylabel="relative error", ylim=(max(low, 1e-9), 4 * high))
     axis.set_xticks(where, worst, rotation=60, ha="right", fontsize=8)
-    axis.legend(frameon=False, fontsize=8, loc="upper left")
+    axis.legend(frameon=False, fontsize=8, loc="upper left", ncols=2)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.parity import explanations, trajectories
-from benchmarks.parity.compare import BOTH, Check
+from benchmarks.parity.compare import BOTH, Check, signs, stages
 from benchmarks.parity.exam import plain
 from benchmarks.parity.halves import Half
 from core.architectures import architecture
@@ -38,12 +38,17 @@ def text(first: Half, second: Half, checks: Sequence[Check], *, every: bool = Fa
     deep = not every and sum(architecture(first.exam.network.arch).depths) > 8
     names = (first.backend, second.backend)
     lines = [*heading(first, second), "", LAYERS, "", _layers(names, checks, deep)]
-    lines += ["", *_reasons([c for c in checks if c.part.startswith(("own", "layers"))])]
+    lines += ["", *_reasons([c for c in checks if c.part.startswith(("own", "layers"))]), "", *switched(first, second)]
     for part, words in PARTS.items():
         chosen = [check for check in checks if check.part == part]
         if chosen:
             lines += ["", words, "", _pivot(chosen, names, deep and part == "gradients"), "", *_reasons(chosen)]
-    lines += ["", *explanations.farther(names, checks), "", *verdict(checks)]
+    lines += [
+        "",
+        *explanations.farther(names, checks, cpu=all("CPU" in half.about for half in (first, second))),
+        "",
+        *verdict(checks),
+    ]
     return "\n".join(lines)
 
 
@@ -61,6 +66,15 @@ def heading(first: Half, second: Half) -> list[str]:
         lines.append("  no float64 record: gradients and losses have no judge")
     elif not (first.double and second.double):
         lines.append(f"  judge of gradients and losses: {(first if first.double else second).about} in float64")
+    return lines
+
+
+def switched(first: Half, second: Half) -> list[str]:
+    """Return how many numbers before ReLUs have another sign than in float64: each is a jump in the gradients."""
+    listed, lines = stages(first.exam), ["Numbers behind norms whose sign is not that of float64, among those sampled:"]
+    for half in (first, second):
+        found = ", ".join(f"{wrong} of {count} in {mode}" for mode, (wrong, count) in signs(half, listed).items())
+        lines.append(f"  {half.backend}: {found}")
     return lines
 
 

@@ -160,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         checks = compare(*found)
         print(report.text(*found, checks, every=given.every))
         if given.json:
-            given.json.write_text(json.dumps(report.as_json(*found, checks), indent=1) + "\n")
+            given.json.write_text(json.dumps(report.as_json(*found, checks)) + "\n")
         if given.plot:
             from benchmarks.parity.plot import plot
 

@@ -38,17 +38,14 @@ def text(first: Half, second: Half, checks: Sequence[Check], *, every: bool = Fa
     deep = not every and sum(architecture(first.exam.network.arch).depths) > 8
     names = (first.backend, second.backend)
     lines = [*heading(first, second), "", LAYERS, "", _layers(names, checks, deep)]
-    lines += ["", *_reasons([c for c in checks if c.part.startswith(("own", "layers"))]), "", *switched(first, second)]
+    lines += ["", *_reasons([c for c in checks if c.part.startswith(("own", "layers"))])]
+    lines += ["", *in_double(checks), *switched(first, second)]
     for part, words in PARTS.items():
         chosen = [check for check in checks if check.part == part]
         if chosen:
             lines += ["", words, "", _pivot(chosen, names, deep and part == "gradients"), "", *_reasons(chosen)]
-    lines += [
-        "",
-        *explanations.farther(names, checks, cpu=all("CPU" in half.about for half in (first, second))),
-        "",
-        *verdict(checks),
-    ]
+    cpu = all("CPU" in half.about for half in (first, second))
+    lines += ["", *explanations.farther(names, checks, cpu=cpu), "", *verdict(checks)]
     return "\n".join(lines)
 
 
@@ -67,6 +64,14 @@ def heading(first: Half, second: Half) -> list[str]:
     elif not (first.double and second.double):
         lines.append(f"  judge of gradients and losses: {(first if first.double else second).about} in float64")
     return lines
+
+
+def in_double(checks: Sequence[Check]) -> list[str]:
+    """Return the largest error that a layer adds by itself in float64, of each backend."""
+    chosen = [check for check in checks if check.part == "own, double"]
+    worst = {check.who: check for check in sorted(chosen, key=lambda check: check.value)}
+    lines = [f"  {who}: {check.value:.1e} in {check.what}" for who, check in worst.items()]
+    return ["Largest error that a layer adds by itself in float64:", *lines, ""] if lines else []
 
 
 def switched(first: Half, second: Half) -> list[str]:
@@ -134,14 +139,10 @@ def _layers(names: tuple[str, str], checks: Sequence[Check], deep: bool) -> str:
             f"{p.split(',')[0]} {m} {n}" for (p, m, n), c in zip(columns, found, strict=True) if c and not c.passed
         ]
         rows.append((what, *("" if c is None else f"{c.value:.1e}" for c in found), "; ".join(wrong) or "ok"))
-    rows = sorted(rows, key=lambda row: _order(row[0], checks))
+    order = [check.what.removeprefix("train, ") for check in checks if check.what.startswith("train, ")]
+    rows = sorted(rows, key=lambda row: order.index(row[0]))
     short = {"own, single": "own", "layers": "truth"}
     return table(("layer", *(f"{short[p]} {m} {n}" for p, m, n in columns), "verdict"), rows)
-
-
-def _order(what: str, checks: Sequence[Check]) -> int:
-    names = [c.what.removeprefix("train, ") for c in checks if c.part == "own, single" and c.what.startswith("train, ")]
-    return next((i for i, name in enumerate(names) if name == what or name.startswith(f"{what}.")), len(names))
 
 
 def _pivot(chosen: Sequence[Check], names: tuple[str, str], deep: bool) -> str:
@@ -180,7 +181,7 @@ def as_json(first: Half, second: Half, checks: Sequence[Check]) -> dict[str, Any
         "curves": {half.backend: _curve(half) for half in (first, second)},
         "drift": drift,
         "tolerances": {n: TOLERANCES[n]._asdict() for c in checks for n in c.tolerance.split(", ")},
-        "checks": [_plain(check) for check in checks],
+        "checks": _plain(checks),
     }
 
 
@@ -188,6 +189,10 @@ def _curve(half: Half) -> list[float]:
     return [round(float(value), 6) for value in half.single.get("curve/total", [])]
 
 
-def _plain(check: Check) -> dict[str, Any]:
-    numbers = {"value": float(f"{check.value:.3g}"), "limit": float(f"{check.limit:.3g}"), "passed": check.passed}
-    return {"part": check.part, "what": check.what, "who": check.who} | numbers
+def _plain(checks: Sequence[Check]) -> dict[str, dict[str, dict[str, list]]]:
+    """Return [value, limit, passed] by part, what and who."""
+    found: dict[str, dict[str, dict[str, list]]] = {}
+    for check in checks:
+        numbers = [float(f"{check.value:.3g}"), float(f"{check.limit:.3g}"), check.passed]
+        found.setdefault(check.part, {}).setdefault(check.what, {})[check.who] = numbers
+    return found

@@ -85,6 +85,21 @@ class Conv2d(nn.Cell):
         return found.reshape((batch, self.outputs, rows, columns))
 
 
+class Linear(nn.Cell):
+    """Linear map (B, D) -> (B, O), without bias unless it is asked for."""
+
+    def __init__(self, inputs: int, outputs: int, dtype: ms.dtype, *, bias: bool = False) -> None:
+        super().__init__()
+        self.biased = bias
+        self.weight = _zeros(outputs, inputs, dtype=dtype)
+        if bias:
+            self.bias = _zeros(outputs, dtype=dtype)
+
+    def construct(self, x: Tensor) -> Tensor:
+        x = ops.matmul(x, ops.transpose(self.weight, (1, 0)))
+        return x + self.bias if self.biased else x
+
+
 class MaxPool2d(nn.Cell):
     """Maximum over 3 x 3 windows, stride 2, padding 1: (B, C, H, W) -> (B, C, ceil(H / 2), ceil(W / 2))."""
 

@@ -8,41 +8,34 @@ from dataclasses import replace
 
 import mindspore as ms
 import numpy as np
-from mindspore import Parameter, Tensor, ops
+from mindspore import Parameter, Tensor
 
 from backends.mindspore.methods import METHODS
-from backends.mindspore.networks import ReIDNetwork, normalise
-from backends.mindspore.optimiser import Adam, MeanTeachers, compiled, load
+from backends.mindspore.networks import ReIDNetwork
+from backends.mindspore.optimiser import MeanTeachers, compiled, load, make_optimiser
 from backends.mindspore.runtime import Runtime
 from core.config import LearnerConfig
-from core.errors import UserError
 from core.learner import Batch
 from core.methods.roles import roles
-from core.state import FIRST, SECOND, capacity_of, check_state, initial
+from core.state import MOMENTS, capacity_of, check_state, initial, step_name
 
 log = logging.getLogger(__name__)
 
 
 class MindSporeLearner:
-    """Networks, losses and Adam of one method on one device; see core/learner.py for the verbs.
+    """Networks, losses and optimiser of one method on one device; see core/learner.py for the verbs.
 
     A step is three compiled functions: losses with gradients (teachers included, their gradients stopped inside the
-    losses), Adam, and the mean teachers. On the CPU one function for the whole step, and teachers in a function of
-    their own, are both slower: a ResNet-18 took 1.7 s instead of 1.0 s, and 1.09 s instead of 0.63 s. Arrays enter a
-    compiled function as tensors and never as tuples, whose contents would count as constants and be compiled anew.
-    A compiled function is parsed from its source file at its first call: that file must not change before it.
+    losses), the optimiser, and the mean teachers. On the CPU one function for the whole step, and teachers in a
+    function of their own, are both slower: a ResNet-18 took 1.7 s instead of 1.0 s, and 1.09 s instead of 0.63 s.
+    Arrays enter a compiled function as tensors and never as tuples, whose contents would count as constants and be
+    compiled anew. A compiled function is parsed from its source file at its first call: that file must not change
+    before it.
     """
 
     def __init__(self, config: LearnerConfig, runtime: Runtime, seed: int) -> None:
         self.config, self.runtime = config, runtime
         self.roles = roles(config.method)
-        if config.method not in METHODS:
-            raise UserError(
-                f"method {config.method!r} has no MindSpore half: train it with python -m backends.torch.train. Here: "
-                f"{', '.join(METHODS)}."
-            )
-        if config.optimiser != "adam":
-            raise UserError(f"the MindSpore backend trains with adam, got optimiser {config.optimiser!r}")
         self.method = None
         self._sums, self._count = None, 0
         self.import_state(initial(config, seed))
@@ -52,11 +45,13 @@ class MindSporeLearner:
     def _build(self, capacity: int) -> None:
         self.config = replace(self.config, capacity=capacity)
         graph, dtype = self.runtime.graph, self.runtime.dtype
-        method = self.method = METHODS[self.config.method](self.config, dtype)
+        half = METHODS[self.config.method]
+        method, feature = half.cell(self.config, dtype), half.embed
+        self.method = method
         for role in self.roles.teachers:
             for parameter in self.network(role).get_parameters():
                 parameter.requires_grad = False
-        self.optimiser = Adam(self._trained(), self.config.weight_decay, graph=graph)
+        self.optimiser = make_optimiser(self.config, self._trained(), graph=graph)
         self.teachers = None
         if self.roles.teachers:
             self.teachers = MeanTeachers(
@@ -65,12 +60,11 @@ class MindSporeLearner:
         differentiated = ms.value_and_grad(method, None, self.optimiser.update.parameters_, has_aux=True)
         embedders = [self.network(role) for role in self.roles.embedders]
 
-        def losses_and_gradients(images: Tensor, labels: Tensor, classes: Tensor) -> tuple:
-            return differentiated(images, labels, classes)
+        def losses_and_gradients(*inputs: Tensor) -> tuple:
+            return differentiated(*inputs)
 
         def embed(images: Tensor) -> Tensor:
-            x = normalise(images, dtype)
-            return ops.stack([network.embed(x) for network in embedders])
+            return feature(embedders, images, dtype)
 
         def adapt(view: Tensor) -> Tensor:
             return method.adapt(view)
@@ -110,7 +104,9 @@ class MindSporeLearner:
         return np.concatenate(chunks, axis=1)
 
     def relabel(self, centroids: np.ndarray) -> None:
-        """Set every classifier to the L2-normalised centroids (K, D); Adam starts afresh."""
+        """Set every classifier to the L2-normalised centroids (K, D); the optimiser starts afresh."""
+        if self.roles.bottlenecks:
+            raise ValueError(f"{self.config.method} trains on true labels: its classifiers are not set from centroids")
         centroids = np.asarray(centroids)
         classes = len(centroids)
         if classes > self.config.capacity:
@@ -136,7 +132,7 @@ class MindSporeLearner:
         self._live, self._classes = classes, Tensor(classes, ms.int32)
 
     def step(self, batch: Batch, rate: float, ema: float) -> None:
-        """Forward, backward, Adam, mean teachers. Nothing is read back."""
+        """Forward, backward, optimiser, mean teachers. Nothing is read back."""
         values, gradients = self.losses_and_gradients(batch)
         self.optimiser.step(gradients, rate)
         if self.teachers:
@@ -146,11 +142,12 @@ class MindSporeLearner:
 
     def losses_and_gradients(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return the losses of a batch, in the order of the method's NAMES, and the trained tensors' gradients."""
-        self.network(self.roles.students[0]).check_batch(batch.images.shape[1], train=True)
+        self.method.check(batch)
         views = np.ascontiguousarray(batch.images)
         labels = Tensor(np.asarray(batch.labels, np.int32))
+        noise = [] if batch.noise is None else [Tensor(np.asarray(batch.noise, np.float32))]
         seen = self.method.together
-        (_, values), gradients = self._losses_and_gradients(Tensor(views[:seen]), labels, self._classes)
+        (_, values), gradients = self._losses_and_gradients(Tensor(views[:seen]), labels, self._classes, *noise)
         for view in views[seen:]:
             self._adapt(Tensor(view))
         return values, gradients
@@ -164,12 +161,13 @@ class MindSporeLearner:
         return dict(zip(self.method.NAMES, means, strict=True))
 
     def export_state(self) -> dict[str, np.ndarray]:
-        """Copy every network, Adam's moments and the counters to NumPy, in the learner's precision."""
-        steps, first, second = self.optimiser.moments()
+        """Copy every network, the optimiser's moments and the counters to NumPy, in the learner's precision."""
+        steps, *moments = self.optimiser.moments()
         state = {parameter.name: _copy(parameter) for parameter in self.method.get_parameters()}
-        for parameter, mean, square in zip(self._trained(), first, second, strict=True):
-            state[FIRST + parameter.name], state[SECOND + parameter.name] = _copy(mean), _copy(square)
-        return state | {"adam.step": np.int64(steps), "classes": np.int64(self._live)}
+        for prefix, values in zip(MOMENTS[self.config.optimiser], moments, strict=True):
+            for parameter, value in zip(self._trained(), values, strict=True):
+                state[prefix + parameter.name] = _copy(value)
+        return state | {step_name(self.config): np.int64(steps), "classes": np.int64(self._live)}
 
     def import_state(self, state: dict[str, np.ndarray]) -> None:
         """Replace everything; UserError lists what does not fit. The classifier takes the state's capacity."""
@@ -180,12 +178,9 @@ class MindSporeLearner:
         for parameter in self.method.get_parameters():
             load(parameter, state[parameter.name])
         self._set_classes(int(state["classes"]))
-        names = [parameter.name for parameter in self._trained()]
-        self.optimiser.load(
-            int(state["adam.step"]),
-            [state[FIRST + name] for name in names],
-            [state[SECOND + name] for name in names],
-        )
+        names, prefixes = [parameter.name for parameter in self._trained()], MOMENTS[self.config.optimiser]
+        moments = [[state[prefix + name] for name in names] for prefix in prefixes]
+        self.optimiser.load(int(state[step_name(self.config)]), *moments)
 
 
 def _copy(parameter: Parameter) -> np.ndarray:

@@ -9,13 +9,22 @@ forms here use neither, and whatever is not finite in the inputs is not finite i
 
 from __future__ import annotations
 
+import math
+
 import mindspore as ms
+import numpy as np
 from mindspore import Tensor, ops
 
-from backends.mindspore.layers import constant, exact, nothing, of
+from backends.mindspore.layers import constant, exact, nothing, of, relu
 
 DEAD = -1e9  # a logit that no softmax sees
-MINIMUM_SQUARED_DISTANCE = exact(1e-12)
+MINIMUM_SQUARED_DISTANCE, MINIMUM_SQUARED_LENGTH = exact(1e-12), exact(1e-24)
+GUARD = exact(1e-5)  # added to counts and sums of weights: an anchor without pairs of a kind costs 0
+MARGIN = exact(0.3)  # of the triplet losses where none is given
+WITHIN, ACROSS = (exact(2.2 - 0.9), exact(2.2)), (exact(2.0 - 1.0), exact(2.0))
+"""Of the rank loss, within a modality and across: the distance that positives may have, and that of negatives."""
+LOG_2 = exact(math.log(2))
+EPSILON, THRESHOLD = exact(0.01), exact(0.1)  # of the transport, where none is given
 
 
 def log_softmax(logits: Tensor) -> Tensor:
@@ -90,6 +99,150 @@ def soft_softmax_triplet(features: Tensor, teacher_features: Tensor, labels: Ten
     return -(teacher * pair).sum(1).mean() + nothing(features, (0, 1)) + nothing(teacher_features, (0, 1))
 
 
+def triplet(features: Tensor, labels: Tensor, margin: Tensor | None = None) -> Tensor:
+    """Triplet loss on batch-hard pairs: max(0, d_ap - d_an + margin), mean over the batch.
+
+    margin: a 0-d tensor of the features' type; None: 0.3.
+    """
+    distances = euclidean_distances(features)
+    hinge = _hinge(_hardest(distances, *batch_hard(distances, labels)), margin)
+    return hinge.mean() + nothing(features, (0, 1))
+
+
+def centre_triplet(features: Tensor, labels: Tensor, modalities: Tensor, margin: Tensor | None = None) -> Tensor:
+    """Triplet loss on the centres of each identity in each modality, mean over the centres.
+
+    Every row carries its group's centre, so that shapes do not depend on the labels; the first row of a group stands
+    for it: only these are anchors, and only these are mined. margin: as in `triplet`.
+    """
+    same = labels.reshape((-1, 1)) == labels.reshape((1, -1))
+    same_group = ops.logical_and(same, modalities.reshape((-1, 1)) == modalities.reshape((1, -1)))
+    averaging = same_group.astype(features.dtype)
+    distances = euclidean_distances(ops.matmul(averaging, features) / averaging.sum(1, keepdims=True))
+    rows = ops.arange(labels.shape[0])
+    earlier = ops.logical_and(same_group, rows.reshape((1, -1)) < rows.reshape((-1, 1)))
+    first = earlier.astype(ms.int32).sum(1) == 0
+    candidate, constants = first.reshape((1, -1)), ops.stop_gradient(distances)
+    positives = ops.where(ops.logical_and(same, candidate), constants, constant(-1.0, distances.dtype))
+    others = ops.logical_and(ops.logical_not(same), candidate)
+    negatives = ops.where(others, constants, constant(float("inf"), distances.dtype))
+    hinge = _hinge(_hardest(distances, ops.argmax(positives, 1), ops.argmin(negatives, 1)), margin)
+    kept = ops.where(first, hinge, constant(0.0, hinge.dtype))
+    return kept.sum() / first.astype(hinge.dtype).sum() + nothing(features, (0, 1))
+
+
+def rank(features: Tensor, labels: Tensor, modalities: Tensor) -> Tensor:
+    """Ranked-list loss within a modality plus that across (MVD's public code), for all anchors at once.
+
+    Features (B, D) are normalised here.
+    """
+    distances = euclidean_distances(_unit(features))
+    same_modality = modalities.reshape((-1, 1)) == modalities.reshape((1, -1))
+    same_identity = labels.reshape((-1, 1)) == labels.reshape((1, -1))
+    rows = ops.arange(labels.shape[0])
+    positive = ops.logical_and(same_identity, rows.reshape((-1, 1)) != rows.reshape((1, -1)))
+    negative = ops.logical_not(same_identity)
+    total = constant(0.0, features.dtype)
+    for kind, limits in ((same_modality, WITHIN), (ops.logical_not(same_modality), ACROSS)):
+        reach, alpha = of(limits[0], features.dtype), of(limits[1], features.dtype)
+        pull = _pull(distances, ops.logical_and(kind, positive), reach)
+        push = _push(distances, ops.logical_and(kind, negative), alpha)
+        total = total + (pull + push).mean()
+    return total
+
+
+def _unit(features: Tensor) -> Tensor:
+    squared = (features * features).sum(1, keepdims=True)
+    least = of(MINIMUM_SQUARED_LENGTH, features.dtype)
+    return features / ops.sqrt(ops.where(squared <= least, least, squared))
+
+
+def _pull(distances: Tensor, positive: Tensor, reach: Tensor) -> Tensor:
+    """Each anchor's mean excess of its positives' distances over what they may have, (B,)."""
+    beyond = ops.where(positive, relu(distances - reach), constant(0.0, distances.dtype))
+    return beyond.sum(1) / (positive.astype(distances.dtype).sum(1) + of(GUARD, distances.dtype))
+
+
+def _push(distances: Tensor, negative: Tensor, alpha: Tensor) -> Tensor:
+    """Each anchor's mean violation of its near negatives, weighted by the exponential of itself, (B,)."""
+    zero = constant(0.0, distances.dtype)
+    violation = ops.where(negative, relu(alpha - distances), zero)
+    weights = ops.where(violation > 0, ops.exp(violation), zero)
+    return (weights * violation).sum(1) / (weights.sum(1) + of(GUARD, distances.dtype))
+
+
+def distillation(observation: Tensor, representation: Tensor, classes: Tensor, form: str = "paper") -> Tensor:
+    """What VSD and VCD minimise, with p the constant softmax of the observation and q the representation's.
+
+    "paper": KL(p || q), mean over the batch. "reference": q (log q - p), mean over batch and classes, which the
+    public code computes instead.
+    """
+    p, live = masked_log_softmax(ops.stop_gradient(observation), classes)
+    q, _ = masked_log_softmax(representation, classes)
+    zero = constant(0.0, q.dtype)
+    if form == "paper":
+        return (ops.where(live, ops.exp(p), zero) * (p - q)).sum(1).mean()
+    terms = ops.where(live, ops.exp(q) * (q - ops.exp(p)), zero)
+    return terms.sum(1).mean() / classes.astype(q.dtype)
+
+
+def jensen_shannon(first: Tensor, second: Tensor, classes: Tensor) -> Tensor:
+    """Jensen-Shannon divergence of two softmax outputs, mean over the batch: VML."""
+    p, live = masked_log_softmax(first, classes)
+    q, _ = masked_log_softmax(second, classes)
+    larger = ops.stop_gradient(ops.where(p > q, p, q))
+    middle = larger + ops.log(ops.exp(p - larger) + ops.exp(q - larger)) - of(LOG_2, p.dtype)
+    terms = ops.exp(p) * (p - middle) + ops.exp(q) * (q - middle)
+    return ops.where(live, terms, constant(0.0, p.dtype)).sum(1).mean() / 2
+
+
+def mutual_learning(first: Tensor, second: Tensor, classes: Tensor) -> Tensor:
+    """Entropic Wasserstein distance between the rows of two softmax outputs: CML."""
+    p, live = masked_log_softmax(first, classes)
+    q, _ = masked_log_softmax(second, classes)
+    zero = constant(0.0, p.dtype)
+    return sinkhorn(ops.where(live, ops.exp(p), zero), ops.where(live, ops.exp(q), zero))
+
+
+def sinkhorn(
+    x: Tensor, y: Tensor, epsilon: Tensor | None = None, iterations: int = 100, threshold: Tensor | None = None
+) -> Tensor:
+    """Cost of the entropic transport plan between points (B, D) and (N, D), see core/losses/transport.py.
+
+    In the log domain. The loop is the compiler's own: compiled once, it ends on the device after the iteration in which
+    the change falls below the threshold, and the gradient flows through the iterations that were done. Written out, a
+    hundred iterations take ten times as long to compile. epsilon, threshold: 0-d tensors of the points' type;
+    None: 0.01 and 0.1.
+    """
+    epsilon = of(EPSILON, x.dtype) if epsilon is None else epsilon
+    threshold = of(THRESHOLD, x.dtype) if threshold is None else threshold
+    difference = x.expand_dims(1) - y.expand_dims(0)
+    costs = (difference * difference).sum(2)
+    scaled = costs / epsilon
+    rows, columns = logarithm(x.shape[0], x.dtype), logarithm(y.shape[0], x.dtype)
+    u, v = ops.zeros((x.shape[0], 1), x.dtype), ops.zeros((1, y.shape[0]), x.dtype)  # in units of epsilon
+    done, change = ops.zeros((), ms.int32), constant(float("inf"), x.dtype)
+    while ops.logical_and(done < iterations, change >= threshold):
+        updated = -rows - _log_sum_exp(v - scaled, 1)
+        change = epsilon * ops.abs(ops.stop_gradient(updated - u)).sum()
+        u = updated
+        v = -columns - _log_sum_exp(u - scaled, 0)
+        done = done + 1
+    return (ops.exp(u + v - scaled) * costs).sum()
+
+
+@ops.constexpr
+def logarithm(count: int, dtype: ms.dtype) -> Tensor:
+    """Return the natural logarithm of a whole number as a 0-d tensor."""
+    return Tensor(np.log(count), dtype)
+
+
+def _log_sum_exp(x: Tensor, axis: int) -> Tensor:
+    """Logarithm of the sum of exponentials over an axis, which stays as one of length 1."""
+    highest = ops.stop_gradient(ops.amax(x, axis, keepdims=True))
+    return highest + ops.log(ops.exp(x - highest).sum(axis, keepdims=True))
+
+
 def _pick(values: Tensor, columns: Tensor) -> Tensor:
     """Values (B, C) at one column a row -> (B,). A sum of one value and zeros: exact, and differentiable in float64."""
     chosen = ops.arange(values.shape[1]).reshape((1, -1)) == columns.reshape((-1, 1))
@@ -99,3 +252,16 @@ def _pick(values: Tensor, columns: Tensor) -> Tensor:
 def _hardest(distances: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     """Distances (B, B) -> (B, 2): to the mined positive and to the mined negative."""
     return ops.stack((_pick(distances, positive), _pick(distances, negative)), 1)
+
+
+def _hinge(pairs: Tensor, margin: Tensor | None) -> Tensor:
+    """Distances (B, 2) to a positive and a negative -> max(0, difference + margin), (B,)."""
+    margin = of(MARGIN, pairs.dtype) if margin is None else margin
+    return relu(pairs[:, 0] - pairs[:, 1] + margin)
+
+
+def weigh(parts: tuple[Tensor, ...], weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Losses () and their weights (n,) -> (total, all losses with the total behind them (n + 1,), constants)."""
+    stacked = ops.stack(parts)
+    total = (stacked * weights).sum()
+    return total, ops.stop_gradient(ops.cat((stacked, total.reshape((1,)))))

@@ -1,18 +1,24 @@
 """The device halves of the methods: uint8 views and labels in, the loss to minimise and every loss by name out.
 
 A method's cell holds its networks under their roles, so that the parameters have the names of the canonical state.
-NAMES: of the losses. together: how many views `construct` takes at once; those behind them go to `adapt`.
+NAMES: of the losses. together: how many views `construct` takes at once; those behind them go to `adapt`. check: raise
+ValueError for a batch that the networks cannot take, which compiled functions cannot say.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from backends.mindspore.losses import cross_entropy, soft_cross_entropy, soft_softmax_triplet, softmax_triplet
+from backends.mindspore import multi_view
+from backends.mindspore.losses import cross_entropy, soft_cross_entropy, soft_softmax_triplet, softmax_triplet, weigh
 from backends.mindspore.networks import ReIDNetwork, normalise
 from core.config import LearnerConfig
+from core.learner import Batch
 
 
 class Supervised(nn.Cell):
@@ -38,7 +44,11 @@ class Supervised(nn.Cell):
         if views.shape[0] > 1:
             self.student(normalise(views[1], self.dtype), True)
         parts = (cross_entropy(logits, labels, classes, self.smoothing), softmax_triplet(features, labels))
-        return _weigh(parts, self.weights)
+        return weigh(parts, self.weights)
+
+    def check(self, batch: Batch) -> None:
+        """See above."""
+        self.student.check_batch(batch.images.shape[1], train=True)
 
     def adapt(self, view: Tensor) -> Tensor:
         """Move the batch-norm statistics by a view uint8 (B, H, W, 3); returns its logits, so that all of it runs."""
@@ -76,17 +86,37 @@ class MutualMeanTeaching(nn.Cell):
             soft_softmax_triplet(features1, teacher_features2, labels)
             + soft_softmax_triplet(features2, teacher_features1, labels),
         )
-        return _weigh(parts, self.weights)
+        return weigh(parts, self.weights)
+
+    def check(self, batch: Batch) -> None:
+        """See above."""
+        self.student1.check_batch(batch.images.shape[1], train=True)
 
 
 def _weights(config: LearnerConfig, names: tuple[str, ...], dtype: ms.dtype) -> Tensor:
     return Tensor(np.array([getattr(config, name) for name in names if name != "total"], np.float64), dtype)
 
 
-def _weigh(parts: tuple[Tensor, ...], weights: Tensor) -> tuple[Tensor, Tensor]:
-    stacked = ops.stack(parts)
-    total = (stacked * weights).sum()
-    return total, ops.stop_gradient(ops.cat((stacked, total.reshape((1,)))))
+def one_feature_each(networks: Sequence[ReIDNetwork], images: Tensor, dtype: ms.dtype) -> Tensor:
+    """Images uint8 (b, H, W, 3) -> the L2-normalised neck output of every network (M, b, D)."""
+    x = normalise(images, dtype)
+    return ops.stack([network.embed(x) for network in networks])
 
 
-METHODS: dict[str, type[nn.Cell]] = {"source": Supervised, "baseline": Supervised, "mmt": MutualMeanTeaching}
+class DeviceHalf(NamedTuple):
+    """What a learner needs to know of a method.
+
+    cell: (configuration, type) -> its networks and its losses. embed: (embedding networks, images uint8 (b, H, W, 3),
+    type) -> features (M, b, D).
+    """
+
+    cell: Callable[[LearnerConfig, ms.dtype], nn.Cell]
+    embed: Callable[[Sequence[ReIDNetwork], Tensor, ms.dtype], Tensor]
+
+
+METHODS = {
+    "source": DeviceHalf(Supervised, one_feature_each),
+    "baseline": DeviceHalf(Supervised, one_feature_each),
+    "mmt": DeviceHalf(MutualMeanTeaching, one_feature_each),
+    "mvd": DeviceHalf(multi_view.VariationalDistillation, multi_view.joint_feature),
+}

@@ -6,18 +6,31 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from backends.mindspore.layers import BatchNorm, Conv2d, InstanceNorm, MaxPool2d, exact, of, relu
-from core.architectures import Block, architecture, blocks
-from core.config import NetworkConfig
+from backends.mindspore.layers import BatchNorm, Conv2d, InstanceNorm, Linear, MaxPool2d, exact, of, relu
+from core.architectures import ATTENTIVE_LAYERS, BOTTLENECK_WIDTHS, HEAD_WIDTH, Block, architecture, blocks
+from core.augment import GREY_WEIGHTS
+from core.config import LearnerConfig, NetworkConfig
 
 MEAN, DEVIATION = exact((0.485, 0.456, 0.406)), exact((0.229, 0.224, 0.225))
+GREY, SLOPE = exact(GREY_WEIGHTS), exact(0.1)
 SHORTEST = exact(1e-12)  # length of a feature that is divided by it
 
 
 def normalise(images: Tensor, dtype: ms.dtype) -> Tensor:
-    """Images uint8 (B, H, W, 3) -> (B, 3, H, W): ImageNet's mean and deviation removed."""
+    """Images of pixels from 0 to 255 (B, H, W, 3 or 1) -> (B, 3, H, W): ImageNet's mean and deviation removed."""
     x = (images.astype(dtype) / 255 - of(MEAN, dtype)) / of(DEVIATION, dtype)
     return ops.transpose(x, (0, 3, 1, 2))
+
+
+def grey(images: Tensor, dtype: ms.dtype) -> Tensor:
+    """Images uint8 (B, H, W, 3) -> their luminance, not rounded, from 0 to 255 (B, H, W, 1)."""
+    return (images.astype(dtype) * of(GREY, dtype)).sum(3, keepdims=True)
+
+
+def unit(x: Tensor) -> Tensor:
+    """Features (B, D) -> divided by their lengths."""
+    length = ops.sqrt((x * x).sum(1, keepdims=True))
+    return x / ops.maximum(length, of(SHORTEST, x.dtype))
 
 
 class IBN(nn.Cell):
@@ -67,10 +80,25 @@ class ResidualBlock(nn.Cell):
         return relu(x + shortcut)
 
 
+class ChannelAttention(nn.Cell):
+    """Attention of channels to those unlike them, added with a learnt weight that starts at 0 (MVD's public code)."""
+
+    def __init__(self, dtype: ms.dtype) -> None:
+        super().__init__()
+        self.gamma = Parameter(Tensor(np.zeros(1), dtype))
+
+    def construct(self, x: Tensor) -> Tensor:
+        maps = x.reshape((x.shape[0], x.shape[1], -1))
+        energy = ops.matmul(maps, ops.transpose(maps, (0, 2, 1)))
+        weights = ops.exp(ops.stop_gradient(ops.amin(energy, 2, keepdims=True)) - energy)
+        attention = weights / weights.sum(2, keepdims=True)
+        return x + self.gamma * ops.matmul(attention, maps).reshape(x.shape)
+
+
 class ReIDNetwork(nn.Cell):
     """Residual backbone, global average pooling, BNNeck, linear classifier of fixed capacity."""
 
-    def __init__(self, config: NetworkConfig, capacity: int, dtype: ms.dtype) -> None:
+    def __init__(self, config: NetworkConfig, capacity: int, dtype: ms.dtype, *, attention: bool = False) -> None:
         super().__init__()
         arch, group = architecture(config.arch), config.batch_norm_group
         self.dtype, self.stem_relu, self.group = dtype, config.stem_relu, group
@@ -82,8 +110,11 @@ class ReIDNetwork(nn.Cell):
             for layer in blocks(arch, config.last_stride)
         ]
         self.layer1, self.layer2, self.layer3, self.layer4 = layers
+        self.attentive = attention
+        for layer in ATTENTIVE_LAYERS if attention else ():
+            setattr(self, f"attention{layer}", ChannelAttention(dtype))
         self.neck = BatchNorm(arch.features, dtype, group, trained_bias=False)
-        self.classifier = Classifier(arch.features, capacity, dtype)
+        self.classifier = Linear(arch.features, capacity, dtype)
 
     def check_batch(self, count: int, train: bool) -> None:
         """Raise ValueError for a batch that batch norm's groups do not divide: to call outside compiled functions."""
@@ -95,11 +126,15 @@ class ReIDNetwork(nn.Cell):
         x = self.bn1(self.conv1(x), train)
         if self.stem_relu:
             x = relu(x)
-        x = self.pool(x)
-        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
-            for block in layer:
-                x = block(x, train)
+        x = run(self.layer1, self.pool(x), train)
+        x = run(self.layer2, self.attention2(x) if self.attentive else x, train)
+        x = run(self.layer3, self.attention3(x) if self.attentive else x, train)
+        x = run(self.layer4, self.attention4(x) if self.attentive else x, train)
         return x.mean((2, 3))
+
+    def observe(self, x: Tensor, train: bool) -> Tensor:
+        """Normalised images (B, 3, H, W) -> neck output (B, D)."""
+        return self.neck(self.features(x, train), train)
 
     def construct(self, x: Tensor, train: bool) -> tuple[Tensor, Tensor]:
         """Normalised images (B, 3, H, W) -> (pooled feature (B, D), logits (B, capacity))."""
@@ -108,17 +143,58 @@ class ReIDNetwork(nn.Cell):
 
     def embed(self, x: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) -> L2-normalised neck output (B, D), the feature of the test."""
-        neck = self.neck(self.features(x, False), False)
-        length = ops.sqrt((neck * neck).sum(1, keepdims=True))
-        return neck / ops.maximum(length, of(SHORTEST, self.dtype))
+        return unit(self.observe(x, False))
 
 
-class Classifier(nn.Cell):
-    """Linear classifier without bias: (B, D) -> (B, capacity)."""
+def run(blocks: nn.CellList, x: Tensor, train: bool) -> Tensor:
+    """Pass through the blocks of a layer."""
+    for block in blocks:
+        x = block(x, train)
+    return x
 
-    def __init__(self, features: int, capacity: int, dtype: ms.dtype) -> None:
+
+class Bottleneck(nn.Cell):
+    """MVD's information bottleneck: neck output v (B, D) -> z (B, Z) and the logits of z (B, capacity)."""
+
+    def __init__(self, inputs: int, outputs: int, capacity: int, dropout: float, dtype: ms.dtype, group: int) -> None:
         super().__init__()
-        self.weight = Parameter(Tensor(np.zeros((capacity, features)), dtype))
+        first, second = BOTTLENECK_WIDTHS
+        self.drops = dropout > 0
+        self.dropout, self.kept = Tensor(dropout, ms.float32), Tensor(1 - dropout, dtype)
+        self.zero = Tensor(0.0, dtype)
+        self.linear1 = Linear(inputs, first, dtype)
+        self.bn1 = BatchNorm(first, dtype, group)
+        self.linear2 = Linear(first, second, dtype)
+        self.bn2 = BatchNorm(second, dtype, group)
+        self.linear3 = Linear(second, outputs, dtype, bias=True)
+        self.hidden = Linear(outputs, HEAD_WIDTH, dtype)
+        self.hidden_bn = BatchNorm(HEAD_WIDTH, dtype, group)
+        self.classifier = Linear(HEAD_WIDTH, capacity, dtype, bias=True)
 
-    def construct(self, x: Tensor) -> Tensor:
-        return ops.matmul(x, ops.transpose(self.weight, (1, 0)))
+    def construct(self, v: Tensor, train: bool, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        x = relu(self.bn1(self.linear1(v), train))
+        z = self.linear3(relu(self.bn2(self.linear2(x), train)))
+        x = self.hidden_bn(self.hidden(z), train)
+        x = ops.where(x > 0, x, of(SLOPE, x.dtype) * x)
+        if train and self.drops:
+            x = ops.where(noise >= self.dropout, x / self.kept, self.zero)
+        return z, self.classifier(x)
+
+
+class VariationalNetwork(ReIDNetwork):
+    """A branch of MVD: a network whose neck output also passes an information bottleneck."""
+
+    def __init__(self, config: LearnerConfig, capacity: int, dtype: ms.dtype) -> None:
+        mvd, group = config.mvd, config.network.batch_norm_group
+        super().__init__(config.network, capacity, dtype, attention=mvd.channel_attention)
+        features = architecture(config.network.arch).features
+        self.bottleneck = Bottleneck(features, mvd.representation, capacity, mvd.dropout, dtype, group)
+
+    def construct(self, x: Tensor, train: bool, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Normalised images (B, 3, H, W) -> v (B, D) and its logits, z (B, Z) and its logits.
+
+        noise: uniforms (B, hidden) for dropout, where there is any in training.
+        """
+        v = self.observe(x, train)
+        z, logits = self.bottleneck(v, train, noise)
+        return v, self.classifier(v), z, logits

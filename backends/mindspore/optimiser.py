@@ -1,4 +1,4 @@
-"""Adam and the mean teachers' update in MindSpore."""
+"""Adam, SGD and the mean teachers' update in MindSpore."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from backends.mindspore.layers import constant, exact, of
+from core.architectures import is_head
+from core.config import LearnerConfig
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 KEEP, TAKE = [exact(beta) for beta in BETAS], [exact(1 - beta) for beta in BETAS]
+MOMENTUM = exact(0.9)
 
 
 def compiled(function: Callable[..., Any], graph: bool) -> Callable[..., Any]:
@@ -21,7 +24,50 @@ def compiled(function: Callable[..., Any], graph: bool) -> Callable[..., Any]:
     return ms.jit(function) if graph else function
 
 
-class Adam:
+class _Optimiser:
+    """What both optimisers share: one compiled update of all parameters, and a count of the steps.
+
+    update: a cell (numbers, gradients) -> None, numbers being 0-d tensors, `extra` ones and behind them the rate of
+    each factor.
+    """
+
+    def __init__(self, update: Any, factors: Factors, graph: bool, extra: int = 0) -> None:
+        self.steps, self.update, self.factors = 0, update, factors.distinct
+        count = extra + len(self.factors)
+
+        def run(*tensors: Tensor) -> None:
+            update(tensors[:count], tensors[count:])
+
+        self._run = compiled(run, graph)
+
+    def _step(self, gradients: Sequence[Tensor], rate: float, *extra: float) -> None:
+        self.steps += 1
+        numbers = (*extra, *(rate * factor for factor in self.factors))
+        # One argument each: given a tuple, the compiler takes every new one for another function.
+        self._run(*(Tensor(number, self.update.dtype) for number in numbers), *gradients)
+
+    def load(self, steps: int, *moments: Sequence[np.ndarray]) -> None:
+        """Continue from given moments."""
+        self.steps = steps
+        for own, values in zip(self.moments()[1:], moments, strict=True):
+            for parameter, value in zip(own, values, strict=True):
+                load(parameter, value)
+
+    def restart(self) -> None:
+        """Forget everything: the next step is the first."""
+        self.load(0, *([np.zeros(parameter.shape) for parameter in own] for own in self.moments()[1:]))
+
+
+class Factors:
+    """Factors of the rate: `distinct` ones, and the place among them of each parameter's own."""
+
+    def __init__(self, parameters: Sequence[Parameter], factors: Sequence[float]) -> None:
+        factors = list(factors) or [1.0] * len(parameters)
+        self.distinct = list(dict.fromkeys(factors))
+        self.places = tuple(self.distinct.index(factor) for factor in factors)
+
+
+class Adam(_Optimiser):
     """Adam (Kingma and Ba, ICLR 2015) with weight decay added to the gradient.
 
     Both bias corrections enter the rate and the epsilon, on the host in double precision:
@@ -29,45 +75,56 @@ class Adam:
     rate' = rate sqrt(1 - b2^t) / (1 - b1^t) and eps' = eps sqrt(1 - b2^t). nn.Adam lacks the latter.
     """
 
-    def __init__(self, parameters: Sequence[Parameter], weight_decay: float, *, graph: bool = True) -> None:
-        self.steps, self.dtype = 0, parameters[0].dtype
-        update = self.update = AdamUpdate(ParameterTuple(parameters), weight_decay)
-
-        def run(rate: Tensor, epsilon: Tensor, *gradients: Tensor) -> None:
-            update(gradients, rate, epsilon)
-
-        self._run = compiled(run, graph)
+    def __init__(
+        self,
+        parameters: Sequence[Parameter],
+        weight_decay: float,
+        factors: Sequence[float] = (),
+        *,
+        graph: bool = True,
+    ) -> None:
+        chosen = Factors(parameters, factors)
+        super().__init__(AdamUpdate(ParameterTuple(parameters), weight_decay, chosen.places), chosen, graph, extra=1)
 
     def step(self, gradients: Sequence[Tensor], rate: float) -> None:
         """Update the parameters from their gradients."""
-        self.steps += 1
-        first, second = (1 - beta**self.steps for beta in BETAS)
-        corrected = rate * math.sqrt(second) / first, EPSILON * math.sqrt(second)
-        # One argument each: given a tuple, the compiler takes every new one for another function.
-        self._run(*(Tensor(number, self.dtype) for number in corrected), *gradients)
+        first, second = (1 - beta ** (self.steps + 1) for beta in BETAS)
+        self._step(gradients, rate * math.sqrt(second) / first, EPSILON * math.sqrt(second))
 
     def moments(self) -> tuple[int, Sequence[Parameter], Sequence[Parameter]]:
         """Return (steps done, first moments, second moments), in the parameters' order."""
         return self.steps, self.update.first, self.update.second
 
-    def load(self, steps: int, first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> None:
-        """Continue from given moments."""
-        self.steps = steps
-        for parameter, value in zip((*self.update.first, *self.update.second), (*first, *second), strict=True):
-            load(parameter, value)
 
-    def restart(self) -> None:
-        """Forget everything: the next step is the first."""
-        zeros = [np.zeros(parameter.shape) for parameter in self.update.first]
-        self.load(0, zeros, zeros)
+class SGD(_Optimiser):
+    """SGD with Nesterov's momentum (Sutskever et al., ICML 2013) and weight decay added to the gradient."""
+
+    def __init__(
+        self,
+        parameters: Sequence[Parameter],
+        weight_decay: float,
+        factors: Sequence[float] = (),
+        *,
+        graph: bool = True,
+    ) -> None:
+        chosen = Factors(parameters, factors)
+        super().__init__(SGDUpdate(ParameterTuple(parameters), weight_decay, chosen.places), chosen, graph)
+
+    def step(self, gradients: Sequence[Tensor], rate: float) -> None:
+        """Update the parameters from their gradients."""
+        self._step(gradients, rate)
+
+    def moments(self) -> tuple[int, Sequence[Parameter]]:
+        """Return (steps done, momentum), in the parameters' order."""
+        return self.steps, self.update.momentum
 
 
 class AdamUpdate(nn.Cell):
     """One update of all parameters: the fused operation in float32, the formula in float64, which it lacks."""
 
-    def __init__(self, parameters: ParameterTuple, weight_decay: float) -> None:
+    def __init__(self, parameters: ParameterTuple, weight_decay: float, places: Sequence[int]) -> None:
         super().__init__(auto_prefix=False)
-        self.parameters_ = parameters
+        self.parameters_, self.places = parameters, tuple(places)
         self.first = parameters.clone(prefix="adam.first", init="zeros")
         self.second = parameters.clone(prefix="adam.second", init="zeros")
         self.dtype = parameters[0].dtype
@@ -75,11 +132,14 @@ class AdamUpdate(nn.Cell):
         self.double = self.dtype == ms.float64
         self.fused = ops.Adam()
 
-    def construct(self, gradients: tuple[Tensor, ...], rate: Tensor, epsilon: Tensor) -> None:
+    def construct(self, numbers: tuple[Tensor, ...], gradients: tuple[Tensor, ...]) -> None:
+        """Numbers: epsilon, then the rates."""
         b1, b2, none = of(KEEP[0], self.dtype), of(KEEP[1], self.dtype), constant(0.0, self.dtype)
+        epsilon = numbers[0]
         for index in range(len(self.parameters_)):
             parameter, first, second = self.parameters_[index], self.first[index], self.second[index]
             gradient = gradients[index] + self.weight_decay * parameter
+            rate = numbers[1 + self.places[index]]
             if self.double:
                 self.by_hand(parameter, first, second, gradient, rate, epsilon)
             else:
@@ -95,6 +155,27 @@ class AdamUpdate(nn.Cell):
         ops.assign(first, mean)
         ops.assign(second, square)
         ops.assign(parameter, parameter - rate * mean / (ops.sqrt(square) + epsilon))
+
+
+class SGDUpdate(nn.Cell):
+    """One update of all parameters."""
+
+    def __init__(self, parameters: ParameterTuple, weight_decay: float, places: Sequence[int]) -> None:
+        super().__init__(auto_prefix=False)
+        self.parameters_, self.places = parameters, tuple(places)
+        self.momentum = parameters.clone(prefix="sgd.momentum", init="zeros")
+        self.dtype = parameters[0].dtype
+        self.weight_decay = Tensor(weight_decay, self.dtype)
+
+    def construct(self, numbers: tuple[Tensor, ...], gradients: tuple[Tensor, ...]) -> None:
+        """Numbers: the rates."""
+        keep = of(MOMENTUM, self.dtype)
+        for index in range(len(self.parameters_)):
+            parameter, momentum = self.parameters_[index], self.momentum[index]
+            gradient = gradients[index] + self.weight_decay * parameter
+            moved = keep * momentum + gradient
+            ops.assign(momentum, moved)
+            ops.assign(parameter, parameter - numbers[self.places[index]] * (gradient + keep * moved))
 
 
 class TeacherUpdate(nn.Cell):
@@ -125,6 +206,12 @@ class MeanTeachers:
     def step(self, decay: float) -> None:
         """Update the teachers; decay 0 copies the students."""
         self._run(Tensor(decay, self.dtype), Tensor(1 - decay, self.dtype))
+
+
+def make_optimiser(config: LearnerConfig, trained: Sequence[Parameter], *, graph: bool = True) -> Adam | SGD:
+    """Return the configured optimiser of the trained parameters, whose names are ROLE.TENSOR."""
+    factors = [1.0 if is_head(p.name.split(".", 1)[1]) else config.backbone_factor for p in trained]
+    return {"adam": Adam, "sgd": SGD}[config.optimiser](trained, config.weight_decay, factors, graph=graph)
 
 
 def load(parameter: Parameter, value: np.ndarray) -> None:

@@ -15,7 +15,7 @@ from mindspore import Parameter, Tensor, nn
 from backends.mindspore import losses
 from backends.mindspore.learner import MindSporeLearner
 from backends.mindspore.networks import ReIDNetwork, normalise
-from backends.mindspore.optimiser import Adam, MeanTeachers, load
+from backends.mindspore.optimiser import SGD, Adam, MeanTeachers, load
 from backends.mindspore.runtime import RuntimeConfig, open_runtime
 from core.config import LearnerConfig, NetworkConfig
 from core.learner import Batch
@@ -41,11 +41,32 @@ def loss(name: str, inputs: tuple[np.ndarray, ...], labels: np.ndarray | None = 
     student, *rest = [Tensor(np.array(array)) for array in inputs]
     if labels is not None:
         rest.append(Tensor(np.asarray(labels, np.int32)))
-    for option, value in options.items():
-        options[option] = Tensor(int(value), ms.int32) if option == "classes" else Tensor(value, student.dtype)
-    function = getattr(losses, name)
+    options, function = _options(options, student.dtype), getattr(losses, name)
     value, gradient = ms.value_and_grad(lambda x: function(x, *rest, **options))(student)
     return float(value.asnumpy()), gradient.asnumpy().copy()
+
+
+def gradients_of_loss(
+    name: str, inputs: tuple[np.ndarray, ...], integers: tuple[np.ndarray, ...] = (), **options: Any
+) -> tuple[float, list[np.ndarray]]:
+    """Return (value, gradient of every input) of one loss of backends/*/losses.py; 0 where none flows.
+
+    integers: labels and modalities (B,), for losses that take them.
+    """
+    _open()
+    tensors = [Tensor(np.array(array)) for array in inputs]
+    labels = [Tensor(np.asarray(array, np.int32)) for array in integers]
+    options, function = _options(options, tensors[0].dtype), getattr(losses, name)
+    differentiated = ms.value_and_grad(lambda *x: function(*x, *labels, **options), tuple(range(len(tensors))))
+    value, found = differentiated(*tensors)
+    found = found if isinstance(found, tuple) else (found,)
+    return float(value.asnumpy()), [gradient.asnumpy().copy() for gradient in found]
+
+
+def _options(options: dict[str, Any], dtype: ms.dtype) -> dict[str, Any]:
+    """Return a loss's options as it takes them: numbers that float32 would round, and classes, are tensors."""
+    found = {name: Tensor(value, dtype) if isinstance(value, float) else value for name, value in options.items()}
+    return found | {name: Tensor(int(value), ms.int32) for name, value in options.items() if name == "classes"}
 
 
 def batch_hard(distances: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -128,9 +149,26 @@ def adam(
     parameters: list[np.ndarray], gradients: list[list[np.ndarray]], rates: list[float], weight_decay: float
 ) -> list[np.ndarray]:
     """Apply one Adam step for each list of gradients; return the parameters afterwards."""
+    return _optimise(Adam, parameters, gradients, rates, weight_decay)
+
+
+def sgd(
+    parameters: list[np.ndarray], gradients: list[list[np.ndarray]], rates: list[float], weight_decay: float
+) -> list[np.ndarray]:
+    """Apply one step of SGD for each list of gradients; return the parameters afterwards."""
+    return _optimise(SGD, parameters, gradients, rates, weight_decay)
+
+
+def _optimise(
+    make: type[Adam] | type[SGD],
+    parameters: list[np.ndarray],
+    gradients: list[list[np.ndarray]],
+    rates: list[float],
+    weight_decay: float,
+) -> list[np.ndarray]:
     _open()
     moved = _parameters(parameters, "parameter")
-    optimiser = Adam(moved, weight_decay, graph=False)
+    optimiser = make(moved, weight_decay, graph=False)
     for step, rate in zip(gradients, rates, strict=True):
         optimiser.step(tuple(Tensor(np.array(gradient)) for gradient in step), rate)
     return [parameter.asnumpy().copy() for parameter in moved]

@@ -315,7 +315,7 @@ def test_the_feature_is_the_four_observations(backend, name, precision):
     learner.import_state(example_state(config))
     images = np.concatenate([images[0], images[1, :3]])
     found = learner.embed([images[:5], images[5:]])
-    assert found.shape == (1, 11, 4 * 256)
+    assert found.shape == (1, 11, 4 * 16)
     assert found.dtype == precision
     kind = "network.float64" if precision == "float64" else "network.test.float32"
     check_close(kind, found[0], embedding(config, example_state(config), images))
@@ -375,7 +375,7 @@ def test_a_new_learner_has_the_canonical_initial_state(backend):
 
 def test_centroids_are_refused(backend):
     with pytest.raises(ValueError, match="true labels"):
-        learner_of(backend, FULL).relabel(np.zeros((4, 256), np.float32))
+        learner_of(backend, FULL).relabel(np.zeros((4, 16), np.float32))
 
 
 @pytest.mark.parametrize(
@@ -395,7 +395,7 @@ def test_a_batch_that_is_not_whole_is_refused(backend, change, message):
 
 def test_groups_of_batch_norm(backend):
     """The shared branch's batch is twice that of the others; each branch's groups hold as many images."""
-    config = replace(FULL, network=NetworkConfig("tiny", batch_norm_group=4))
+    config = replace(FULL, network=NetworkConfig("shallow", batch_norm_group=4))
     learner, state, batch = learner_of(backend, config, "float64"), example_state(config), example_batch(config)
     learner.import_state(state)
     learner.step(batch, RATE, 0.0)

@@ -1,0 +1,179 @@
+"""MVD's device half: three branches, four views, and the objective (Tian et al., CVPR 2021).
+
+The visible branch sees all images of both modalities as they are, the infrared branch all in grey; the shared branch
+sees both forms in one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn, ops
+
+from backends.mindspore import losses
+from backends.mindspore.networks import ReIDNetwork, VariationalNetwork, grey, normalise, unit
+from core.config import LearnerConfig, MVDConfig
+from core.learner import Batch
+from core.losses.mvd import VIEW_WEIGHTS, VIEWS, View
+
+Views = Sequence[tuple[Tensor, Tensor, Tensor, Tensor]]
+"""The outputs of the four views in the order of VIEWS, each in the order of a View's fields: compiled functions take
+neither dictionaries of tensors nor named tuples everywhere."""
+
+SHARES = tuple(VIEW_WEIGHTS[name] for name in VIEWS)
+VISIBLE, INFRARED, SHARED_VISIBLE, SHARED_INFRARED = range(len(VIEWS))
+V, V_LOGITS, Z, Z_LOGITS = range(len(View._fields))
+
+
+def both_forms(images: Tensor, dtype: ms.dtype) -> tuple[Tensor, Tensor]:
+    """Images uint8 (B, H, W, 3) -> all of them in colour and in grey, (B, 3, H, W) each."""
+    return normalise(images, dtype), normalise(grey(images, dtype), dtype)
+
+
+def joint_feature(networks: Sequence[ReIDNetwork], images: Tensor, dtype: ms.dtype) -> Tensor:
+    """Images uint8 (b, H, W, 3) -> the four observations as one L2-normalised row, (1, b, 4 D)."""
+    return four_observations(networks, *both_forms(images, dtype)).expand_dims(0)
+
+
+def four_observations(networks: Sequence[ReIDNetwork], colour: Tensor, grey: Tensor) -> Tensor:
+    """Colour and grey images (b, 3, H, W) -> the four observations as one L2-normalised row, (b, 4 D)."""
+    both = networks[2].observe(ops.cat((colour, grey)), False)
+    first, second = halves(both)
+    return unit(ops.cat((networks[0].observe(colour, False), networks[1].observe(grey, False), first, second), 1))
+
+
+def halves(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """(2 B, D) -> the first B rows and the others."""
+    both = rows.reshape((2, -1, rows.shape[1]))
+    return both[0], both[1]
+
+
+class VariationalDistillation(nn.Cell):
+    """Objective of MVD; a term of weight 0 is not computed and is no part."""
+
+    def __init__(self, config: LearnerConfig, dtype: ms.dtype) -> None:
+        super().__init__()
+        mvd, self.dtype, self.together = config.mvd, dtype, 2
+        self.terms = distillation_terms(mvd)
+        self.with_metric, self.metric, self.form, self.drops = (
+            mvd.objective != "id",
+            mvd.metric,
+            mvd.distillation,
+            mvd.dropout > 0,
+        )
+        weights = [1.0] * (1 + self.with_metric) + [getattr(mvd, name) for name in self.terms]
+        self.NAMES = ("id", *["metric"] * self.with_metric, *self.terms, "total")
+        self.weights = Tensor(np.array(weights), dtype)
+        self.smoothing, self.margin = Tensor(config.smoothing, dtype), Tensor(mvd.margin, dtype)
+        self.visible = VariationalNetwork(config, config.capacity, dtype)
+        self.infrared = VariationalNetwork(config, config.capacity, dtype)
+        self.shared = VariationalNetwork(config, config.capacity, dtype)
+
+    def construct(
+        self, views: Tensor, labels: Tensor, classes: Tensor, noise: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Views uint8 (2, B, H, W, 3), visible first; labels (B,); noise (8 B, 256) -> (total, losses as NAMES)."""
+        outputs = self.four_views(views, noise)
+        labels, count = ops.cat((labels, labels)), labels.shape[0]
+        modalities = (ops.arange(2 * count) >= count).astype(ms.int32)
+        parts = (identity(outputs, labels, classes, self.smoothing),)
+        if self.with_metric:
+            parts = (*parts, metric(outputs, labels, modalities, self.metric, self.margin))
+        for name in self.terms:
+            parts = (*parts, DISTILLATION[name](outputs, classes, self.form))
+        return losses.weigh(parts, self.weights)
+
+    def four_views(self, views: Tensor, noise: Tensor | None) -> Views:
+        """Run each branch once: images of each modality -> the outputs of the four views."""
+        count = 2 * views.shape[1]
+        colour, grey = both_forms(views.reshape((count, *views.shape[2:])), self.dtype)
+        first, second, third = (
+            (noise[:count], noise[count : 2 * count], noise[2 * count :]) if self.drops else (None,) * 3
+        )
+        visible, infrared = self.visible(colour, True, first), self.infrared(grey, True, second)
+        v, v_logits, z, z_logits = self.shared(ops.cat((colour, grey)), True, third)
+        v, v_logits, z, z_logits = halves(v), halves(v_logits), halves(z), halves(z_logits)
+        return visible, infrared, (v[0], v_logits[0], z[0], z_logits[0]), (v[1], v_logits[1], z[1], z_logits[1])
+
+    def check(self, batch: Batch) -> None:
+        """Raise ValueError where images, labels and noise do not belong together, or batch norm cannot be grouped."""
+        count = batch.images.shape[0] * batch.images.shape[1]
+        if count != 2 * len(batch.labels):
+            raise ValueError(
+                f"mvd needs one visible and one infrared image for each label, got {count} images for "
+                f"{len(batch.labels)} labels"
+            )
+        if self.drops and (batch.noise is None or len(batch.noise) != 4 * count):
+            found = "none" if batch.noise is None else f"{len(batch.noise)} rows"
+            raise ValueError(
+                f"dropout in mvd needs noise for {4 * count} rows of z, got {found}: see core/methods/mvd.py"
+            )
+        for images in (count, 2 * count):
+            self.shared.check_batch(images, train=True)
+
+
+def identity(views: Views, labels: Tensor, classes: Tensor, smoothing: Tensor) -> Tensor:
+    """Cross-entropy of all eight logits, weighted by view."""
+    total = ops.zeros_like(smoothing)
+    for index in range(len(SHARES)):
+        share, view = SHARES[index], views[index]
+        of_both = losses.cross_entropy(view[V_LOGITS], labels, classes, smoothing)
+        of_both = of_both + losses.cross_entropy(view[Z_LOGITS], labels, classes, smoothing)
+        total = total + share * of_both
+    return total
+
+
+def metric(views: Views, labels: Tensor, modalities: Tensor, kind: str, margin: Tensor) -> Tensor:
+    """Metric loss of all eight features, weighted by view. kind: "rank", "triplet" or "centre"."""
+    total = ops.zeros_like(margin)
+    for index in range(len(SHARES)):
+        share, view = SHARES[index], views[index]
+        for features in (view[V], view[Z]):
+            if kind == "rank":
+                loss = losses.rank(features, labels, modalities)
+            elif kind == "triplet":
+                loss = losses.triplet(features, labels, margin)
+            else:
+                loss = losses.centre_triplet(features, labels, modalities, margin)
+            total = total + share * loss
+    return total
+
+
+def self_distillation(views: Views, classes: Tensor, form: str) -> Tensor:
+    """VSD: each specific branch's representation follows its own observation."""
+    visible, infrared = views[VISIBLE], views[INFRARED]
+    first = losses.distillation(visible[V_LOGITS], visible[Z_LOGITS], classes, form)
+    return first + losses.distillation(infrared[V_LOGITS], infrared[Z_LOGITS], classes, form)
+
+
+def cross_distillation(views: Views, classes: Tensor, form: str) -> Tensor:
+    """VCD: the shared branch's representation of one form follows its observation of the other."""
+    first, second = views[SHARED_VISIBLE], views[SHARED_INFRARED]
+    to_second = losses.distillation(first[V_LOGITS], second[Z_LOGITS], classes, form)
+    return (to_second + losses.distillation(second[V_LOGITS], first[Z_LOGITS], classes, form)) / 2
+
+
+def variational_mutual_learning(views: Views, classes: Tensor, form: str) -> Tensor:
+    """VML: the shared branch's representations of both forms agree."""
+    return losses.jensen_shannon(views[SHARED_VISIBLE][Z_LOGITS], views[SHARED_INFRARED][Z_LOGITS], classes)
+
+
+def conventional_mutual_learning(views: Views, classes: Tensor, form: str) -> Tensor:
+    """CML: the observations of the two specific branches agree, as clouds."""
+    return losses.mutual_learning(views[VISIBLE][V_LOGITS], views[INFRARED][V_LOGITS], classes)
+
+
+DISTILLATION = {
+    "cml": conventional_mutual_learning,
+    "vsd": self_distillation,
+    "vcd": cross_distillation,
+    "vml": variational_mutual_learning,
+}
+"""Terms of the full objective by the name of their weight."""
+
+
+def distillation_terms(mvd: MVDConfig) -> tuple[str, ...]:
+    """Return the names of the terms that are computed."""
+    return tuple(name for name in DISTILLATION if getattr(mvd, name)) if mvd.objective == "full" else ()

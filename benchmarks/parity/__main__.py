@@ -26,11 +26,11 @@ from typing import Any
 
 from benchmarks.parity import halves, report
 from benchmarks.parity.compare import compare
-from benchmarks.parity.exam import Exam, plain
+from benchmarks.parity.exam import Exam
 from benchmarks.parity.halves import Half
 from core import checkpoint
 from core.command import guarded
-from core.config import NetworkConfig
+from core.config import NetworkConfig, as_dict, validate
 from core.errors import UserError
 from core.model_options import add_fields
 
@@ -53,7 +53,9 @@ def parser() -> argparse.ArgumentParser:
     run = made.add_argument_group("what is run")
     run.add_argument("--double", choices=("both", "torch", "mindspore", "none"), default="both", help=DOUBLE)
     run.add_argument("--double-steps", type=int, help="steps of training in float64 (default: as many as --steps)")
-    run.add_argument("--envelope", type=int, default=3, help="runs from disturbed weights in torch (default: 3)")
+    run.add_argument(
+        "--envelope", type=int, default=3, help="runs from disturbed weights, in the first half (default: 3)"
+    )
     run.add_argument("--backend", choices=BACKENDS, help="with --record or --against: whose half is run")
     run.add_argument("--record", type=Path, metavar="FILE", help="run one half and write it to a file")
     run.add_argument("--against", type=Path, metavar="FILE", help="run the other half of a recorded one and compare")
@@ -77,7 +79,7 @@ DOUBLE = "which backends also run in float64, on the CPU (default: both; MindSpo
 
 def _runtime(backend: str) -> list[Any]:
     runtime = importlib.import_module(f"backends.{backend}.runtime").RuntimeConfig
-    return [item for item in fields(runtime) if item.name != "precision"]
+    return list(fields(runtime))
 
 
 def exam_of(given: argparse.Namespace) -> Exam:
@@ -86,7 +88,7 @@ def exam_of(given: argparse.Namespace) -> Exam:
     network = replace(NetworkConfig(), **{name: values[name] for name in NETWORK if name in values})
     own = [item.name for item in fields(Exam) if item.name in values and not is_dataclass(item.default)]
     exam = replace(Exam(), network=network, **{name: values[name] for name in own})
-    _ = exam.config  # checks every value
+    validate(exam)
     return exam
 
 
@@ -94,7 +96,8 @@ def half(backend: str, exam: Exam, given: argparse.Namespace, *, draws: int) -> 
     """Run one backend, in a process of its own for each precision."""
     runtime = {i.name: getattr(given, f"{backend}_{i.name}") for i in _runtime(backend)}
     runtime = {name: value for name, value in runtime.items() if value is not None}
-    jobs = {"single": {"precision": "float32", "runtime": runtime, "steps": exam.steps, "draws": draws}}
+    precision = runtime.pop("precision", "float32")
+    jobs = {"single": {"precision": precision, "runtime": runtime, "steps": exam.steps, "draws": draws}}
     if given.double in ("both", backend):
         threads = {name: value for name, value in runtime.items() if name == "threads"}
         steps = exam.steps if given.double_steps is None else given.double_steps
@@ -103,7 +106,7 @@ def half(backend: str, exam: Exam, given: argparse.Namespace, *, draws: int) -> 
         found = {}
         for part, job in jobs.items():
             print(f"{backend}, {job['precision']} ...", file=sys.stderr, flush=True)
-            found[part] = _run(job | {"backend": backend, "exam": plain(exam)}, Path(folder), part)
+            found[part] = _run(job | {"backend": backend, "exam": as_dict(exam)}, Path(folder), part)
     return halves.join(found)
 
 
@@ -142,7 +145,7 @@ def pair(given: argparse.Namespace) -> tuple[Half, Half] | None:
 
 def _ordered(found: list[Half]) -> tuple[Half, Half]:
     halves.check_same(*found)
-    first, second = sorted(found, key=lambda one: BACKENDS.index(one.backend)) if BACKENDS else found
+    first, second = sorted(found, key=lambda one: BACKENDS.index(one.backend))
     return first, second
 
 

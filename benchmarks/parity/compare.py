@@ -96,11 +96,11 @@ def alone(half: Half) -> Iterator[Check]:
 def _against(
     part: str, what: str, names: tuple[str, str], errors: tuple[float, float], floor: str, rule: str = ""
 ) -> list[Check]:
-    """Neither of two errors against the truth is more than a factor beyond the other, above a floor."""
-    factor = value_of("parity.factor")
+    """The second of two errors from the truth is at most a factor beyond the first, the first at most a wider one."""
+    factors = ("parity.factor.first", "parity.factor")
     return [
-        Check(part, what, name, own, max(factor * other, value_of(floor)), f"parity.factor, {floor}", rule)
-        for name, own, other in zip(names, errors, errors[::-1], strict=True)
+        Check(part, what, name, own, max(value_of(factor) * other, value_of(floor)), f"{factor}, {floor}", rule)
+        for name, own, other, factor in zip(names, errors, errors[::-1], factors, strict=True)
     ]
 
 

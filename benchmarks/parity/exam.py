@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -62,7 +61,6 @@ class Exam:
     @cached_property
     def config(self) -> Config:
         """A run's configuration around these settings, with the default recipe's rates and weights."""
-        validate(self)
         base = SYNTHETIC_VI if self.method == "mvd" else SYNTHETIC
         height, width = self.shape
         batch = {"iterations": self.steps, "identities": self.identities, "images": self.images, "erase": 0.5}
@@ -204,10 +202,3 @@ def disturbed(state: dict[str, np.ndarray], draw: int, size: float = 1e-7) -> di
             noise = size * rng(draw, f"noise/{name}").standard_normal(value.shape)
             moved[name] = (value * (1 + noise)).astype(value.dtype)
     return moved
-
-
-def plain(exam: Exam) -> dict[str, Any]:
-    """Return the settings as JSON can hold them."""
-    from dataclasses import asdict
-
-    return asdict(exam)

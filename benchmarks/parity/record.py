@@ -12,6 +12,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,13 +20,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks.parity import judge, loss_cases, rules
-from benchmarks.parity.exam import Exam, disturbed, plain
+from benchmarks.parity.exam import Exam, disturbed
 from benchmarks.parity.sampling import WEIGHTS_LIMIT, sample
 from core import checkpoint
 from core.architectures import architecture
+from core.config import as_dict
 from core.learner import Learner
 from core.methods.pseudo_labels import average, centroids_of
 from core.options import from_dict
+from core.random import rng
 
 MODES = {"test": False, "train": True}
 CHUNK = 32  # images embedded at once
@@ -98,16 +101,12 @@ def one_step(exam: Exam, probe: ModuleType, learner: Learner) -> tuple[Arrays, d
     learner.losses()
     found = rules.step_errors(exam.learner, before, gradients, learner.export_state())
     if not exam.roles.bottlenecks:
-        features = np.random.default_rng(0).standard_normal((exam.people, gradients_width(gradients)))
-        learner.relabel(features.astype(np.float32))
-        found |= rules.relabel_errors(exam.learner, features.astype(np.float32), learner.export_state())
+        size = (exam.people, architecture(exam.network.arch).features)
+        centroids = rng(exam.seed, "parity/centroids").standard_normal(size).astype(np.float32)
+        learner.relabel(centroids)
+        found |= rules.relabel_errors(exam.learner, centroids, learner.export_state())
     arrays = {f"gradient/{name}": sample(value) for name, value in gradients.items()}
     return arrays | {f"loss/{name}": np.float64(value) for name, value in losses.items()}, found
-
-
-def gradients_width(gradients: Arrays) -> int:
-    """Return D, the width of the classifiers."""
-    return next(value.shape[1] for name, value in gradients.items() if name.endswith(".classifier.weight"))
 
 
 def training(exam: Exam, learner: Learner, state: Arrays, steps: int) -> Arrays:
@@ -142,17 +141,12 @@ def chunks(images: np.ndarray) -> Iterator[np.ndarray]:
     return (images[start : start + CHUNK] for start in range(0, len(images), CHUNK))
 
 
-class _timed:  # noqa: N801
-    """Adds the time of a block to a dictionary."""
-
-    def __init__(self, seconds: dict[str, float], name: str) -> None:
-        self.seconds, self.name = seconds, name
-
-    def __enter__(self) -> None:
-        self.began = time.perf_counter()
-
-    def __exit__(self, *error: object) -> None:
-        self.seconds[self.name] = round(time.perf_counter() - self.began, 2)
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Note how long a block took."""
+    began = time.perf_counter()
+    yield
+    seconds[name] = round(time.perf_counter() - began, 2)
 
 
 def main(job: Path, out: Path) -> None:
@@ -167,7 +161,7 @@ def main(job: Path, out: Path) -> None:
     arrays, facts = record(
         exam, probe, learner, precision=given["precision"], steps=given["steps"], draws=given["draws"]
     )
-    about = {"backend": given["backend"], "about": backend.about(runtime), "exam": plain(exam)}
+    about = {"backend": given["backend"], "about": backend.about(runtime), "exam": as_dict(exam)}
     checkpoint.save(out, arrays, facts | about)
 
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from benchmarks.parity import explanations, trajectories
 from benchmarks.parity.compare import BOTH, Check, signs, stages
-from benchmarks.parity.exam import plain
 from benchmarks.parity.halves import Half
 from core.architectures import architecture
+from core.config import as_dict
 from core.report import table
 from tests.tolerances import TOLERANCES
 
@@ -172,7 +172,7 @@ def as_json(first: Half, second: Half, checks: Sequence[Check]) -> dict[str, Any
         if "curve/total" in first.single and "curve/total" in second.single:
             drift[key] = trajectories.drift(exam, second.single, first.single, statistics=statistics)
     return {
-        "exam": plain(exam),
+        "exam": as_dict(exam),
         "passed": all(check.passed for check in checks),
         "backends": [
             {"about": half.about, "seconds": {p: f["seconds"] for p, f in half.facts.items()}}

@@ -22,7 +22,11 @@ TREES = {path.name: ast.parse(path.read_text()) for path in FOLDER.glob("*.py") 
 MODULES = {"ops", "nn", "ms", "np", "math", "log", "self", "api"}
 """Names in front of a dot that are no tensor."""
 
-HOST_METHODS = {"asnumpy": "a copy to the host", "clone": "of a ParameterTuple, when it is built"}
+HOST_METHODS = {
+    "asnumpy": "a copy to the host",
+    "clone": "of a ParameterTuple, when it is built",
+    "index": "of a tuple of names",
+}
 
 OPERATORS = {
     ast.Add: "add",

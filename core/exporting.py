@@ -1,4 +1,6 @@
-"""`python -m backends.NAME.export`: one network of a checkpoint as a file for use elsewhere, run before it is kept.
+"""`python -m backends.NAME.export`: a model of a checkpoint as a file for use elsewhere, run before it is kept.
+
+The model is one network, or all networks of a method whose feature they make together (MVD).
 
 A program takes images and returns L2-normalised features; the number of images is free, their size is fixed. Files of
 tensors (safetensors, npz, ckpt) hold the network's tensors and are read back for the same check.
@@ -16,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from core.command import Backend, guarded
-from core.config import NetworkConfig, as_dict
+from core.config import LearnerConfig, as_dict
 from core.errors import UserError
+from core.methods.roles import roles
 from core.model_options import ModelOptions, add_model_options, parser
 from core.random import rng
 
@@ -35,15 +38,22 @@ TRACED, CHECKED = 2, (5, 1)
 
 @dataclass(frozen=True)
 class Request:
-    """What to export. tensors: by canonical name. raw: the program takes uint8 (B, H, W, 3) and normalises them itself;
-    otherwise float32 (B, 3, H, W) with ImageNet's mean and deviation removed.
+    """What to export.
+
+    config: of the model. tensors: by canonical name, under their roles in a joint model. raw: the program takes uint8
+    (B, H, W, 3) and normalises them itself; otherwise float32 (B, 3, H, W) with ImageNet's mean and deviation removed.
     """
 
-    network: NetworkConfig
+    config: LearnerConfig
     tensors: dict[str, np.ndarray]
     height: int
     width: int
     raw: bool
+
+    @property
+    def joint(self) -> bool:
+        """Whether several networks make the feature together."""
+        return roles(self.config.method).bottlenecks
 
     def example(self, count: int) -> np.ndarray:
         """Return a batch of the form that the program takes."""
@@ -125,14 +135,14 @@ def _export(
     if len(trained.models) > 1:
         raise UserError(f"{trained.path} holds {', '.join(trained.models)}: choose one with --network.")
     name, data = next(iter(trained.models)), trained.config.data
-    tensors = trained.models[name].tensors()
+    chosen = trained.models[name]
     form = TENSORS[given["format"]](trained, name) if given["format"] in TENSORS else load(given["format"])
     if form.run is None and given["input"]:
         raise UserError(f"--input has no meaning for --format {given['format']}, which holds tensors and no program.")
     if given["output"].suffix != form.suffix:
         raise UserError(f"--output {given['output']}: a file of --format {given['format']} must end in {form.suffix}.")
     raw = given["input"] != NORMALISED
-    request = Request(trained.config.network, tensors, data.height, data.width, raw)
+    request = Request(chosen.config, chosen.tensors(), data.height, data.width, raw)
     worst = write_checked(request, form, given["output"], trained, name, backend)
     size = given["output"].stat().st_size / 1e6
     takes = (
@@ -188,7 +198,8 @@ def _features(request: Request, form: Format, path: Path, images: np.ndarray, le
 
     from core.trained import open_trained
 
-    again = open_trained(path, arch=request.network.arch, stem_relu=request.network.stem_relu)
+    network = request.config.network
+    again = open_trained(path, arch=network.arch, stem_relu=network.stem_relu)
     learner.import_state(next(iter(again.models.values())).state)
     return learner.embed([images])[0]
 
@@ -196,7 +207,7 @@ def _features(request: Request, form: Format, path: Path, images: np.ndarray, le
 def _safetensors(trained: Trained, name: str) -> Format:
     from core import checkpoint
 
-    metadata = {"config": as_dict(trained.config), "network": name, "adapted": trained.adapted}
+    metadata = {"config": as_dict(trained.config), "network": name, "adapted": trained.adapted, "trial": trained.trial}
     return Format(".safetensors", lambda request, path: checkpoint.save(path, request.tensors, metadata))
 
 

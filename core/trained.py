@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from core import formats, weights
-from core.config import Config, LearnerConfig, NetworkConfig
+from core.config import Config, LearnerConfig, MVDConfig, NetworkConfig
 from core.errors import UserError, unknown
 from core.methods.roles import ROLES, roles
 from core.options import from_dict
@@ -35,12 +35,11 @@ class Model:
     state: dict[str, np.ndarray]
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """Return the tensors by canonical name; UserError where several networks make the feature together."""
-        if roles(self.config.method).bottlenecks:
-            raise UserError(
-                f"the feature of {self.config.method} is made by several networks, of which none is the model."
-            )
-        return network(self.state, "student")
+        """Return the tensors by canonical name, under their roles where several networks make the feature together."""
+        chosen = roles(self.config.method)
+        if not chosen.bottlenecks:
+            return network(self.state, "student")
+        return {f"{role}.{name}": value for role in chosen.all for name, value in network(self.state, role).items()}
 
 
 @dataclass(frozen=True)
@@ -91,6 +90,7 @@ def open_trained(path: str | Path, role: str = "", arch: str = "", stem_relu: bo
         return replace(trained, models=models, adapted=bool(metadata.get("adapted")))
     method = next((name for name, known in ROLES.items() if set(known.all) == set(found)), None)
     if method is not None and roles(method).bottlenecks:
+        _refuse_part(path, role, method)
         return replace(trained, models={method: _joint(contents.tensors, config, method)})
     embedders = list(roles(method).embedders) if method else found
     if role not in ("", "all", *found):
@@ -128,7 +128,7 @@ def _single(tensors: Mapping[str, np.ndarray], config: Config) -> Model:
 
 
 def _joint(tensors: Mapping[str, np.ndarray], config: Config, method: str) -> Model:
-    """All networks of a method whose feature is one."""
+    """All networks of a method whose feature is one; where the optimiser's moments are not in the file they are 0."""
     rows = len(tensors[f"{roles(method).students[0]}.classifier.weight"])
     data = config.data
     settings = LearnerConfig(
@@ -141,7 +141,27 @@ def _joint(tensors: Mapping[str, np.ndarray], config: Config, method: str) -> Mo
         optimiser=config.mvd.optimiser,
         mvd=config.mvd,
     )
-    return Model(settings, {name: value for name, value in tensors.items() if name != LABELS})
+    counters = {name: value for name, value in initial(settings, seed=0).items() if not _of_network(name, method)}
+    return Model(settings, counters | {name: value for name, value in tensors.items() if name != LABELS})
+
+
+def _refuse_part(path: str | Path, role: str, method: str) -> None:
+    if role not in ("", "all", method):
+        raise UserError(
+            f"{path} holds {method}, whose feature its networks {', '.join(roles(method).all)} make together: leave "
+            f"--network {role} out."
+        )
+
+
+def _of_network(name: str, method: str) -> bool:
+    return name.startswith(tuple(f"{role}." for role in roles(method).all))
+
+
+def _bottleneck_of(tensors: Mapping[str, np.ndarray], role: str) -> dict[str, Any]:
+    """Return what the shapes of a file without settings tell of an information bottleneck."""
+    last = tensors.get(f"{role}.bottleneck.linear3.weight")
+    found = {"channel_attention": f"{role}.attention2.gamma" in tensors}
+    return found if last is None else found | {"representation": len(last)}
 
 
 def _foreign(path: Path, role: str, arch: str, stem_relu: bool | None) -> Trained:
@@ -153,6 +173,11 @@ def _foreign(path: Path, role: str, arch: str, stem_relu: bool | None) -> Traine
     if role not in ("", "all", ALONE):
         raise UserError(f"{path} is no checkpoint of this library and holds one network: leave --network {role} out.")
     settings = NetworkConfig(arch=arch, stem_relu=True if stem_relu is None else stem_relu)
+    if joint := weights.load_joint(path):
+        method, tensors = joint
+        mvd = replace(MVDConfig(), **_bottleneck_of(tensors, roles(method).students[0]))
+        config = replace(Config(), method=method, network=settings, mvd=mvd)
+        return Trained(path, config, {method: _joint(tensors, config, method)}, known=False)
     tensors, report = weights.load(path, settings)
     told = report.layout.stem_relu
     if stem_relu is None and told is not None and told != settings.stem_relu:

@@ -17,6 +17,7 @@ from core.architectures import ARCHITECTURES, Entry, architecture, entries
 from core.config import NetworkConfig
 from core.errors import UserError, unknown
 from core.formats import CHECKPOINT, read
+from core.methods.roles import ROLES
 
 Renames = tuple[tuple[str, str], ...]
 Reasons = tuple[tuple[str, str], ...]
@@ -131,6 +132,27 @@ def load(
     taken = {name: np.array(tensor.value, np.float32, order="C") for name, tensor in found.items()}
     given = {reason: names for reason, names in ignored.items() if names}
     return taken, ImportReport(contents.path, contents.kind, layout, len(taken), given, tuple(notes))
+
+
+def load_joint(path: Path) -> tuple[str, dict[str, np.ndarray]] | None:
+    """Return (method, tensors float32 by ROLE.TENSOR) of a file of all networks of a method whose feature is one.
+
+    In this library's names, or those that they have in MindSpore. None for another file.
+    """
+    tensors = read(path).tensors
+    found = {name.split(".", 1)[0] for name in tensors if re.fullmatch(r"\w+\.conv1\.weight", name)}
+    method = next((name for name, known in ROLES.items() if known.bottlenecks and set(known.all) == found), None)
+    if method is None:
+        return None
+    named = {}
+    for role in sorted(found):
+        own = {name.split(".", 1)[1]: value for name, value in tensors.items() if name.startswith(f"{role}.")}
+        layout, _ = recognise(own, path)
+        for name, value in own.items():
+            # An attention's own parameter is called gamma, in MindSpore too.
+            ours = name if name.startswith("attention") else canonical(layout, name)
+            named[f"{role}.{ours}"] = np.asarray(value, np.float32)
+    return method, named
 
 
 class Named(NamedTuple):

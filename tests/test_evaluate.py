@@ -284,8 +284,9 @@ def test_a_run_of_several_networks_with_one_feature_is_one_model(tmp_path):
         assert open_trained(path).trial == trial, "of the trial that an interrupted run was at"
     model = found.models["mvd"]
     check_state(model.state, model.config)
-    with pytest.raises(ValueError, match="several networks"):
-        model.tensors()
+    assert model.tensors().keys() == {name for name in state if name.split(".")[0] in ("visible", "infrared", "shared")}
+    with pytest.raises(ValueError, match="leave --network shared out"):
+        open_trained(path, "shared")
 
 
 @pytest.mark.parametrize("name", ["evaluate", "export"])

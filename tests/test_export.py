@@ -12,7 +12,7 @@ import pytest
 
 from core import architectures, checkpoint, exporting, formats
 from core.architectures import Architecture
-from core.config import Config, DataConfig, LearnerConfig, NetworkConfig, as_dict
+from core.config import Config, DataConfig, LearnerConfig, MVDConfig, NetworkConfig, as_dict
 from core.exporting import Format, normalised, pictures
 from core.state import initial, network
 from core.trained import open_trained
@@ -153,6 +153,93 @@ def test_a_training_starts_from_an_exported_network(tmp_path, capsys):
     for name in ("conv1.weight", "layer4.0.conv2.weight", "neck.weight"):
         np.testing.assert_allclose(state[f"student.{name}"], tensors[name], atol=1e-6)
     assert len(state["student.classifier.weight"]) != 3
+
+
+# -- the joint feature of MVD -----------------------------------------------------------------------------------
+
+
+def saved_mvd(folder: Path) -> tuple[Path, np.ndarray, np.ndarray]:
+    """A checkpoint of MVD with channel attention -> (path, images, their features by the torch learner)."""
+    mvd = MVDConfig(representation=12, channel_attention=True)
+    settings = LearnerConfig("mvd", NETWORKS["basic"], 5, 5, HEIGHT, WIDTH, mvd=mvd)
+    state, numbers = initial(settings, 0), np.random.default_rng(0)
+    for name, value in state.items():
+        if not name.startswith("adam") and value.ndim == 1 and not name.endswith("neck.bias"):
+            state[name] = numbers.uniform(0.5, 1.5, value.shape).astype(np.float32)
+    data = replace(DataConfig(), height=HEIGHT, width=WIDTH, trials=(3,))
+    config = replace(Config(), method="mvd", data=data, network=NETWORKS["basic"], mvd=mvd)
+    path = folder / "mvd.safetensors"
+    checkpoint.save(path, state, {"config": as_dict(config), "trial": 3})
+    learner, images = probe_of("torch").make_learner(settings), pictures(7, HEIGHT, WIDTH)
+    learner.import_state(state)
+    return path, images, learner.embed([images])[0]
+
+
+def run_onnx(path: Path, images: np.ndarray) -> np.ndarray:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, {"images": images})[0]
+
+
+def run_torch(path: Path, images: np.ndarray) -> np.ndarray:
+    torch = pytest.importorskip("torch")
+    return torch.export.load(path).module()(torch.from_numpy(images)).numpy()
+
+
+def run_mindir(path: Path, images: np.ndarray) -> np.ndarray:
+    import mindspore as ms
+
+    return ms.nn.GraphCell(ms.load(str(path)))(ms.Tensor(images)).asnumpy()
+
+
+@pytest.mark.parametrize(
+    ("backend", "format", "suffix", "given", "program"),
+    [
+        ("torch", "onnx", "onnx", "uint8", run_onnx),
+        ("torch", "onnx", "onnx", "normalised", run_onnx),
+        ("torch", "torch", "pt2", "uint8", run_torch),
+        ("mindspore", "mindir", "mindir", "uint8", run_mindir),
+        ("mindspore", "mindir", "mindir", "normalised", run_mindir),
+    ],
+)
+def test_a_program_of_mvd_returns_the_feature_of_all_branches(
+    tmp_path, elsewhere, backend, format, suffix, given, program
+):
+    path, images, expected = saved_mvd(tmp_path)
+    assert expected.shape == (7, 4 * 24)
+    output = tmp_path / f"network.{suffix}"
+    assert run(backend, path, "--format", format, "--input", given, "--output", output) == 0
+    for count in (1, 7):
+        batch = images[:count] if given == "uint8" else normalised(images[:count])
+        np.testing.assert_allclose(program(output, batch), expected[:count], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("backend", "suffix"), [("torch", "safetensors"), ("torch", "npz"), ("mindspore", "ckpt"), ("mindspore", "npz")]
+)
+def test_files_of_mvd_s_tensors_are_read_back_whole(tmp_path, elsewhere, backend, suffix):
+    path, images, expected = saved_mvd(tmp_path)
+    output = tmp_path / f"network.{suffix}"
+    assert run(backend, path, "--format", suffix, "--output", output) == 0
+    arch = "" if suffix == "safetensors" else "small"
+    again = open_trained(output, arch=arch, stem_relu=None if suffix == "safetensors" else False)
+    assert list(again.models) == ["mvd"]
+    assert again.trial == (3 if suffix == "safetensors" else 0)
+    learner = probe_of("torch").make_learner(again.models["mvd"].config)
+    learner.import_state(again.models["mvd"].state)
+    np.testing.assert_array_equal(learner.embed([images])[0], expected)
+
+
+def test_a_file_of_mvd_without_a_tensor_is_refused(tmp_path, capsys):
+    path, _, _ = saved_mvd(tmp_path)
+    assert run("torch", path, "--format", "npz", "--output", tmp_path / "whole.npz") == 0
+    tensors = dict(np.load(tmp_path / "whole.npz"))
+    del tensors["infrared.layer1.0.conv1.weight"]
+    np.savez(tmp_path / "part.npz", **tensors)
+    words = [tmp_path / "part.npz", "--arch", "small", "--no-stem-relu", "--height", "48", "--width", "24"]
+    assert run("torch", *words, "--format", "npz", "--output", tmp_path / "again.npz") == 2
+    assert "missing: infrared.layer1.0.conv1.weight" in capsys.readouterr().err
+    assert run("torch", path, "--network", "shared", "--format", "npz", "--output", tmp_path / "again.npz") == 2
+    assert "leave --network shared out" in capsys.readouterr().err
 
 
 # -- what is refused ------------------------------------------------------------------------------------------

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core import checkpoint
+from core import checkpoint, evaluation
 from datasets.synthetic import generate
+from tests.conformance import examples_mvd  # noqa: F401 (its architecture)
+from tests.tolerances import check_close
 
-BACKENDS = ["torch"]
 SMALL = [
     "mvd", "--size", "tiny", "--height", "32", "--width", "16", "--epochs", "2", "--iterations", "2", "--identities",
     "4", "--images", "2", "--representation", "16", "--milestones", "--evaluate-every", "2", "--threads", "1",
@@ -33,9 +34,8 @@ def train(backend, data, *argv):
     return entry.train(entry.BACKEND, entry.open_data, [*SMALL, "--data", str(data), *argv])
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_model_for_each_trial_and_a_table_of_both_directions(backend, data, tmp_path, capsys):
-    assert train(backend, data, "--output", str(tmp_path / "run"), "--trials", "1", "3") == 0
+def test_a_model_for_each_trial_and_a_table_of_both_directions(data, tmp_path, capsys):
+    assert train("torch", data, "--output", str(tmp_path / "run"), "--trials", "1", "3") == 0
     printed = capsys.readouterr().out
     for words in (
         "mvd, synthetic-regdb",
@@ -85,6 +85,57 @@ def test_a_run_goes_on_as_if_it_had_never_stopped(data, tmp_path, capsys):
     assert entry.train(entry.BACKEND, entry.open_data, argv) == 0
     found, expected = (checkpoint.load(folder / "mvd.safetensors")[0] for folder in (run, straight))
     assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+SHALLOW = ["--arch", "shallow", "--trials", "2", "--loss-every", "1"]
+
+
+def resume(backend, run, *argv):
+    """Go on with a run; returns the exit status."""
+    entry = importlib.import_module(f"backends.{backend}.train")
+    return entry.train(entry.BACKEND, entry.open_data, ["--resume", str(run), "--epochs", "2", "--threads", "1", *argv])
+
+
+def epochs_of(run):
+    """(backend, losses) of each epoch that was logged."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [(line["backend"], line["losses"]) for line in lines if line["event"] == "epoch"]
+
+
+def test_mindspore_goes_on_with_a_run_of_torch(data, tmp_path, capsys, elsewhere):
+    """Compiled, in float32; the table at its end is that of `evaluate` on its checkpoint."""
+    run, straight = tmp_path / "run", tmp_path / "straight"
+    words = [*SHALLOW, "--rate", "1e-4"]
+    assert train("torch", data, "--output", str(straight), *words) == 0
+    assert train("torch", data, "--output", str(run), *words, "--epochs", "1") == 0
+    assert resume("mindspore", run) == 0
+    assert "thermal to visible" in capsys.readouterr().out
+    assert [backend for backend, _ in epochs_of(run)] == ["torch", "mindspore"]
+    (_, found), (_, expected) = epochs_of(run)[1], epochs_of(straight)[1]
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        check_close("mvd.ten_steps.float32", found[name], value, scale=expected["total"], what=name)
+    state, _ = checkpoint.load(run / "mvd.safetensors")
+    assert state["adam.step"] == 4
+    results = json.loads((run / "summary.json").read_text())["searches"]
+    entry = importlib.import_module("backends.torch.evaluate")
+    argv = [str(run / "mvd.safetensors"), "--data", str(data), "--json"]
+    assert evaluation.evaluate(entry.BACKEND, entry.open_data, argv) == 0
+    again = json.loads(capsys.readouterr().out)["results"]
+    for one, two in zip(results, again, strict=True):
+        assert two["result"]["mean"]["mean_ap"] == pytest.approx(one["mean"]["mean_ap"], abs=1e-3)
+
+
+def test_mindspore_alone_without_compilation(data, tmp_path, capsys, elsewhere):
+    """From the start, and on from the middle of an epoch, bitwise."""
+    words = [*SHALLOW, "--mode", "pynative", "--save-every", "1", "--metric", "triplet", "--cml", "0"]
+    assert train("mindspore", data, "--output", str(tmp_path / "straight"), *words) == 0
+    assert "visible to thermal" in capsys.readouterr().out
+    assert train("mindspore", data, "--output", str(tmp_path / "run"), *words, "--epochs", "1") == 0
+    assert resume("mindspore", tmp_path / "run", "--mode", "pynative") == 0
+    found, expected = (checkpoint.load(tmp_path / name / "mvd.safetensors")[0] for name in ("run", "straight"))
     for name, value in expected.items():
         np.testing.assert_array_equal(found[name], value, err_msg=name)
 
@@ -178,7 +229,17 @@ def test_infrared_images_of_16_bits_are_refused_by_name(regdb, tmp_path, capsys)
     ids=lambda value: " ".join(value) if value[0].startswith("--") else None,
 )
 def test_a_mistake_ends_in_one_message(data, tmp_path, capsys, argv, needles):
-    assert train("torch", data, "--output", str(tmp_path / "run"), *argv) == 2
+    refused("torch", data, tmp_path, capsys, argv, needles)
+
+
+def test_a_diverging_run_of_mindspore_ends_in_one_message(data, tmp_path, capsys, elsewhere):
+    words = [*SHALLOW, "--mode", "pynative", "--rate", "1e30", "--objective", "id"]
+    refused("mindspore", data, tmp_path, capsys, words, ["diverged"])
+
+
+def refused(backend, data, tmp_path, capsys, argv, needles):
+    """The run ends with status 2 and a message with these words."""
+    assert train(backend, data, "--output", str(tmp_path / "run"), *argv) == 2
     message = capsys.readouterr().err
     assert "error: " in message
     assert "Traceback" not in message

@@ -34,6 +34,9 @@ def program(request: Request) -> nn.Cell:
 
     from backends.mindspore.networks import ReIDNetwork, normalise
 
+    if request.joint:
+        return _joint_program(request)
+
     class Program(nn.Cell):
         def __init__(self) -> None:
             super().__init__()
@@ -42,11 +45,43 @@ def program(request: Request) -> nn.Cell:
         def construct(self, images: Tensor) -> Tensor:
             return self.network.embed(normalise(images, ms.float32) if self.raw else images)
 
-    network = ReIDNetwork(request.network, 1, ms.float32)
-    for parameter in network.get_parameters():
-        if not parameter.name.startswith("classifier."):  # the feature does not pass it
-            parameter.set_data(Tensor(request.tensors[parameter.name], ms.float32))
+    network = ReIDNetwork(request.config.network, 1, ms.float32)
+    _load(network, request.tensors)
     return Program().set_train(False)
+
+
+def _joint_program(request: Request) -> nn.Cell:
+    """Return the program whose feature all networks make together, from images in colour and in grey."""
+    import mindspore as ms
+    from mindspore import Tensor, nn
+
+    from backends.mindspore.multi_view import both_forms, four_observations
+    from backends.mindspore.networks import VariationalNetwork, pixels
+
+    class Program(nn.Cell):
+        def __init__(self) -> None:
+            super().__init__()
+            self.raw = request.raw
+            self.visible = VariationalNetwork(request.config, 1, ms.float32)
+            self.infrared = VariationalNetwork(request.config, 1, ms.float32)
+            self.shared = VariationalNetwork(request.config, 1, ms.float32)
+
+        def construct(self, images: Tensor) -> Tensor:
+            forms = both_forms(images if self.raw else pixels(images), ms.float32)
+            return four_observations((self.visible, self.infrared, self.shared), *forms)
+
+    built = Program()
+    _load(built, request.tensors)
+    return built.set_train(False)
+
+
+def _load(cell: nn.Cell, tensors: dict[str, np.ndarray]) -> None:
+    """Give a cell its tensors, but for those that the feature does not pass."""
+    import mindspore as ms
+
+    for parameter in cell.get_parameters():
+        if not re.search(r"\b(classifier|bottleneck)\.", parameter.name):
+            parameter.set_data(ms.Tensor(tensors[parameter.name], ms.float32))
 
 
 def _write_mindir(request: Request, path: Path) -> None:

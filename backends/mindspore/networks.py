@@ -22,6 +22,11 @@ def normalise(images: Tensor, dtype: ms.dtype) -> Tensor:
     return ops.transpose(x, (0, 3, 1, 2))
 
 
+def pixels(images: Tensor) -> Tensor:
+    """Normalised images (B, 3, H, W) -> what they were, from 0 to 255 (B, H, W, 3): the inverse of `normalise`."""
+    return (ops.transpose(images, (0, 2, 3, 1)) * of(DEVIATION, images.dtype) + of(MEAN, images.dtype)) * 255
+
+
 def grey(images: Tensor, dtype: ms.dtype) -> Tensor:
     """Images uint8 (B, H, W, 3) -> their luminance, not rounded, from 0 to 255 (B, H, W, 1)."""
     return (images.astype(dtype) * of(GREY, dtype)).sum(3, keepdims=True)
@@ -31,6 +36,11 @@ def unit(x: Tensor) -> Tensor:
     """Features (B, D) -> divided by their lengths."""
     length = ops.sqrt((x * x).sum(1, keepdims=True))
     return x / ops.maximum(length, of(SHORTEST, x.dtype))
+
+
+def leaky_relu(x: Tensor) -> Tensor:
+    """max(x, 0.1 x): the gradient of `ops.leaky_relu` at 0 is another than 0.1."""
+    return ops.where(x > 0, x, of(SLOPE, x.dtype) * x)
 
 
 class IBN(nn.Cell):
@@ -174,8 +184,7 @@ class Bottleneck(nn.Cell):
     def construct(self, v: Tensor, train: bool, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         x = relu(self.bn1(self.linear1(v), train))
         z = self.linear3(relu(self.bn2(self.linear2(x), train)))
-        x = self.hidden_bn(self.hidden(z), train)
-        x = ops.where(x > 0, x, of(SLOPE, x.dtype) * x)
+        x = leaky_relu(self.hidden_bn(self.hidden(z), train))
         if train and self.drops:
             x = ops.where(noise >= self.dropout, x / self.kept, self.zero)
         return z, self.classifier(x)

@@ -12,9 +12,13 @@ import numpy as np
 from backends.torch.train import BACKEND
 from core.errors import UserError
 from core.exporting import TRACED, Format, Request, export
+from core.methods.roles import roles
+from core.state import network as network_of
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from backends.torch.networks import ReIDNetwork
 
 PROGRAMS = {
     "onnx": "a graph for onnxruntime and others, opset 17",
@@ -43,10 +47,9 @@ def program(request: Request) -> nn.Module:
 
     from backends.torch.networks import ReIDNetwork, normalise
 
-    network = ReIDNetwork(request.network, capacity=1)
-    del network.classifier  # the feature does not pass it
-    given = {name: torch.tensor(value) for name, value in request.tensors.items() if not name.startswith("classifier.")}
-    network.load_state_dict(given)
+    if request.joint:
+        return _joint_program(request)
+    network = _loaded(ReIDNetwork(request.config.network, capacity=1), request.tensors)
 
     class Program(torch.nn.Module):
         def __init__(self) -> None:
@@ -57,6 +60,39 @@ def program(request: Request) -> nn.Module:
             return network.embed(normalise(images, torch.float32) if request.raw else images)
 
     return Program().eval().requires_grad_(False)
+
+
+def _joint_program(request: Request) -> nn.Module:
+    """Return the program whose feature all networks make together, from images in colour and in grey."""
+    import torch
+
+    from backends.torch.multi_view import both_forms, joint_feature
+    from backends.torch.networks import VariationalNetwork, pixels
+
+    class Program(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            for role in roles(request.config.method).embedders:
+                tensors = network_of(request.tensors, role)
+                self.add_module(role, _loaded(VariationalNetwork(request.config, capacity=1), tensors))
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            forms = both_forms([images if request.raw else pixels(images)], torch.float32)
+            return joint_feature(list(self.children()), forms)[0]
+
+    return Program().eval().requires_grad_(False)
+
+
+def _loaded(network: ReIDNetwork, tensors: dict[str, np.ndarray]) -> ReIDNetwork:
+    """Return the network with the tensors that its feature passes; the others are removed from it."""
+    import torch
+
+    unused = tuple(name for name in ("classifier", "bottleneck") if hasattr(network, name))
+    for name in unused:
+        delattr(network, name)
+    given = {name: torch.tensor(value) for name, value in tensors.items() if not name.startswith(unused)}
+    network.load_state_dict(given)
+    return network
 
 
 def _write_onnx(request: Request, path: Path) -> None:

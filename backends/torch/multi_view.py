@@ -29,7 +29,9 @@ def joint_feature(networks: Sequence[ReIDNetwork], forms: Sequence[Tensor]) -> T
     visible, infrared, shared = networks
     colour, grey = forms
     both = shared.observe(torch.cat([colour, grey]))
-    four = torch.cat([visible.observe(colour), infrared.observe(grey), *both.chunk(2)], dim=1)
+    # Not chunk, whose sizes an exported program would keep from the batch that it was traced with.
+    first, second = both.reshape(2, -1, both.shape[1]).unbind()
+    four = torch.cat([visible.observe(colour), infrared.observe(grey), first, second], dim=1)
     return torch.nn.functional.normalize(four)[None]
 
 

@@ -24,6 +24,13 @@ def normalise(images: Tensor, dtype: torch.dtype) -> Tensor:
     return ((images.to(dtype) / 255 - mean) / deviation).permute(0, 3, 1, 2)
 
 
+def pixels(images: Tensor) -> Tensor:
+    """Normalised images (B, 3, H, W) -> what they were, from 0 to 255 (B, H, W, 3): the inverse of `normalise`."""
+    mean = torch.tensor(MEAN, dtype=images.dtype, device=images.device)
+    deviation = torch.tensor(DEVIATION, dtype=images.dtype, device=images.device)
+    return (images.permute(0, 2, 3, 1) * deviation + mean) * 255
+
+
 def grey(images: Tensor, dtype: torch.dtype) -> Tensor:
     """Images uint8 (B, H, W, 3) -> their luminance three times, not rounded, from 0 to 255 (B, H, W, 3)."""
     weights = torch.tensor(GREY_WEIGHTS, dtype=dtype, device=images.device)

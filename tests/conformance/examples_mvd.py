@@ -39,6 +39,16 @@ CONFIGS = {
     "id": variant(objective="id"),
     "sgd, slow backbone": variant(optimiser="sgd", factor=0.1),
     "adam, slow backbone": variant(factor=0.1),
+    "all the others": variant(
+        replace(FULL, network=NetworkConfig("shallow", batch_norm_group=4)),
+        "sgd",
+        0.1,
+        distillation="reference",
+        metric="centre",
+        channel_attention=True,
+        dropout=0.0,
+        vml=0.0,
+    ),
 }
 
 

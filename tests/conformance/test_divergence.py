@@ -7,7 +7,9 @@ a rate or a centroid is not finite.
 import numpy as np
 import pytest
 
+from tests.conformance import examples_mvd
 from tests.conformance.examples import BASELINE, MMT, example_batch, example_state, fresh, views_of
+from tests.conformance.examples_mvd import FULL
 from tests.conftest import learner_of
 
 HUGE = np.float32(3e38)  # finite, so that it may be imported; the first product overflows
@@ -70,3 +72,24 @@ def test_a_learner_recovers_by_importing_a_sound_state(backend):
     losses_after(learner, BASELINE, np.nan)
     learner.import_state(fresh(example_state(BASELINE)))
     assert losses_after(learner, BASELINE) == expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "visible.conv1.weight",
+        "infrared.layer2.0.bn1.weight",
+        "shared.classifier.weight",
+        "visible.bottleneck.linear1.weight",
+        "shared.bottleneck.hidden.weight",
+        "infrared.bottleneck.classifier.weight",
+    ],
+)
+def test_weights_of_mvd_that_overflow(backend, name):
+    """Through the bottleneck, the dropout, the mined pairs and the transport."""
+    state = examples_mvd.fresh(examples_mvd.example_state(FULL))
+    state[name] = np.where(state[name] < 0, -HUGE, HUGE)
+    learner = learner_of(backend, FULL)
+    learner.import_state(state)
+    learner.step(examples_mvd.example_batch(FULL), 1e-3, 0.0)
+    assert not np.isfinite(learner.losses()["total"])

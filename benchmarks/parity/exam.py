@@ -43,7 +43,7 @@ class Exam:
     identities: int = option(4, "identities in a batch (P)", least=2)
     images: int = option(4, "images of each identity in a batch (K)", least=1)
     people: int = option(12, "people to train on, and as many others to test on", least=2)
-    layer_images: int = option(4, "images of the batch that are followed layer by layer", least=2)
+    layer_images: int = option(4, "images of the batch that are followed layer by layer", least=4)
     seed: int = option(1, "seed of the state, the people and the batches")
     state: str = option("", "checkpoint of a run to start from; empty: numbers drawn for the purpose")
     network: NetworkConfig = field(default_factory=NetworkConfig)

@@ -7,7 +7,7 @@ verdict. Ends with 0 where everything is within its limit, else with 1.
 
 Two machines: `--record FILE` runs one half and writes it down; `--against FILE` elsewhere runs the other half, with the
 settings of the file, and compares. `--against FILE --record FILE2` also keeps the second half; `--compare FILE FILE2`
-runs nothing.
+runs nothing. A checkpoint that the run started from (`--state`) must be named again where its place has changed.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def exam_of(given: argparse.Namespace) -> Exam:
 
 
 def half(backend: str, exam: Exam, given: argparse.Namespace, *, draws: int) -> Half:
-    """Run one backend, in a process of its own for each precision."""
+    """Run one backend, in a process of its own for each precision; with --record, what is done is written at once."""
     runtime = {i.name: getattr(given, f"{backend}_{i.name}") for i in _runtime(backend)}
     runtime = {name: value for name, value in runtime.items() if value is not None}
     precision = runtime.pop("precision", "float32")
@@ -107,6 +107,8 @@ def half(backend: str, exam: Exam, given: argparse.Namespace, *, draws: int) -> 
         for part, job in jobs.items():
             print(f"{backend}, {job['precision']} ...", file=sys.stderr, flush=True)
             found[part] = _run(job | {"backend": backend, "exam": as_dict(exam)}, Path(folder), part)
+            if given.record:
+                halves.save(halves.join(found), given.record)
     return halves.join(found)
 
 
@@ -127,18 +129,14 @@ def _run(job: dict[str, Any], folder: Path, part: str) -> tuple[halves.Arrays, d
 def pair(given: argparse.Namespace) -> tuple[Half, Half] | None:
     """Return the two halves, torch's first; None where only one was recorded."""
     if given.compare:
-        return _ordered([halves.load(path) for path in given.compare])
+        return _ordered([halves.load(path, given.state) for path in given.compare])
     if given.against:
-        other = halves.load(given.against)
+        other = halves.load(given.against, given.state)
         backend = given.backend or next(name for name in BACKENDS if name != other.backend)
-        own = half(backend, other.exam, given, draws=0)
-        if given.record:
-            halves.save(own, given.record)
-        return _ordered([other, own])
+        return _ordered([other, half(backend, other.exam, given, draws=0)])
     exam = exam_of(given)
     if given.record:
-        backend = given.backend or "torch"
-        halves.save(half(backend, exam, given, draws=given.envelope), given.record)
+        half(given.backend or "torch", exam, given, draws=given.envelope)
         return None
     return half("torch", exam, given, draws=given.envelope), half("mindspore", exam, given, draws=0)
 

@@ -18,8 +18,10 @@ from benchmarks.parity.halves import Half
 from benchmarks.parity.plot import plot
 from benchmarks.parity.record import record, training
 from benchmarks.parity.sampling import LIMIT, relative, sample
+from core import checkpoint
 from core.config import as_dict
-from tests.conformance.examples import MMT
+from core.errors import UserError
+from tests.conformance.examples import MMT, example_state
 from tests.conftest import learner_of, probe_of
 from tests.parity.faults import FAULTS
 from tests.tolerances import tolerance
@@ -184,6 +186,23 @@ def test_one_half_here_the_other_elsewhere(tmp_path, capsys):
     halves.save(Half("torch", read.single, read.double, facts), other)
     assert command.main(["--compare", str(other), str(second)]) == 2
     assert "different bytes" in capsys.readouterr().err
+
+
+def test_a_run_s_checkpoint_is_a_starting_state(tmp_path):
+    """Its weights, with a fresh optimiser; it may lie elsewhere on another machine; one that does not fit is refused."""
+    path, file = tmp_path / "last.safetensors", tmp_path / "half.safetensors"
+    checkpoint.save(path, example_state(MMT), {})
+    exam = replace(EXAM, state=str(path))
+    assert exam.learner == EXAM.learner
+    assert exam.start["adam.step"] == 0
+    np.testing.assert_array_equal(exam.start["student1.conv1.weight"], example_state(MMT)["student1.conv1.weight"])
+    assert exam.digest != EXAM.digest
+    halves.save(torch_half(), file)
+    moved = halves.load(file, str(path))
+    assert moved.exam == exam
+    halves.check_same(moved, torch_half())
+    with pytest.raises(UserError, match="does not fit method 'baseline'"):
+        _ = replace(exam, method="baseline").start
 
 
 @pytest.mark.parametrize(

@@ -78,11 +78,12 @@ TOLERANCES = {
         "the same the other way round: torch's batch norm over channels-last images alone errs up to 20 times more",
     ),
     "parity.own.float32": Tolerance(
-        1e-5, "one layer on its own inputs: sums of up to 4608 products carry 1e-6, batch norm's cancelling means 3e-6"
+        1e-5,
+        "one layer on its own inputs: sums of 4608 products carry 2.5e-6, statistics as running sums 3e-6 in torch",
     ),
     "parity.own.float64": Tolerance(1e-13, "the same sums and means from 1e-16: measured below 5e-15"),
     "parity.loss.float32": Tolerance(
-        5e-6, "of the larger of a loss and 1, of a gradient's largest number: softmaxes carry 1.6e-6 in MindSpore"
+        1e-5, "of a gradient's largest number: exponentials carry 2.3e-6 in MindSpore, distances of 2048 numbers 3.7e-6"
     ),
     "parity.loss.float32.transport": Tolerance(
         1e-3, "Sinkhorn divides costs by epsilon = 0.01: rounding counts 100-fold"

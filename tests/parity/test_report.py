@@ -189,7 +189,7 @@ def test_one_half_here_the_other_elsewhere(tmp_path, capsys):
 
 
 def test_a_run_s_checkpoint_is_a_starting_state(tmp_path):
-    """Its weights, with a fresh optimiser; it may lie elsewhere on another machine; one that does not fit is refused."""
+    """Its weights, with a fresh optimiser; elsewhere on another machine; one that does not fit is refused."""
     path, file = tmp_path / "last.safetensors", tmp_path / "half.safetensors"
     checkpoint.save(path, example_state(MMT), {})
     exam = replace(EXAM, state=str(path))

@@ -10,7 +10,7 @@ from typing import Any
 
 import mindspore as ms
 import numpy as np
-from mindspore import Parameter, Tensor
+from mindspore import Parameter, Tensor, nn
 
 from backends.mindspore import losses
 from backends.mindspore.learner import MindSporeLearner
@@ -19,6 +19,9 @@ from backends.mindspore.optimiser import SGD, Adam, MeanTeachers, load
 from backends.mindspore.runtime import RuntimeConfig, open_runtime
 from core.config import LearnerConfig, NetworkConfig
 from core.learner import Batch
+
+INPUTS = {"layer1.0": "maxpool", "neck": "features"}
+"""Layers whose input `layers` also returns, and its name: what has no tensors of its own runs in no layer."""
 
 
 def _open(precision: str = "float32") -> Any:
@@ -98,10 +101,48 @@ def gradients(
     """Return the losses of one batch and the gradient of "total" for every trained tensor, by canonical name."""
     learner = MindSporeLearner(config, _open(precision), seed=0)
     learner.import_state(state)
+    return gradients_of(learner, batch)
+
+
+def gradients_of(learner: MindSporeLearner, batch: Batch) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """As `gradients`, of a learner as it is, on its device; its running statistics move."""
     values, found = learner.losses_and_gradients(batch)
     names = [parameter.name for parameter in learner.optimiser.update.parameters_]
     parts = dict(zip(learner.method.NAMES, values.asnumpy().tolist(), strict=True))
     return parts, {name: value.asnumpy().copy() for name, value in zip(names, found, strict=True)}
+
+
+def layers(
+    learner: MindSporeLearner, role: str, images: np.ndarray, *, train: bool, noise: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """Run one network of a learner and return the output of every layer, by canonical name, on its device's terms.
+
+    images: uint8 (B, H, W, 3), seen as they are. noise: uniforms (B, hidden) for MVD's dropout. Beside the layers that
+    have tensors: "image", the normalised images; "maxpool" and "features", what layer1 and the neck take; and the
+    running statistics as they are afterwards (they move in training). Nothing is compiled: one operation after another.
+    """
+    network, found = learner.network(role), {}
+
+    def keep(name: str) -> Any:
+        def hook(cell: nn.Cell, inputs: tuple, output: Tensor) -> None:
+            if isinstance(output, Tensor):  # not the bottleneck, which returns two
+                found[name] = output.asnumpy().copy()
+            if name in INPUTS:
+                found[INPUTS[name]] = inputs[0].asnumpy().copy()
+
+        return hook
+
+    cells = [(name, cell) for name, cell in network.cells_and_names() if name and not isinstance(cell, nn.CellList)]
+    handles = [cell.register_forward_hook(keep(name)) for name, cell in cells]
+    try:
+        x = normalise(Tensor(np.ascontiguousarray(images)), learner.runtime.dtype)
+        network(x, train) if noise is None else network(x, train, Tensor(noise))
+    finally:
+        for handle in handles:
+            handle.remove()
+    buffers = {p.name.split(".", 1)[1]: p for p in network.get_parameters() if ".running_" in p.name}
+    found |= {name: value.asnumpy().copy() for name, value in buffers.items()}
+    return found | {"image": x.asnumpy().copy()}
 
 
 def adam(

@@ -18,6 +18,9 @@ from backends.torch.runtime import RuntimeConfig, open_runtime
 from core.config import LearnerConfig, NetworkConfig
 from core.learner import Batch
 
+INPUTS = {"layer1.0": "maxpool", "neck": "features"}
+"""Layers whose input `layers` also returns, and its name: what has no tensors of its own runs in no module."""
+
 
 def _tensors(*arrays: np.ndarray) -> list[torch.Tensor]:
     return [torch.tensor(np.asarray(array)) for array in arrays]
@@ -86,10 +89,55 @@ def gradients(
     """Return the losses of one batch and the gradient of "total" for every trained tensor, by canonical name."""
     learner = TorchLearner(config, open_runtime(RuntimeConfig(device="cpu", precision=precision)), seed=0)
     learner.import_state(state)
+    return gradients_of(learner, batch)
+
+
+def gradients_of(learner: TorchLearner, batch: Batch) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """As `gradients`, of a learner as it is, on its device; its running statistics move."""
     parts = learner.losses_of(batch)
-    parts["total"].backward()
-    found = {name: parameter.grad.numpy().copy() for name, parameter in learner._trained()}
-    return {name: part.item() for name, part in parts.items()}, found
+    names, tensors = zip(*learner._trained(), strict=True)
+    found = torch.autograd.grad(parts["total"], tensors, allow_unused=True, materialize_grads=True)
+    gradients = {name: value.cpu().numpy().copy() for name, value in zip(names, found, strict=True)}
+    return {name: part.item() for name, part in parts.items()}, gradients
+
+
+@torch.no_grad()
+def layers(
+    learner: TorchLearner, role: str, images: np.ndarray, *, train: bool, noise: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """Run one network of a learner and return the output of every layer, by canonical name, on its device's terms.
+
+    images: uint8 (B, H, W, 3), seen as they are. noise: uniforms (B, hidden) for MVD's dropout. Beside the layers that
+    have tensors: "image", the normalised images; "maxpool" and "features", what layer1 and the neck take; and the
+    running statistics as they are afterwards (they move in training).
+    """
+    network, found = learner.networks[role], {}
+
+    def keep(name: str) -> Any:
+        def hook(module: torch.nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+            if isinstance(output, torch.Tensor):  # not the bottleneck, which returns two
+                found[name] = _copied(output)
+            if name in INPUTS:
+                found[INPUTS[name]] = _copied(inputs[0])
+
+        return hook
+
+    handles = [module.register_forward_hook(keep(name)) for name, module in network.named_modules() if name]
+    network.train(train)
+    try:
+        x = normalise(learner._to_device(images), learner.runtime.dtype)
+        with learner._autocast():
+            network(x) if noise is None else network(x, learner._to_device(noise))
+    finally:
+        network.train()
+        for handle in handles:
+            handle.remove()
+    return found | {name: _copied(value) for name, value in network.named_buffers()} | {"image": _copied(x)}
+
+
+def _copied(tensor: torch.Tensor) -> np.ndarray:
+    """A copy; bfloat16, which NumPy lacks, as float32."""
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).cpu().numpy().copy()
 
 
 def adam(

@@ -1,0 +1,175 @@
+"""Hold the two backends against each other on the same bytes and against float64.
+
+Makes one state and keyed batches, runs each backend in a process of its own, and prints how far each is from the truth
+layer by layer and loss by loss, and how far the two are apart in gradients, in weights after 1, 10, 100 steps, in the
+losses of every step, and in retrieval and clusters at the end: each number with its limit, the limit's reason and a
+verdict. Ends with 0 where everything is within its limit, else with 1.
+
+Two machines: `--record FILE` runs one half and writes it down; `--against FILE` elsewhere runs the other half, with the
+settings of the file, and compares. `--against FILE --record FILE2` also keeps the second half; `--compare FILE FILE2`
+runs nothing. A checkpoint that the run started from (`--state`) must be named again where its place has changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.parity import halves, report
+from benchmarks.parity.compare import compare
+from benchmarks.parity.exam import Exam
+from benchmarks.parity.halves import Half
+from core import checkpoint
+from core.command import guarded
+from core.config import NetworkConfig, as_dict, validate
+from core.errors import UserError
+from core.model_options import add_fields
+
+ROOT = Path(__file__).parents[2]
+BACKENDS = ("torch", "mindspore")
+NETWORK = ("arch", "stem_relu", "last_stride", "batch_norm_group")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command's options: those of an Exam, of what to run, and of each backend's device."""
+    made = argparse.ArgumentParser(
+        prog="python -m benchmarks.parity",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    exam = made.add_argument_group("what is computed")
+    add_fields(exam, [item for item in fields(Exam) if item.name != "network"])
+    add_fields(exam, [item for item in fields(NetworkConfig) if item.name in NETWORK])
+    run = made.add_argument_group("what is run")
+    run.add_argument("--double", choices=("both", "torch", "mindspore", "none"), default="both", help=DOUBLE)
+    run.add_argument("--double-steps", type=int, help="steps of training in float64 (default: as many as --steps)")
+    run.add_argument(
+        "--envelope", type=int, default=3, help="runs from disturbed weights, in the first half (default: 3)"
+    )
+    run.add_argument("--backend", choices=BACKENDS, help="with --record or --against: whose half is run")
+    run.add_argument("--record", type=Path, metavar="FILE", help="run one half and write it to a file")
+    run.add_argument("--against", type=Path, metavar="FILE", help="run the other half of a recorded one and compare")
+    run.add_argument("--compare", type=Path, nargs=2, metavar="FILE", help="compare two recorded halves")
+    out = made.add_argument_group("output")
+    out.add_argument("--json", type=Path, metavar="FILE", help="write every number to a file")
+    out.add_argument("--plot", type=Path, metavar="FILE.png", help="draw curves, drift and errors by layer")
+    out.add_argument("--every", action="store_true", help="a line for every layer and tensor of deep networks too")
+    for backend in BACKENDS:
+        device = made.add_argument_group(f"device of {backend}")
+        for item in _runtime(backend):
+            kind, choices = type(item.default), item.metadata.get("choices")
+            action = {"action": argparse.BooleanOptionalAction} if kind is bool else {"type": kind, "choices": choices}
+            flag = f"--{backend}-{item.name.replace('_', '-')}"
+            device.add_argument(flag, help=item.metadata["help"], default=None, **action)
+    return made
+
+
+DOUBLE = "which backends also run in float64, on the CPU (default: both; MindSpore's is slow in deep networks)"
+
+
+def _runtime(backend: str) -> list[Any]:
+    runtime = importlib.import_module(f"backends.{backend}.runtime").RuntimeConfig
+    return list(fields(runtime))
+
+
+def exam_of(given: argparse.Namespace) -> Exam:
+    """Return the exam that the options describe."""
+    values = {name: value for name, value in vars(given).items() if value is not None}
+    network = replace(NetworkConfig(), **{name: values[name] for name in NETWORK if name in values})
+    own = [item.name for item in fields(Exam) if item.name in values and not is_dataclass(item.default)]
+    exam = replace(Exam(), network=network, **{name: values[name] for name in own})
+    validate(exam)
+    return exam
+
+
+def half(backend: str, exam: Exam, given: argparse.Namespace, *, draws: int) -> Half:
+    """Run one backend, in a process of its own for each precision; with --record, what is done is written at once."""
+    runtime = {i.name: getattr(given, f"{backend}_{i.name}") for i in _runtime(backend)}
+    runtime = {name: value for name, value in runtime.items() if value is not None}
+    precision = runtime.pop("precision", "float32")
+    jobs = {"single": {"precision": precision, "runtime": runtime, "steps": exam.steps, "draws": draws}}
+    if given.double in ("both", backend):
+        threads = {name: value for name, value in runtime.items() if name == "threads"}
+        steps = exam.steps if given.double_steps is None else given.double_steps
+        jobs["double"] = {"precision": "float64", "runtime": {"device": "cpu"} | threads, "steps": steps, "draws": 0}
+    with tempfile.TemporaryDirectory(prefix="parity-") as folder:
+        found = {}
+        for part, job in jobs.items():
+            print(f"{backend}, {job['precision']} ...", file=sys.stderr, flush=True)
+            found[part] = _run(job | {"backend": backend, "exam": as_dict(exam)}, Path(folder), part)
+            if given.record:
+                halves.save(halves.join(found), given.record)
+    return halves.join(found)
+
+
+def _run(job: dict[str, Any], folder: Path, part: str) -> tuple[halves.Arrays, dict[str, Any]]:
+    """Do a job in another process and in the folder, where MindSpore may leave reports of errors."""
+    state = job["exam"]["state"]
+    job["exam"] = job["exam"] | {"state": str(Path(state).resolve()) if state else ""}
+    path, out = folder / f"{part}.json", folder / f"{part}.safetensors"
+    path.write_text(json.dumps(job))
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    words = [sys.executable, "-m", "benchmarks.parity.record", str(path), str(out)]
+    done = subprocess.run(words, cwd=folder, env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)}, check=False)
+    if done.returncode:
+        raise UserError(f"{job['backend']} in {job['precision']} failed with status {done.returncode}; see above.")
+    return checkpoint.load(out)
+
+
+def pair(given: argparse.Namespace) -> tuple[Half, Half] | None:
+    """Return the two halves, torch's first; None where only one was recorded."""
+    if given.compare:
+        return _ordered([halves.load(path, given.state) for path in given.compare])
+    if given.against:
+        other = halves.load(given.against, given.state)
+        backend = given.backend or next(name for name in BACKENDS if name != other.backend)
+        return _ordered([other, half(backend, other.exam, given, draws=0)])
+    exam = exam_of(given)
+    if given.record:
+        half(given.backend or "torch", exam, given, draws=given.envelope)
+        return None
+    return half("torch", exam, given, draws=given.envelope), half("mindspore", exam, given, draws=0)
+
+
+def _ordered(found: list[Half]) -> tuple[Half, Half]:
+    halves.check_same(*found)
+    first, second = sorted(found, key=lambda one: BACKENDS.index(one.backend))
+    return first, second
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Return 0 for parity, 1 where a limit is exceeded, 2 for wrong options."""
+    given = parser().parse_args(argv)
+    status = 0
+
+    def action() -> None:
+        nonlocal status
+        found = pair(given)
+        if found is None:
+            print(f"recorded in {given.record}; compare with: python -m benchmarks.parity --against {given.record}")
+            return
+        checks = compare(*found)
+        print(report.text(*found, checks, every=given.every))
+        if given.json:
+            given.json.write_text(json.dumps(report.as_json(*found, checks)) + "\n")
+        if given.plot:
+            from benchmarks.parity.plot import plot
+
+            plot(*found, checks, given.plot)
+        status = 0 if all(check.passed for check in checks) else 1
+
+    return guarded(action) or status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""`python -m benchmarks.parity.bisect`: why float32 differs where it does, one thing changed at a time.
+
+Each experiment computes the same numbers in several ways, all beside NumPy in float64, and prints the largest error
+relative to the largest number. What benchmarks/parity/explanations.py says is read off these tables. On the CPU.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+
+from benchmarks.parity import judge
+from core.random import rng
+from core.report import table
+
+Rows = Iterator[tuple[str, float]]
+
+
+def convolution() -> Rows:
+    """3x3, 256 -> 256 channels: orders in memory, kernels, and NumPy's sums in several orders."""
+    import torch
+
+    draw = rng(0, "parity/bisect")
+    x = np.maximum(draw.standard_normal((4, 256, 8, 4)), 0).astype(np.float32)
+    weight = (draw.standard_normal((256, 256, 3, 3)) * 0.03).astype(np.float32)
+    true = judge.convolve(x.astype(np.float64), weight.astype(np.float64), 1)
+    for order, layout in (("first", torch.contiguous_format), ("last", torch.channels_last)):
+        images, kernel = (torch.from_numpy(a).contiguous(memory_format=layout) for a in (x, weight))
+        for enabled, name in ((True, "oneDNN"), (False, "its own")):
+            before, torch.backends.mkldnn.enabled = torch.backends.mkldnn.enabled, enabled
+            found = torch.nn.functional.conv2d(images, kernel, padding=1).numpy()
+            torch.backends.mkldnn.enabled = before
+            yield f"torch, channels {order}, {name} kernel", judge.distance(found, true)
+    yield "MindSpore", judge.distance(_mindspore_convolution(x, weight), true)
+    for at_once in (256, 64, 16):
+        yield f"NumPy, {at_once} channels x 9 at a time", judge.distance(summed(x, weight, at_once), true)
+
+
+def summed(x: np.ndarray, weight: np.ndarray, at_once: int) -> np.ndarray:
+    """Convolve in float32: running sums over some channels and all places of the kernel, then the sum of these."""
+    height, width = x.shape[2:]
+    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    total = np.zeros((len(x), len(weight), height, width), np.float32)
+    for first in range(0, x.shape[1], at_once):
+        part = np.zeros_like(total)
+        for row, column in np.ndindex(3, 3):
+            for channel in range(first, first + at_once):
+                window = padded[:, channel : channel + 1, row : row + height, column : column + width]
+                part += window * weight[None, :, channel, row, column, None, None]
+        total += part
+    return total
+
+
+def _mindspore_convolution(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    from mindspore import Tensor, ops
+
+    import backends.mindspore  # noqa: F401  sets the environment before the framework is imported
+
+    return ops.Conv2D(len(weight), 3, pad_mode="pad", pad=1)(Tensor(x), Tensor(weight)).asnumpy().copy()
+
+
+def batch_norm() -> Rows:
+    """Training mode over 4 x 32 x 16 places of a channel, whose mean is not 0."""
+    import torch
+
+    draw = rng(1, "parity/bisect")
+    x = (draw.standard_normal((4, 32, 32, 16)) + draw.standard_normal((1, 32, 1, 1))).astype(np.float32)
+    scale, shift = draw.random((2, 32)).astype(np.float32)
+    true = judge.by_groups(x.astype(np.float64), 0, scale.astype(np.float64), shift.astype(np.float64))[0]
+    for order, layout in (("first", torch.contiguous_format), ("last", torch.channels_last)):
+        images = torch.from_numpy(x).contiguous(memory_format=layout)
+        found = torch.nn.functional.batch_norm(images, None, None, *map(torch.from_numpy, (scale, shift)), True)
+        yield f"torch, channels {order}", judge.distance(found.numpy(), true)
+    from mindspore import Tensor, ops
+
+    state = (Tensor(a) for a in (scale, shift, np.zeros(32, np.float32), np.ones(32, np.float32)))
+    found = ops.BatchNorm(is_training=True, epsilon=judge.EPSILON)(Tensor(x), *state)[0]
+    yield "MindSpore", judge.distance(found.asnumpy(), true)
+    rows = x.transpose(1, 0, 2, 3).reshape(32, -1)
+    yield "NumPy, statistics in pairs", judge.distance(_normalised(x, scale, shift, rows.mean(1), rows.var(1)), true)
+    mean = np.cumsum(rows, axis=1)[:, -1] / np.float32(rows.shape[1])
+    var = np.cumsum((rows - mean[:, None]) ** 2, axis=1)[:, -1] / np.float32(rows.shape[1])
+    yield "NumPy, statistics as running sums", judge.distance(_normalised(x, scale, shift, mean, var), true)
+
+
+def _normalised(x: np.ndarray, *statistics: np.ndarray) -> np.ndarray:
+    scale, shift, mean, var = (value.astype(np.float32).reshape(1, -1, 1, 1) for value in statistics)
+    return (x - mean) / np.sqrt(var + np.float32(judge.EPSILON)) * scale + shift
+
+
+def exponential() -> Rows:
+    """Exp of numbers from -15 to 0, relative to each value; log of 1 to 2."""
+    import torch
+    from mindspore import Tensor, ops
+
+    x = rng(2, "parity/bisect").uniform(-15, 0, 100_000).astype(np.float32)
+    y = np.float32(1) + np.exp(x)
+    for name, exp, log in (
+        ("torch", torch.exp(torch.from_numpy(x)).numpy(), torch.log(torch.from_numpy(y)).numpy()),
+        ("MindSpore", ops.exp(Tensor(x)).asnumpy(), ops.log(Tensor(y)).asnumpy()),
+        ("NumPy", np.exp(x), np.log(y)),
+    ):
+        yield f"{name}, exp", float(np.abs(exp / np.exp(x.astype(np.float64)) - 1).max())
+        yield f"{name}, log", float(np.abs(log - np.log(y.astype(np.float64))).max())
+
+
+def moments() -> Rows:
+    """The weight of a new square in Adam's second moment, 1 - 0.999, relative to 0.001."""
+    from mindspore import Parameter, Tensor, ops
+
+    size, one = 1000, np.ones(1000, np.float32)
+    square = rng(3, "parity/bisect").random(size).astype(np.float32)
+    state = [Parameter(Tensor(0 * one), name=name) for name in ("weight", "first", "second")]
+    numbers = (Tensor(np.float32(number)) for number in (0.0, 0.0, 0.1, 0.9, 0.999, 1e-8))
+    ops.Adam()(*state, *numbers, Tensor(np.sqrt(square)))
+    expected = 0.001 * np.sqrt(square).astype(np.float64) ** 2
+    yield "MindSpore's fused Adam, one step from 0", judge.distance(state[2].asnumpy(), expected)
+    yield "1 - 0.999 in float32", abs(float(np.float32(1) - np.float32(0.999)) / 0.001 - 1)
+    yield "0.001 in float32", abs(float(np.float32(0.001)) / 0.001 - 1)
+
+
+EXPERIMENTS = {
+    "convolution": convolution,
+    "batch norm in training": batch_norm,
+    "exponential and logarithm": exponential,
+    "Adam's second moment": moments,
+}
+
+
+def main() -> int:
+    for name, run in EXPERIMENTS.items():
+        print(table((name, "error"), [(words, f"{value:.1e}") for words, value in run()]) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

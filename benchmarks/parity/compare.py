@@ -1,0 +1,204 @@
+"""Two halves against each other and against the truth, in NumPy alone: a list of checks, each with its limit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks.parity import judge, trajectories
+from benchmarks.parity.exam import Exam
+from benchmarks.parity.halves import Arrays, Half
+from benchmarks.parity.record import MODES, followed
+from benchmarks.parity.sampling import relative, sample, together
+from tests.tolerances import TOLERANCES
+
+
+class Check(NamedTuple):
+    """One number with its limit. part: of the report. what: layer, loss, tensor or step. who: the backend, or both.
+
+    rule: what should have been computed, in words. tolerance: the entries of tests/tolerances.py that give the limit.
+    """
+
+    part: str
+    what: str
+    who: str
+    value: float
+    limit: float
+    tolerance: str
+    rule: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.value <= self.limit)  # False for NaN
+
+
+BOTH = "apart"
+"""`who` of a distance between the two."""
+
+
+def compare(first: Half, second: Half) -> list[Check]:
+    """Return every check of two halves of the same exam; see report.py for the parts' meaning."""
+    exam, halves = first.exam, (first, second)
+    listed = stages(exam)
+    checks = [check for half in halves for check in own(half, listed)]
+    checks += [check for half in halves for check in alone(half)]
+    checks += layers(halves, listed)
+    checks += losses(halves)
+    checks += gradients(halves)
+    checks += embeddings(halves)
+    if first.double and second.double:
+        checks += double(halves)
+    for name, value, limit, tolerance in trajectories.distances(exam, first.single, second.single):
+        checks.append(Check("training", name, BOTH, value, limit, tolerance))
+    return checks
+
+
+def stages(exam: Exam) -> dict[str, list[judge.Stage]]:
+    """Return the layers that were looked at, by mode."""
+    role, images, noise = followed(exam)
+    tensors = {n.removeprefix(f"{role}."): v for n, v in exam.start.items() if n.startswith(f"{role}.")}
+    return {mode: judge.stages(exam.learner, tensors, images, noise, train=train) for mode, train in MODES.items()}
+
+
+def value_of(name: str) -> float:
+    """Return a tolerance."""
+    return TOLERANCES[name].value
+
+
+def own(half: Half, listed: dict[str, list[judge.Stage]]) -> Iterator[Check]:
+    """What each layer adds to its own inputs' errors."""
+    for part, facts in half.facts.items():
+        name = f"parity.own.{'float64' if part == 'double' else 'float32'}"
+        for mode, errors in facts["own"].items():
+            for stage in listed[mode]:
+                error = errors.get(stage.name, float("inf"))
+                yield Check(
+                    f"own, {part}", f"{mode}, {stage.name}", half.backend, error, value_of(name), name, stage.rule
+                )
+
+
+def alone(half: Half) -> Iterator[Check]:
+    """Losses by themselves, and what a step does to the weights."""
+    for part, facts in half.facts.items():
+        kind = "float64" if part == "double" else "float32"
+        for loss, error in facts["losses"].items():
+            name = f"parity.loss.{kind}" + (".transport" if loss.startswith("mutual_learning") else "")
+            yield Check(f"losses alone, {part}", loss, half.backend, error, value_of(name), name, "core/losses")
+        for rule, errors in facts["rules"].items():
+            name = f"parity.rule.{kind}"
+            worst = max(errors, key=errors.get)
+            text = f"benchmarks/parity/rules.py; worst in {worst}"
+            yield Check(f"rules, {part}", rule, half.backend, errors[worst], value_of(name), name, text)
+
+
+def _against(
+    part: str, what: str, names: tuple[str, str], errors: tuple[float, float], floor: str, rule: str = ""
+) -> list[Check]:
+    """The second of two errors from the truth is at most a factor beyond the first, the first at most a wider one."""
+    factors = ("parity.factor.first", "parity.factor")
+    return [
+        Check(part, what, name, own, max(value_of(factor) * other, value_of(floor)), f"{factor}, {floor}", rule)
+        for name, own, other, factor in zip(names, errors, errors[::-1], factors, strict=True)
+    ]
+
+
+def layers(halves: tuple[Half, Half], listed: dict[str, list[judge.Stage]]) -> list[Check]:
+    """Errors of outputs against the whole network in float64: what a layer adds and what it inherits."""
+    names, checks = (halves[0].backend, halves[1].backend), []
+    for mode, chosen in listed.items():
+        true = judge.truth(chosen, lambda name, value: sample(value))
+        for stage in chosen:
+            key = f"{mode}/{stage.name}"
+            missing = np.full(0, np.nan)
+            errors = tuple(relative(half.single.get(key, missing), true[stage.name]) for half in halves)
+            checks += _against("layers", f"{mode}, {stage.name}", names, errors, f"parity.layer.{mode}", stage.rule)
+    return checks
+
+
+def signs(half: Half, listed: dict[str, list[judge.Stage]]) -> dict[str, tuple[int, int]]:
+    """Return by mode how many of the sampled outputs of norms have another sign than in float64, and of how many.
+
+    A ReLU behind such a number lets through what it should stop, or the other way round.
+    """
+    found = {}
+    for mode, chosen in listed.items():
+        true = judge.truth(chosen, lambda name, value: sample(value))
+        names = [s.name for s in chosen if f"{mode}/{s.name}" in half.single and s.name.split(".")[-1].startswith("bn")]
+        same = [half.single[f"{mode}/{name}"].shape == true[name].shape for name in names]
+        kept = [name for name, fits in zip(names, same, strict=True) if fits]
+        wrong = sum(int(((half.single[f"{mode}/{name}"] > 0) != (true[name] > 0)).sum()) for name in kept)
+        found[mode] = wrong, sum(true[name].size for name in kept)
+    return found
+
+
+def _truth(halves: tuple[Half, Half]) -> Arrays:
+    """The float64 record that gradients and losses are judged by: the first half's, or the second's."""
+    return halves[0].double or halves[1].double
+
+
+def losses(halves: tuple[Half, Half]) -> list[Check]:
+    """The losses of the first batch: apart, and from float64."""
+    first, second = (half.single for half in halves)
+    true, checks = _truth(halves), []
+    size = abs(float((true or first)["loss/total"]))
+    for name in [name for name in first if name.startswith("loss/")]:
+        what, limit = name.removeprefix("loss/"), "parity.losses.float32"
+        apart = abs(float(second[name]) - float(first[name])) / size
+        checks.append(Check("losses", what, BOTH, apart, value_of(limit), limit))
+        for half in halves if true else ():
+            error = abs(float(half.single[name]) - float(true[name])) / size
+            checks.append(Check("losses", what, half.backend, error, value_of(limit), limit))
+    return checks
+
+
+def gradients(halves: tuple[Half, Half]) -> list[Check]:
+    """Gradients of the total loss against float64: the whole, then tensor by tensor."""
+    true = _truth(halves)
+    if not true:
+        return []
+    names = [name for name in true if name.startswith("gradient/")]
+    backends, floor = (halves[0].backend, halves[1].backend), "parity.gradient.floor"
+    whole = together(true, names)
+    errors = tuple(relative(together(half.single, names), whole) for half in halves)
+    checks = _against("gradients", "all", backends, errors, floor)
+    for name in names:
+        errors = tuple(relative(half.single[name], true[name]) for half in halves)
+        checks += _against("gradients", name.removeprefix("gradient/"), backends, errors, floor)
+    return checks
+
+
+def embeddings(halves: tuple[Half, Half]) -> list[Check]:
+    """Embeddings of the test people in the starting state: apart, and from float64."""
+    name, true = "parity.embedding.float32", _truth(halves)
+    first, second = (half.single["embedding/start"] for half in halves)
+    checks = [Check("embeddings", "start", BOTH, judge.distance(second, first), value_of(name), name)]
+    for half in halves if true else ():
+        error = judge.distance(half.single["embedding/start"], true["embedding/start"])
+        checks.append(Check("embeddings", "start", half.backend, error, value_of(name), name))
+    return checks
+
+
+DOUBLE = {
+    "test/": "layers in test mode",
+    "train/": "layers in training",
+    "loss/": "losses of the first batch",
+    "gradient/": "gradients",
+    "embedding/start": "embeddings at the start",
+    "curve/": "losses of every step",
+    "weights/": "weights, teachers and statistics along the way",
+    "embedding/end": "embeddings at the end",
+}
+"""Groups of arrays by how their names begin."""
+
+
+def double(halves: tuple[Half, Half]) -> Iterator[Check]:
+    """The two in float64: nothing but rounding of 1e-16 may lie between them, however many steps they took."""
+    first, second = (half.double for half in halves)
+    for start, words in DOUBLE.items():
+        names = [name for name in first if name.startswith(start)]
+        if names:
+            found = {name: judge.distance(second.get(name), np.asarray(first[name])) for name in names}
+            worst = max(found, key=found.get)
+            yield Check("double", words, BOTH, found[worst], value_of("parity.double"), "parity.double", worst)

@@ -1,0 +1,204 @@
+"""What both backends are asked to compute: one state, images and batches, from keyed random numbers alone.
+
+Everything follows from an `Exam`, on any machine: a record carries the digest of these bytes, and records whose digests
+differ are not compared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from core import checkpoint
+from core.augment import GREY_WEIGHTS
+from core.config import Config, LearnerConfig, NetworkConfig, option, validate
+from core.data import INFRARED, Split
+from core.errors import UserError
+from core.learner import Batch
+from core.methods.adaptation import Adaptation
+from core.methods.base import Labelling, TrainingSet
+from core.methods.mvd import MVD
+from core.methods.roles import Roles, roles
+from core.presets import SYNTHETIC, SYNTHETIC_VI
+from core.random import rng
+from core.state import FIRST, SECOND, capacity_of, check_state, initial
+
+EACH = 4  # pictures of a person (of each modality) to train on, and as many of others to test on
+SPARE = 4  # rows of the classifiers behind the live ones
+GRID = (8, 4)  # patches of colour that a person is made of
+MARKS = (1, 2, 3, 5, 7, 10, 14, 20, 30, 50, 70, 100, 140, 200, 300, 500, 700, 1000)
+"""Steps after which the weights are looked at, and the last one."""
+
+
+@dataclass(frozen=True)
+class Exam:
+    """The settings of a comparison."""
+
+    method: str = option("mmt", "method", choices=("mmt", "baseline", "mvd"))
+    size: str = option("64x32", "height and width of the images")
+    steps: int = option(100, "steps of training in float32", least=1)
+    identities: int = option(4, "identities in a batch (P)", least=2)
+    images: int = option(4, "images of each identity in a batch (K)", least=1)
+    people: int = option(12, "people to train on, and as many others to test on", least=2)
+    layer_images: int = option(4, "images of the batch that are followed layer by layer", least=4)
+    seed: int = option(1, "seed of the state, the people and the batches")
+    state: str = option("", "checkpoint of a run to start from; empty: numbers drawn for the purpose")
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+
+    # -- settings ---------------------------------------------------------------------------------------------
+
+    @cached_property
+    def shape(self) -> tuple[int, int]:
+        """Height and width; UserError where `size` is not HEIGHTxWIDTH."""
+        parts = self.size.split("x")
+        if len(parts) != 2 or not all(part.isdigit() for part in parts):
+            raise UserError(f"--size must be HEIGHTxWIDTH, such as 256x128, got {self.size!r}")
+        return int(parts[0]), int(parts[1])
+
+    @cached_property
+    def config(self) -> Config:
+        """A run's configuration around these settings, with the default recipe's rates and weights."""
+        base = SYNTHETIC_VI if self.method == "mvd" else SYNTHETIC
+        height, width = self.shape
+        batch = {"iterations": self.steps, "identities": self.identities, "images": self.images, "erase": 0.5}
+        config = replace(
+            base,
+            method=self.method,
+            network=self.network,
+            data=replace(base.data, height=height, width=width),
+            adapt=replace(base.adapt, clusters=self.people, rate=3.5e-4, ema_limit=0.999, **batch),
+            mvd=replace(base.mvd, rate=3.5e-4, warmup_epochs=0, milestones=(), **batch),
+            run=replace(base.run, seed=self.seed),
+        )
+        validate(config)
+        return config
+
+    @cached_property
+    def host(self) -> Adaptation | MVD:
+        """The method's host half on the people to train on."""
+        return (MVD if self.method == "mvd" else Adaptation)(self.config, self._people("train"))
+
+    @cached_property
+    def learner(self) -> LearnerConfig:
+        """What a backend builds: a few rows of the classifier stay dead, so that their mask is seen to work."""
+        capacity = capacity_of(self._loaded, self.host.learner_config()) if self.state else self.people + SPARE
+        return replace(self.host.learner_config(), capacity=capacity, classes=self.people)
+
+    @property
+    def roles(self) -> Roles:
+        return roles(self.method)
+
+    def marks(self, steps: int) -> list[int]:
+        """Return the steps after which the weights of a run of so many are looked at."""
+        return sorted({mark for mark in MARKS if mark < steps} | {steps})
+
+    # -- bytes ------------------------------------------------------------------------------------------------
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of a step."""
+        return self.host.batch(self._labelling, self._rows[step], 0, step)
+
+    def rates(self, step: int) -> tuple[float, float]:
+        """Return (learning rate, decay of the mean teachers) of a step."""
+        return self.host.rates(0, step)
+
+    @cached_property
+    def _labelling(self) -> Labelling:
+        labels = self.host.train if self.method == "mvd" else self.host.target
+        return Labelling(labels.split.identities.astype(np.int32), self.people)
+
+    @cached_property
+    def _rows(self) -> np.ndarray:
+        return self.host.sample(self._labelling, 0)
+
+    @cached_property
+    def test(self) -> TrainingSet:
+        """Other people, to search for."""
+        return self._people("test")
+
+    def _people(self, split: str) -> TrainingSet:
+        modalities = (0, INFRARED) if self.method == "mvd" else (0,)
+        keys = [(p, m, k) for p in range(self.people) for m in modalities for k in range(EACH)]
+        pixels = np.stack([picture(self.seed, f"{split}/{p}", m, k, *self.shape) for p, m, k in keys])
+        people, seen, cameras = np.array(keys).T.astype(np.int32)
+        files = tuple(f"{split}/{p}-{m}-{k}" for p, m, k in keys)
+        return TrainingSet("parity", pixels, Split(files, people, cameras % 2, seen.astype(np.uint8)))
+
+    @cached_property
+    def _loaded(self) -> dict[str, np.ndarray]:
+        return checkpoint.load(Path(self.state))[0]
+
+    @cached_property
+    def start(self) -> dict[str, np.ndarray]:
+        """The state that training starts from: float32, every tensor different, an optimiser that has done no step."""
+        state = self._loaded if self.state else drawn(self.learner, self.seed)
+        check_state(state, self.learner, f"--state {self.state}" if self.state else "the state")
+        moments = {name: np.zeros_like(value) for name, value in state.items() if name.startswith((FIRST, SECOND))}
+        return state | moments | {"adam.step": np.int64(0), "classes": np.int64(self.people)}
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the state, of the images and of the first batch."""
+        arrays = {"train": self.host.batch(self._labelling, self._rows[0], 0, 0).images, "test": self.test.images}
+        return checkpoint.digest(self.start | {f"parity/{name}": value for name, value in arrays.items()})
+
+
+def picture(seed: int, person: str, modality: int, index: int, height: int, width: int) -> np.ndarray:
+    """Return one picture of a person, uint8 (height, width, 3): its own patches of colour, disturbed.
+
+    Sums of even random numbers, element by element: the same bytes on every machine.
+    """
+    own = rng(seed, f"parity/{person}").random((*GRID, 3))
+    draw = rng(seed, f"parity/{person}/{modality}", index)
+    patches = 0.65 * own + 0.35 * draw.random((*GRID, 3))
+    rows, columns = np.arange(height) * GRID[0] // height, np.arange(width) * GRID[1] // width
+    image = np.roll(patches[rows][:, columns], draw.integers(-2, 3, 2), (0, 1)) * (0.6 + 0.3 * draw.random())
+    if modality == INFRARED:
+        light = sum(weight * image[..., channel] for channel, weight in enumerate(GREY_WEIGHTS))
+        image = np.repeat((0.9 - light)[..., None], 3, axis=2)
+    return (255 * np.clip(image + 0.1 * draw.random((height, width, 1)), 0, 1)).astype(np.uint8)
+
+
+def drawn(config: LearnerConfig, seed: int) -> dict[str, np.ndarray]:
+    """Return a state in which no tensor is constant and none is another's copy, with activations of size about 1.
+
+    Norms are drawn around the usual values, the last one of a block small, as in trained residual networks; the rows of
+    the classifiers have length 1; teachers lie near their students, with running statistics of their own.
+    """
+    state, chosen = {}, roles(config.method)
+    for name, value in initial(config, seed).items():
+        state[name] = _varied(name, value, rng(seed, f"parity/{name}")) if np.ndim(value) else value
+    for teacher, student in zip(chosen.teachers, chosen.students, strict=False):
+        for name in [name for name in state if name.startswith(f"{teacher}.") and ".running_" not in name]:
+            own = state[f"{student}.{name.removeprefix(f'{teacher}.')}"]
+            state[name] = np.float32(0.9) * own + np.float32(0.1) * state[name]
+    return state
+
+
+def _varied(name: str, value: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    if name.endswith(("classifier.weight", ".gamma")):
+        row = np.sqrt(value.size / len(value)) if value.ndim > 1 else 10.0
+        return ((2 * draw.random(value.shape) - 1) * np.sqrt(3) / row).astype(np.float32)
+    if value.ndim > 1:
+        return (value * (0.9 + 0.2 * draw.random(value.shape))).astype(np.float32)
+    if name.endswith(("running_mean", "bias")):
+        return (0.2 * draw.random(value.shape) - 0.1).astype(np.float32)
+    scale = 0.3 if name.endswith(LAST_NORMS) and "layer" in name else 1.0
+    return (scale * (0.6 + 0.8 * draw.random(value.shape))).astype(np.float32)
+
+
+LAST_NORMS = ("bn3.weight",)
+"""Ends of the names of scales that are drawn smaller: without that, 16 blocks in test mode grow numbers beyond 1e4."""
+
+
+def disturbed(state: dict[str, np.ndarray], draw: int, size: float = 1e-7) -> dict[str, np.ndarray]:
+    """Return the state with its weights multiplied by 1 + size times a normal number: the noise of float32."""
+    moved = dict(state)
+    for name, value in state.items():
+        if np.ndim(value) and not name.startswith("adam.") and ".running_" not in name:
+            noise = size * rng(draw, f"noise/{name}").standard_normal(value.shape)
+            moved[name] = (value * (1 + noise)).astype(value.dtype)
+    return moved

@@ -1,0 +1,78 @@
+"""One backend's records, read and written as one file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.parity.exam import Exam
+from core import checkpoint
+from core.errors import UserError
+from core.options import from_dict
+
+Arrays = dict[str, np.ndarray]
+
+
+class Half(NamedTuple):
+    """What one backend saw. single, double: arrays in the precision of training and in float64, {} where not run.
+
+    facts: by "single" and "double" what record.py says of each.
+    """
+
+    backend: str
+    single: Arrays
+    double: Arrays
+    facts: dict[str, dict[str, Any]]
+
+    @property
+    def exam(self) -> Exam:
+        return from_dict(Exam(), next(iter(self.facts.values()))["exam"])
+
+    @property
+    def about(self) -> str:
+        """The framework, its version and the hardware."""
+        return next(iter(self.facts.values()))["about"]
+
+
+def join(records: dict[str, tuple[Arrays, dict[str, Any]]]) -> Half:
+    """Return the half made of records by "single" and "double"."""
+    facts = {part: found for part, (_, found) in records.items()}
+    arrays = {part: found for part, (found, _) in records.items()}
+    return Half(next(iter(facts.values()))["backend"], arrays.get("single", {}), arrays.get("double", {}), facts)
+
+
+def save(half: Half, path: Path) -> None:
+    """Write a half as safetensors."""
+    arrays = {f"single/{name}": value for name, value in half.single.items()}
+    arrays |= {f"double/{name}": value for name, value in half.double.items()}
+    checkpoint.save(path, arrays, {"parity": half.facts})
+
+
+def load(path: Path, state: str | None = None) -> Half:
+    """Read a half; UserError where the file is something else. state: where its starting state lies now."""
+    arrays, metadata = checkpoint.load(path)
+    if "parity" not in metadata:
+        raise UserError(f"{path} is no record of parity: make one with python -m benchmarks.parity --record {path}")
+    if state:
+        for facts in metadata["parity"].values():
+            facts["exam"]["state"] = str(Path(state).resolve())
+    parts = {
+        part: ({n.removeprefix(f"{part}/"): v for n, v in arrays.items() if n.startswith(f"{part}/")}, facts)
+        for part, facts in metadata["parity"].items()
+    }
+    return join(parts)
+
+
+def check_same(first: Half, second: Half) -> None:
+    """Raise UserError where two halves did not compute the same: other settings, or other bytes on their machines."""
+    if replace(first.exam, state="") != replace(second.exam, state=""):
+        raise UserError(f"the two records are of different settings:\n  {first.exam}\n  {second.exam}")
+    digests = {facts["digest"] for half in (first, second) for facts in half.facts.values()}
+    if len(digests) > 1:
+        raise UserError(
+            "the two records started from different bytes although their settings are the same: another version of "
+            "this library or of NumPy drew them. Use the same versions on both machines."
+        )

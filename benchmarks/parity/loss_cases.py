@@ -1,0 +1,87 @@
+"""The losses by themselves: inputs as large as a batch's, and each loss and gradient in NumPy and float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.parity.judge import distance
+from core import losses
+from core.config import LearnerConfig
+from core.methods.roles import roles
+from core.random import rng
+
+
+class Case(NamedTuple):
+    """arrays: float inputs, of which those with a gradient are compared. integers: labels, modalities."""
+
+    oracle: Callable[..., tuple]
+    arrays: tuple[np.ndarray, ...]
+    integers: tuple[np.ndarray, ...]
+    options: dict[str, Any]
+
+
+def cases(config: LearnerConfig, identities: int, images: int, width: int) -> dict[str, Case]:
+    """Return the losses of a method by name. width: of the features."""
+    draw = rng(0, "parity/losses")
+    rows = identities * images
+    labels = np.repeat(np.arange(identities), images)
+    logits, others = 3 * draw.standard_normal((2, rows, config.capacity))
+    features, teacher = draw.standard_normal((2, rows, width)) + 2 * draw.random((2, rows, 1))
+    live = {"classes": config.classes}
+    hard = {"cross_entropy": Case(losses.cross_entropy, (logits,), (labels,), live | {"smoothing": config.smoothing})}
+    if not roles(config.method).bottlenecks:
+        hard["softmax_triplet"] = Case(losses.softmax_triplet, (features,), (labels,), {})
+        if roles(config.method).teachers:
+            hard["soft_cross_entropy"] = Case(losses.soft_cross_entropy, (logits, others), (), live)
+            hard["soft_softmax_triplet"] = Case(losses.soft_softmax_triplet, (features, teacher), (labels,), {})
+        return hard
+    modalities = np.arange(rows) % 2
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    metric = {
+        "rank": Case(losses.rank, (unit,), (labels, modalities), {}),
+        "triplet": Case(losses.triplet, (features,), (labels,), {"margin": config.mvd.margin}),
+        "centre": Case(losses.centre_triplet, (features,), (labels, modalities), {"margin": config.mvd.margin}),
+    }[config.mvd.metric]
+    name = {"centre": "centre_triplet"}.get(config.mvd.metric, config.mvd.metric)
+    return hard | {
+        name: metric,
+        "distillation": Case(_distillation, (logits, others), (), live | {"form": config.mvd.distillation}),
+        "jensen_shannon": Case(losses.jensen_shannon, (logits, others), (), live),
+        "mutual_learning": Case(losses.mutual_learning, (logits, others), (), live),
+    }
+
+
+def _distillation(observation: np.ndarray, representation: np.ndarray, **options: Any) -> tuple:
+    """Return the loss with the gradients of both inputs, as the others do: none flows into the observation."""
+    value, gradient = losses.distillation(observation, representation, **options)
+    return value, np.zeros(np.shape(observation)), gradient
+
+
+def errors(probe: ModuleType, chosen: dict[str, Case], dtype: type) -> dict[str, float]:
+    """Return by "LOSS" and "LOSS, gradient" how far a backend is from the oracle on the same rounded inputs.
+
+    A value's error is relative to the larger of it and 1, a gradient's to its largest number.
+    """
+    found = {}
+    for name, case in chosen.items():
+        arrays = tuple(array.astype(dtype) for array in case.arrays)
+        true, *true_gradients = case.oracle(*arrays, *case.integers, **case.options)
+        value, gradients = value_and_gradients(probe, name, arrays, case)
+        found[name] = abs(value - true) / max(abs(true), 1.0)
+        apart = [distance(gradient, exact) for gradient, exact in zip(gradients, true_gradients, strict=False)]
+        found[f"{name}, gradient"] = max(apart)
+    return found
+
+
+def value_and_gradients(
+    probe: ModuleType, name: str, arrays: tuple[np.ndarray, ...], case: Case
+) -> tuple[float, list[np.ndarray]]:
+    """Return a loss and the gradients of its inputs; of the first alone where a backend's probe knows no more."""
+    if len(case.integers) > 1 or name in ("distillation", "jensen_shannon", "mutual_learning"):
+        return probe.gradients_of_loss(name, arrays, case.integers, **case.options)
+    value, gradient = probe.loss(name, arrays, case.integers[0] if case.integers else None, **case.options)
+    return value, [gradient]

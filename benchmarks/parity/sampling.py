@@ -1,0 +1,43 @@
+"""Large arrays by a few thousand of their numbers, always at the same places, and distances from these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+
+import numpy as np
+
+from core.random import rng
+
+LIMIT = 4096
+WEIGHTS_LIMIT = 512
+"""Numbers kept of an output or a gradient, and of a weight at one of many steps."""
+
+
+@cache
+def places(size: int, limit: int) -> np.ndarray:
+    """Return `limit` places in an array of a size, drawn with replacement, from its size alone."""
+    return rng(0, "parity/places", size, limit).integers(0, size, limit)
+
+
+def sample(array: np.ndarray, limit: int = LIMIT) -> np.ndarray:
+    """Return a flat array: all numbers where there are no more than `limit`, else those at `places`."""
+    flat = np.asarray(array).reshape(-1)
+    return flat.copy() if flat.size <= limit else flat[places(flat.size, limit)]
+
+
+def relative(found: np.ndarray, expected: np.ndarray) -> float:
+    """Return the L2 distance of samples, relative to the expected one's norm; infinite where shapes differ."""
+    if np.shape(found) != np.shape(expected):
+        return float("inf")
+    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    norm = float(np.linalg.norm(expected))
+    apart = float(np.linalg.norm(found - expected))
+    if not np.isfinite(apart):
+        return float("inf")
+    return apart / norm if norm else apart
+
+
+def together(samples: Mapping[str, np.ndarray], names: Iterable[str]) -> np.ndarray:
+    """Return several samples behind one another."""
+    return np.concatenate([np.asarray(samples[name], np.float64).reshape(-1) for name in names])

@@ -70,7 +70,7 @@ class Exam:
             network=self.network,
             data=replace(base.data, height=height, width=width),
             adapt=replace(base.adapt, clusters=self.people, rate=3.5e-4, ema_limit=0.999, **batch),
-            mvd=replace(base.mvd, rate=3.5e-4, warmup_epochs=0, milestones=(), **batch),
+            mvd=replace(base.mvd, rate=3.5e-4, cml=1.0, warmup_epochs=0, milestones=(), **batch),
             run=replace(base.run, seed=self.seed),
         )
         validate(config)

@@ -41,7 +41,7 @@ SYNTHETIC_VI = Config(
         decay_end=12,
         final_factor=0.03,
         grey=0.5,
-        # Weights chosen on other people than the tested ones (--data-seed 1; a smaller network, 6 epochs, seeds 1 and 2;
+        # Weights chosen on other people than the tested (--data-seed 1; a smaller network, 6 epochs, seeds 1 and 2;
         # mean mAP of both directions): these 12.5, 0.5 for each divergence 11.4, id+tri 12.2, where the two seeds lie
         # 1.9 apart; CML alone at 2 lost 1 point on seed 1. So no weight is better beyond the spread.
         cml=0.0,

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: train train-mindspore test test-conformance test-parity test-rest test-numpy2 lint format check clean
+.PHONY: train train-mindspore test test-conformance test-parity test-runs test-core test-numpy2 lint format check clean
 
 train: $(VENV)/.torch  ## train, adapt and test on the synthetic pair with torch
 	$(BIN)/python -m backends.torch.train $(ARGS)
@@ -15,7 +15,7 @@ train-mindspore: $(VENV)/.all  ## the same with MindSpore
 # One thread each, two at a time: threads that wait for each other on shared cores cost more than they bring, and
 # every network that MindSpore compiles in a process keeps its memory until the process ends.
 test: $(VENV)/.all  ## every test, both backends
-	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --jobs=2 --output-sync=target test-conformance test-parity test-rest
+	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --jobs=2 --output-sync=target test-conformance test-parity test-runs test-core
 
 test-conformance:
 	$(BIN)/python -m pytest tests/conformance $(ARGS)
@@ -23,8 +23,11 @@ test-conformance:
 test-parity:
 	$(BIN)/python -m pytest tests/parity $(ARGS)
 
-test-rest:
-	$(BIN)/python -m pytest tests --ignore tests/conformance --ignore tests/parity $(ARGS)
+test-runs:
+	$(BIN)/python -m pytest tests/test_*.py $(ARGS)
+
+test-core:
+	$(BIN)/python -m pytest tests --ignore tests/conformance --ignore tests/parity --ignore-glob 'tests/test_*.py' $(ARGS)
 
 test-numpy2: $(VENV)-numpy2/.done  ## core, datasets and the torch backend under numpy 2, where MindSpore cannot be
 	$(VENV)-numpy2/bin/python -m pytest tests/core tests/datasets tests/conformance tests/test_train.py -k "not mindspore" $(ARGS)

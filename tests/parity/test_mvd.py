@@ -7,7 +7,8 @@ import numpy as np
 from core.state import FIRST
 from tests.conformance.examples_mvd import FULL, example_batch, example_state, fresh
 from tests.conftest import learner_of
-from tests.tolerances import check_close, tolerance
+from tests.parity.gradients import check_as_close_as_torch
+from tests.tolerances import check_close
 
 STEPS, RATE = 10, 3.5e-4
 
@@ -83,21 +84,7 @@ def test_one_step_in_single_precision():
     check_close("parity.embedding.float32", other, embedding)
 
 
-def distance(found, true):
-    """L2 distance relative to the true gradient's norm."""
-    return float(np.linalg.norm(found - true) / np.linalg.norm(true))
-
-
 def test_gradients_are_as_close_to_the_truth_as_torch_s():
     """Whole gradient and tensor by tensor."""
     true, torch, mindspore = run("torch")[3], single("torch")[2], single("mindspore")[2]
-    factor, floor = tolerance("parity.gradient.factor"), tolerance("parity.gradient.floor")
-    flat = [np.concatenate([found[name].ravel() for name in true]) for found in (true, torch, mindspore)]
-    assert 0 < distance(flat[1], flat[0]) < 1e-3, "torch itself is too far off to be a measure"
-    assert distance(flat[2], flat[0]) <= max(factor * distance(flat[1], flat[0]), floor)
-    wrong = {}
-    for name, value in true.items():
-        own, others = distance(mindspore[name], value), distance(torch[name], value)
-        if not own <= max(factor * others, floor):
-            wrong[name] = f"{own:.2g} against torch's {others:.2g}"
-    assert not wrong, wrong
+    check_as_close_as_torch(true, torch, mindspore)

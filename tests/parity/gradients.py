@@ -1,0 +1,33 @@
+"""How far two backends' gradients in single precision may lie from those in double precision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tests.tolerances import tolerance
+
+
+def distance(found: np.ndarray, true: np.ndarray) -> float:
+    """L2 distance relative to the true gradient's norm."""
+    return float(np.linalg.norm(found - true) / np.linalg.norm(true))
+
+
+def check_as_close_as_torch(
+    true: Mapping[str, np.ndarray], torch: Mapping[str, np.ndarray], mindspore: Mapping[str, np.ndarray]
+) -> None:
+    """Raise AssertionError where MindSpore's gradients are farther from the truth than torch's allow.
+
+    By the whole gradient and tensor by tensor, all by name.
+    """
+    factor, floor = tolerance("parity.gradient.factor"), tolerance("parity.gradient.floor")
+    flat = [np.concatenate([found[name].ravel() for name in true]) for found in (true, torch, mindspore)]
+    assert 0 < distance(flat[1], flat[0]) < 1e-3, "torch itself is too far off to be a measure"
+    assert distance(flat[2], flat[0]) <= max(factor * distance(flat[1], flat[0]), floor)
+    wrong = {}
+    for name, value in true.items():
+        own, others = distance(mindspore[name], value), distance(torch[name], value)
+        if not own <= max(factor * others, floor):
+            wrong[name] = f"{own:.2g} against torch's {others:.2g}"
+    assert not wrong, wrong

@@ -63,7 +63,7 @@ MVD = Ablation(
         _distilled("+ VSD", "vcd", "vml", "cml"),
         _distilled("+ VSD + VCD", "vml", "cml"),
         _distilled("+ VSD + VCD + VML", "cml"),
-        _distilled("+ VSD + VCD + VML + CML"),
+        Row("+ VSD + VCD + VML + CML", ("--objective", "full", "--cml", "1")),
         Row("reference distillation", ("--objective", "full", "--distillation", "reference", *REFERENCE_WEIGHTS)),
     ),
 )

@@ -36,7 +36,7 @@ def train(backend, data, *argv):
 
 
 def test_a_model_for_each_trial_and_a_table_of_both_directions(data, tmp_path, capsys):
-    assert train("torch", data, "--output", str(tmp_path / "run"), "--trials", "1", "3") == 0
+    assert train("torch", data, "--output", str(tmp_path / "run"), "--trials", "1", "3", "--cml", "1") == 0
     printed = capsys.readouterr().out
     for words in (
         "mvd, synthetic-regdb",

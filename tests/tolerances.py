@@ -107,7 +107,8 @@ TOLERANCES = {
     ),
     "parity.drift.floor": Tolerance(1e-5, "float32 rounding of one step, where the disturbed runs happen to err less"),
     "parity.drift.factor": Tolerance(
-        3.0, "as many times the widest of several torch runs that start with 1e-7 relative noise on the weights"
+        3.0,
+        "as many times the widest of several torch runs that start with 1e-7 relative noise on the weights",
     ),
 }
 

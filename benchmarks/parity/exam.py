@@ -44,6 +44,7 @@ class Exam:
     images: int = option(4, "images of each identity in a batch (K)", least=1)
     people: int = option(12, "people to train on, and as many others to test on", least=2)
     layer_images: int = option(4, "images of the batch that are followed layer by layer", least=4)
+    batches: int = option(3, "batches whose gradients are compared, by their median", least=1)
     seed: int = option(1, "seed of the state, the people and the batches")
     state: str = option("", "checkpoint of a run to start from; empty: numbers drawn for the purpose")
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -63,7 +64,12 @@ class Exam:
         """A run's configuration around these settings, with the default recipe's rates and weights."""
         base = SYNTHETIC_VI if self.method == "mvd" else SYNTHETIC
         height, width = self.shape
-        batch = {"iterations": self.steps, "identities": self.identities, "images": self.images, "erase": 0.5}
+        batch = {
+            "iterations": max(self.steps, self.batches),
+            "identities": self.identities,
+            "images": self.images,
+            "erase": 0.5,
+        }
         config = replace(
             base,
             method=self.method,

@@ -91,7 +91,7 @@ def layer_by_layer(exam: Exam, probe: ModuleType, learner: Learner) -> tuple[Arr
 
 
 def one_step(exam: Exam, probe: ModuleType, learner: Learner) -> tuple[Arrays, dict[str, dict[str, float]]]:
-    """Return losses and samples of gradients of the first batch, and by rule how a step strays from the formulas."""
+    """Return losses of the first batch, samples of gradients of some, and by rule how a step strays from formulas."""
     before = rules.with_moments(exam.start, exam.seed)
     learner.import_state(before)
     before = learner.export_state()
@@ -105,8 +105,13 @@ def one_step(exam: Exam, probe: ModuleType, learner: Learner) -> tuple[Arrays, d
         centroids = rng(exam.seed, "parity/centroids").standard_normal(size).astype(np.float32)
         learner.relabel(centroids)
         found |= rules.relabel_errors(exam.learner, centroids, learner.export_state())
-    arrays = {f"gradient/{name}": sample(value) for name, value in gradients.items()}
-    return arrays | {f"loss/{name}": np.float64(value) for name, value in losses.items()}, found
+    arrays = {f"loss/{name}": np.float64(value) for name, value in losses.items()}
+    arrays |= {f"gradient/0/{name}": sample(value) for name, value in gradients.items()}
+    for index in range(1, exam.batches):
+        learner.import_state(exam.start)
+        _, gradients = probe.gradients_of(learner, exam.batch(index))
+        arrays |= {f"gradient/{index}/{name}": sample(value) for name, value in gradients.items()}
+    return arrays, found
 
 
 def training(exam: Exam, learner: Learner, state: Arrays, steps: int) -> Arrays:

@@ -22,10 +22,10 @@ PARTS = {
     "rules, single": "What one step does to the weights, beside NumPy in float64 given the backend's own gradients.",
     "rules, double": "The same in float64.",
     "losses": "Losses of the first batch through the whole networks: from float64, and apart; relative to the total.",
-    "gradients": "Gradients of the total loss: L2 distance from float64, relative to its norm.",
+    "gradients": "Gradients of the total loss: L2 distance from float64 relative to its norm, median over batches.",
     "embeddings": "Embeddings of the test people in the starting state: largest difference.",
     "double": "Both backends in float64, step for step: the same algorithms leave nothing but rounding apart.",
-    "training": "Training in float32, the two apart, beside the same backend from weights with 1e-7 of noise.",
+    "training": "Training in float32, the two apart. Limits: what 1e-7 of noise on the weights, or float64, does to one.",
 }
 """Parts behind the layers, in the order of the report."""
 
@@ -44,6 +44,8 @@ def text(first: Half, second: Half, checks: Sequence[Check], *, every: bool = Fa
         chosen = [check for check in checks if check.part == part]
         if chosen:
             lines += ["", words, "", _pivot(chosen, names, deep and part == "gradients"), "", *_reasons(chosen)]
+    if not any(check.part == "training" for check in checks):
+        lines += ["", "Training is not judged: no disturbed run (--envelope) and no float64 run of as many steps."]
     cpu = all("CPU" in half.about for half in (first, second))
     lines += ["", *explanations.farther(names, checks, cpu=cpu), "", *verdict(checks)]
     return "\n".join(lines)

@@ -1,9 +1,9 @@
 """Whole runs against each other: losses, weights, embeddings, retrieval and clusters beside what noise alone does.
 
 Many steps in float32 are chaotic under Adam: a ReLU or a mined pair that switches by rounding sends a run onto another
-branch. So the measure is a backend against itself: runs from weights with relative noise of 1e-7, a float32's rounding.
-When the first switch comes is chance, and few runs show few of its moments: the other backend may be, at a step, as far
-as the widest of the disturbed runs is after twice as many.
+branch. So the measure is a backend against itself: runs from weights with relative noise of 1e-7, a float32's rounding,
+and its run in float64. When the first switch comes is chance, and few runs show few of its moments: the other backend
+may be, at a step, as far as the widest of these is after twice as many.
 """
 
 from __future__ import annotations
@@ -92,18 +92,25 @@ def labels_apart(exam: Exam, found: Arrays, base: Arrays, moment: str = "end") -
     return 1.0 - agreement(clusters(exam, found, moment), clusters(exam, base, moment)).adjusted_rand
 
 
-def distances(exam: Exam, first: Arrays, second: Arrays) -> Iterator[Row]:
+def rounding(first: Arrays, second: Arrays, double: Arrays) -> list[tuple[Arrays, Arrays]]:
+    """Return (run, base) that rounding alone sets apart: disturbed runs, and the first backend beside its float64."""
+    runs = [(one, base) for base in (first, second) for one in noisy(base)]
+    same = "curve/total" in double and len(double["curve/total"]) == len(first["curve/total"])
+    return [*runs, (first, double)] if same else runs
+
+
+def distances(exam: Exam, first: Arrays, second: Arrays, double: Arrays) -> Iterator[Row]:
     """Yield every distance of the second run from the first with its limit: so many times what noise does, and a floor.
 
-    Nothing where one of them did not train. The noise is that of whichever record has disturbed runs; without any the
-    floors alone are the limits.
+    double: the first backend's record in float64, {} for none. Nothing where one of them did not train or where there
+    is neither a disturbed run nor a float64 one of as many steps: then nothing says how far rounding alone leads.
     """
-    if "curve/total" not in first or "curve/total" not in second:
+    runs = rounding(first, second, double)
+    if "curve/total" not in first or "curve/total" not in second or not runs:
         return
-    runs = [(one, base) for base in (first, second) for one in noisy(base)]
     factor, floor = (TOLERANCES[f"parity.drift.{name}"].value for name in ("factor", "floor"))
     names = "parity.drift.factor, parity.drift.floor"
-    widest = np.max([losses_apart(*pair) for pair in runs], axis=0) if runs else np.zeros(len(first["curve/total"]))
+    widest = np.max([losses_apart(*pair) for pair in runs], axis=0)
     apart = losses_apart(second, first)
     for step in marks(first):
         bound = widest[min(LATER * step, len(widest)) - 1]
@@ -112,9 +119,9 @@ def distances(exam: Exam, first: Arrays, second: Arrays) -> Iterator[Row]:
         found = drift(exam, second, first, statistics=statistics)
         noise = [drift(exam, *pair, statistics=statistics) for pair in runs]
         for step, value in found.items():
-            bound = max((far for one in noise for at, far in one.items() if at <= LATER * step), default=0.0)
+            bound = max(far for one in noise for at, far in one.items() if at <= LATER * step)
             yield f"{words} after step {step}", value, factor * bound + floor, names
-    noise = max((embeddings_apart(*pair) for pair in runs), default=0.0)
+    noise = max(embeddings_apart(*pair) for pair in runs)
     yield "embeddings at the end", embeddings_apart(second, first), factor * noise + floor, names
     yield from outcomes(exam, first, second, runs)
 

@@ -135,8 +135,27 @@ def test_noise_alone_passes_and_far_more_of_it_does_not():
     own = {name: value for name, value in base.items() if not name.startswith("noise")}
     for size, inside in ((1e-7, True), (1e-4, False)):
         other = own | training(EXAM, learner, disturbed(EXAM.start, 9, size), EXAM.steps)
-        rows = list(trajectories.distances(EXAM, base, other))
+        rows = list(trajectories.distances(EXAM, base, other, {}))
         assert all(value <= limit for _, value, limit, _ in rows) == inside, rows
+
+
+def test_without_a_measure_of_rounding_training_is_not_judged():
+    arrays = seen("torch")[0]
+    assert not list(trajectories.distances(EXAM, arrays, seen("mindspore")[0], {}))
+    assert list(trajectories.distances(EXAM, arrays, seen("mindspore")[0], seen("torch", "float64")[0]))
+    bare = half("torch", seen("torch"))
+    assert "Training is not judged" in report.text(bare, mindspore_half(), compare(bare, mindspore_half()))
+
+
+def test_one_switch_in_one_batch_is_not_a_fault_and_one_in_each_is():
+    """Gradients are compared by the median over batches."""
+    for wrong, passes in ((1, True), (3, False)):
+        single = dict(seen("torch")[0])
+        for index in range(wrong):
+            for name in [name for name in single if name.startswith(f"gradient/{index}/")]:
+                single[name] = 1.01 * single[name]
+        checks = compare(torch_half(), half("faulty", (single, seen("torch")[1])))
+        assert (not [check for check in failed(checks) if check.part == "gradients"]) == passes
 
 
 def test_the_report_and_the_picture(tmp_path):

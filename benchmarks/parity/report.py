@@ -25,7 +25,7 @@ PARTS = {
     "gradients": "Gradients of the total loss: L2 distance from float64 relative to its norm, median over batches.",
     "embeddings": "Embeddings of the test people in the starting state: largest difference.",
     "double": "Both backends in float64, step for step: the same algorithms leave nothing but rounding apart.",
-    "training": "Training in float32, the two apart. Limits: what 1e-7 of noise on the weights, or float64, does to one.",
+    "training": "Training in float32, the two apart. Limits: what noise of 1e-7 or float64 does to one.",
 }
 """Parts behind the layers, in the order of the report."""
 

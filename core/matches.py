@@ -29,8 +29,24 @@ class Matches:
         self._end = np.searchsorted(ordered, query_ids, side="right")
         self.queries, self.gallery = queries, gallery
 
-    def of(self, query: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the columns of the query's positives and of the items it ignores, both rising."""
-        same = self._order[self._first[query] : self._end[query]]
-        ignored = self._gallery_cameras[same] == self._query_cameras[query]
-        return same[~ignored], same[ignored]
+    def of(self, begin: int, end: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the gallery items of the identities of queries begin to end, one entry for each query's item.
+
+        rows: the query's place among them, rising. columns: the item, rising within a row. ignored: whether the query
+        ignores it (it is a positive otherwise). int64, int64 and bool (M,).
+        """
+        counts = self._end[begin:end] - self._first[begin:end]
+        rows = np.repeat(np.arange(end - begin), counts)
+        place = np.arange(len(rows)) + np.repeat(self._first[begin:end] - (np.cumsum(counts) - counts), counts)
+        columns = self._order[place]
+        return rows, columns, self._gallery_cameras[columns] == self._query_cameras[begin + rows]
+
+    def ignored(self, query: int) -> np.ndarray:
+        """Return the columns of the items that a query ignores, rising."""
+        _, columns, ignored = self.of(query, query + 1)
+        return columns[ignored]
+
+    def answerable(self) -> np.ndarray:
+        """Return whether each query has a positive: bool (Q,)."""
+        rows, _, ignored = self.of(0, self.queries)
+        return np.bincount(rows[~ignored], minlength=self.queries) > 0

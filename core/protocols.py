@@ -172,7 +172,7 @@ def _matching(dataset: Dataset, search: Search, trial: Trial) -> Iterator[bool]:
     for rows, columns in _groups(search, trial, dataset.test.cameras):
         labels = _labels(dataset, search, trial.query[rows], trial.gallery[columns])
         matches = Matches(*labels, len(rows), len(columns))
-        yield from (len(matches.of(query)[0]) > 0 for query in range(len(rows)))
+        yield from matches.answerable().tolist()
 
 
 _NO_MATCH = (

@@ -112,14 +112,13 @@ def rank_blocks(
     scratch = [Positions(matches.gallery) for _ in range(threads)]
 
     def score(worker: int, start: int, distances: np.ndarray) -> None:
-        for query in range(worker, len(distances), threads):
-            scores[:, start + query] = _scores_of(
-                distances[query], *matches.of(start + query), scratch[worker], matches, distinct_identities
-            )
+        share = slice(len(distances) * worker // threads, len(distances) * (worker + 1) // threads)
+        rows, first = distances[share], start + share.start
+        _refuse_nan(rows, first)
+        scores[:, first : first + len(rows)] = _scores_of(rows, first, scratch[worker], matches, distinct_identities)
 
     with ThreadPoolExecutor(threads) as pool:
         for start, distances in blocks:
-            _refuse_nan(distances, start)
             list(pool.map(score, range(threads), [start] * threads, [distances] * threads))
     return _summary(*scores, max_rank)
 
@@ -135,41 +134,44 @@ def _summary(precision: np.ndarray, inverse_penalty: np.ndarray, first: np.ndarr
 
 
 def _scores_of(
-    row: np.ndarray,
-    positives: np.ndarray,
-    ignored: np.ndarray,
-    positions: Positions,
-    matches: Matches,
-    distinct_identities: bool,
-) -> tuple[float, float, float]:
-    """Return (average precision, inverse penalty, rank of the first match) of one query; NaN without a match."""
-    if not len(positives):
-        return np.nan, np.nan, np.nan
-    ranks = positions.ahead(row, positives) + 1
-    if len(ignored):
-        ranks -= _ignored_ahead(row, positives, ignored)
-    first = positives[ranks.argmin()]
-    ranks.sort()
-    precision = (np.arange(1, len(ranks) + 1) / ranks).sum() / len(ranks)
-    best = ranks[0]
+    distances: np.ndarray, start: int, positions: Positions, matches: Matches, distinct_identities: bool
+) -> np.ndarray:
+    """Return average precision, inverse penalty and rank of the first match of each row's query: float64 (3, b).
+
+    distances: (b, G), of the queries from `start` on. NaN without a match.
+    """
+    rows, columns, ignored = matches.of(start, start + len(distances))
+    positives = np.bincount(rows[~ignored], minlength=len(distances))
+    ahead = np.zeros(len(rows), np.int64)
+    ahead[~ignored] = positions.ahead(distances, columns[~ignored], positives)
+    order = np.lexsort((distances[rows, columns], rows))  # stable: equal distances stay in the order of columns
+    rows, columns, ignored, ahead = rows[order], columns[order], ignored[order], ahead[order]
+    before = np.cumsum(ignored)  # of the ignored items of a query, those that stand ahead of a positive do not count
+    begin = np.searchsorted(rows, np.arange(len(distances)))
+    ranks = ahead + 1 - (before - (before - ignored)[begin[rows]])
+    ranks, rows, columns = ranks[~ignored], rows[~ignored], columns[~ignored]
+    valid = np.flatnonzero(positives)
+    count = positives[valid]
+    begin = np.cumsum(count) - count
+    scores = np.full((3, len(distances)), np.nan)
+    if not len(valid):
+        return scores
+    number = np.arange(1, len(ranks) + 1) - np.repeat(begin, count)
+    scores[0, valid] = np.add.reduceat(number / ranks, begin) / count
+    scores[1, valid] = count / ranks[begin + count - 1]
+    scores[2, valid] = ranks[begin]
     if distinct_identities:
-        ahead = row < row[first]
-        ahead[:first] |= row[:first] == row[first]
-        ahead[ignored] = False
-        best = len(np.unique(matches.gallery_ids[ahead])) + 1
-    return precision, len(ranks) / ranks[-1], best
+        for row, column in zip(valid, columns[begin], strict=True):
+            scores[2, row] = _identities_ahead(distances[row], column, matches.ignored(start + row), matches) + 1
+    return scores
 
 
-def _ignored_ahead(row: np.ndarray, positives: np.ndarray, ignored: np.ndarray) -> np.ndarray:
-    """Return how many ignored items stand ahead of each positive: int64 (P,)."""
-    if len(positives) * len(ignored) <= 1 << 16:
-        own, theirs = row[positives][:, None], row[ignored]
-        return ((theirs < own) | ((theirs == own) & (ignored < positives[:, None]))).sum(axis=1)
-    same = np.sort(np.concatenate([positives, ignored]))
-    order = np.argsort(row[same], kind="stable")
-    before = np.empty(len(same), np.int64)
-    before[order] = np.cumsum(np.isin(same, ignored)[order])
-    return before[np.searchsorted(same, positives)]
+def _identities_ahead(row: np.ndarray, column: int, ignored: np.ndarray, matches: Matches) -> int:
+    """Return how many other identities stand ahead of a query's first match, which is in this column."""
+    ahead = row < row[column]
+    ahead[:column] |= row[:column] == row[column]
+    ahead[ignored] = False
+    return len(np.unique(matches.gallery_ids[ahead]))
 
 
 def _refuse_nan(distances: np.ndarray, start: int) -> None:

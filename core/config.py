@@ -183,7 +183,7 @@ class RunConfig:
     """Where a run writes, what it starts from, when it tests and which epoch it keeps."""
 
     output: str = option("", "folder of the run; empty: runs/METHOD-BACKEND-SEED")
-    seed: int = option(1, "seed of everything random; the second network has seed + 1")
+    seed: int = option(1, "seed of everything random, another for each network of stage 1")
     start: str = option("", "run folder whose stage-1 networks are used instead of training them", only="mmt")
     evaluate_every: int = option(1, "epochs of stage 2 between tests; the last epoch is always tested", least=1)
     evaluate_batch: int = option(128, "images in a batch when embedding", least=1)

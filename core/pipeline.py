@@ -21,6 +21,7 @@ from core.methods.source import Source
 from core.moment import latest
 from core.protocols import require_matches
 from core.published import published
+from core.random import network_seed
 from core.ranks import Ranks, check_batches, check_same, check_same_ranks, first, how_cut, together
 from core.record import Follower, Record, free_folder
 from core.resume import finished
@@ -147,7 +148,7 @@ def _run(current: Run, open_dataset: OpenDataset) -> dict[str, Any]:
 
 def _stage1(current: Run, source: OpenData, target: OpenData, index: int) -> dict[str, np.ndarray]:
     """Train or load network `index` of stage 1, test it on the target, and return its tensors."""
-    config, seed = current.config, current.config.run.seed + index
+    config, seed = current.config, network_seed(current.config.run.seed, index)
     title, name = f"stage 1, network {index + 1}", f"stage1-{index + 1}"
     if current.passed(1, index):
         return network(checkpoint.load(current.record.folder / f"{name}.safetensors")[0], "student")

@@ -19,3 +19,12 @@ def rng(seed: int, purpose: str, epoch: int = 0, step: int = 0) -> np.random.Gen
     """
     digest = hashlib.blake2b(f"{int(seed)}/{purpose}/{int(epoch)}/{int(step)}".encode(), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=np.frombuffer(digest, dtype=np.uint64)))
+
+
+def network_seed(seed: int, index: int) -> int:
+    """Return the seed of network `index` (0, 1) of stage 1 in a run with this seed.
+
+    Seed 1 has the networks 1 and 2 (MMT's published runs), seed 2 has 3 and 4: runs of neighbouring seeds share none,
+    so that their spread is that of independent runs.
+    """
+    return 2 * seed - 1 + index

@@ -32,7 +32,7 @@ class Domain:
 
 DOMAINS = {
     "synthetic-a": Domain("synthetic-a", "summer", SUMMER_CAMERAS, 48),
-    "synthetic-b": Domain("synthetic-b", "winter", WINTER_CAMERAS, 54, daylight=0.55, calm=0.29, fog=0.3),
+    "synthetic-b": Domain("synthetic-b", "winter", WINTER_CAMERAS, 54, daylight=0.55, calm=0.29, fog=0.42),
     "synthetic-sysu": Domain("synthetic-sysu", "mixed", SYSU_CAMERAS, 52),
     "synthetic-regdb": Domain("synthetic-regdb", "mixed", REGDB_CAMERAS, 52, walks=True),
 }

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from core.random import rng
+from core.random import network_seed, rng
 
 
 def test_the_same_key_gives_the_same_bytes():
@@ -41,3 +41,9 @@ def test_neighbouring_steps_are_uncorrelated():
     draws = np.stack([rng(0, "a", 0, step).normal(size=2000) for step in range(20)])
     off_diagonal = np.corrcoef(draws) - np.eye(20)
     assert np.abs(off_diagonal).max() < 5 / np.sqrt(2000)
+
+
+def test_runs_of_different_seeds_share_no_network_of_stage_1():
+    seeds = [network_seed(seed, index) for seed in range(-3, 9) for index in (0, 1)]
+    assert len(set(seeds)) == len(seeds)
+    assert [network_seed(1, index) for index in (0, 1)] == [1, 2]

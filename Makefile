@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: train train-mindspore test test-conformance test-parity test-runs test-core test-numpy2 lint format check clean
+.PHONY: train train-mindspore test test-conformance test-parity test-faults test-runs test-core test-numpy2 lint format check clean
 
 train: $(VENV)/.torch  ## train, adapt and test on the synthetic pair with torch
 	$(BIN)/python -m backends.torch.train $(ARGS)
@@ -13,9 +13,11 @@ train-mindspore: $(VENV)/.all  ## the same with MindSpore
 	$(BIN)/python -m backends.mindspore.train $(ARGS)
 
 # One thread each, two at a time: threads that wait for each other on shared cores cost more than they bring, and
-# every network that MindSpore compiles in a process keeps its memory until the process ends.
+# every network that MindSpore compiles in a process keeps its memory until the process ends. In this order both cores
+# stay busy to the end.
 test: $(VENV)/.all  ## every test, both backends
-	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --jobs=2 --output-sync=target test-conformance test-parity test-runs test-core
+	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --jobs=2 --output-sync=target \
+		test-parity test-conformance test-runs test-faults test-core
 
 test-conformance:
 	$(BIN)/python -m pytest tests/conformance $(ARGS)
@@ -25,8 +27,13 @@ test-parity:
 
 # MindSpore's backend sets this limit of oneDNN, which torch's obeys as well from then on: set from the beginning, a run
 # here and one in a child process choose the same kernels, and can be compared bit by bit.
+FAULTS := $(addprefix tests/test_,faults.py faults_mindspore.py resume.py ranks.py)
+
+test-faults:
+	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest $(FAULTS) $(ARGS)
+
 test-runs:
-	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest tests/test_*.py $(ARGS)
+	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest $(filter-out $(FAULTS),$(wildcard tests/test_*.py)) $(ARGS)
 
 test-core:
 	$(BIN)/python -m pytest tests --ignore tests/conformance --ignore tests/parity --ignore-glob 'tests/test_*.py' $(ARGS)

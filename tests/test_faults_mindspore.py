@@ -1,7 +1,8 @@
-"""One chain of real faults in whole processes of either backend: each ends in one message, and the run goes on.
+"""One chain of real faults in whole processes of MindSpore: each ends in one message, and the run goes on.
 
 A process of MindSpore compiles for ten seconds, so the faults follow each other in one run: SIGTERM, a second process
-on the folder, a flipped bit, Ctrl-C, a cut file, a full disk, a read-only folder, files of another kind.
+on the folder, a flipped bit, Ctrl-C, a cut file, a full disk, a read-only folder, files of another kind. `test_faults`
+causes the same in torch, each alone.
 """
 
 from __future__ import annotations
@@ -10,14 +11,12 @@ import resource
 import signal
 import time
 
-import pytest
-
 from core import moment
-from tests.conftest import BACKENDS
 from tests.runs import SMALL, bound_by_modes, finish, small_data, start
 
+MODULE = "backends.mindspore.train"
 ENDLESS = ["--pretrain-iterations", "100000", "--save-every", "40"]
-INTERRUPTED = {"torch": (130,), "mindspore": (130, 143)}
+INTERRUPTED = (130, 143)
 """Status after Ctrl-C. While MindSpore computes, a handler of its own sends SIGTERM instead."""
 
 
@@ -34,19 +33,19 @@ def moments(folder):
     return {path.stat().st_mtime_ns for name in (moment.LAST, moment.PREVIOUS) if (path := folder / name).exists()}
 
 
-def interrupt(backend, number, folder, *argv):
+def interrupt(number, folder, *argv):
     """Start a run and send a signal once it has saved a moment within an epoch -> (status, output, errors).
     Before SIGTERM a second process is tried on its folder.
     """
     before = moments(folder)
-    process = start(f"backends.{backend}.train", *argv)
+    process = start(MODULE, *argv)
     until = time.monotonic() + 240
     while not moments(folder) - before:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < until, "no moment was ever saved"
         time.sleep(0.1)
     if number == signal.SIGTERM:
-        refused, _, told = finish(f"backends.{backend}.train", "--resume", str(folder))
+        refused, _, told = finish(MODULE, "--resume", str(folder))
         assert refused == 2
         assert f"is in use by process {process.pid} on" in told
     process.send_signal(number)
@@ -61,12 +60,11 @@ def damage(path, kind):
     path.write_bytes({"flip": content, "cut": content[: len(content) // 2], "zip": b"PK\3\4 a zip file"}[kind])
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_one_fault_after_the_other(backend, tmp_path):
-    folder, module = tmp_path / "run", f"backends.{backend}.train"
+def test_one_fault_after_the_other(tmp_path):
+    folder = tmp_path / "run"
     argv = ["source", "--data", str(small_data()), *SMALL, *ENDLESS, "--threads", "1", "--output", str(folder)]
 
-    status, printed, errors = interrupt(backend, signal.SIGTERM, folder, *argv)
+    status, printed, errors = interrupt(signal.SIGTERM, folder, *argv)
     assert status == 143, errors
     assert f"go on with --resume {folder}" in printed
     first = position(folder)
@@ -74,8 +72,8 @@ def test_one_fault_after_the_other(backend, tmp_path):
 
     damage(folder / moment.LAST, "flip")
     resume = ["--resume", str(folder)]
-    status, printed, errors = interrupt(backend, signal.SIGINT, folder, *resume)
-    assert status in INTERRUPTED[backend], errors
+    status, printed, errors = interrupt(signal.SIGINT, folder, *resume)
+    assert status in INTERRUPTED, errors
     assert "is damaged" in printed
     assert "Going on from previous.safetensors" in printed
     assert position(folder) > first
@@ -84,7 +82,7 @@ def test_one_fault_after_the_other(backend, tmp_path):
     whole = folder / moment.PREVIOUS
     good, limit = position_of(whole), whole.stat().st_size - 1
     status, printed, errors = finish(
-        module, *resume, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        MODULE, *resume, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     )
     assert status == 2, errors
     assert "Going on from previous.safetensors" in printed
@@ -94,7 +92,7 @@ def test_one_fault_after_the_other(backend, tmp_path):
 
     folder.chmod(0o555)
     try:
-        status, _, errors = finish(module, *resume, preexec_fn=bound_by_modes)
+        status, _, errors = finish(MODULE, *resume, preexec_fn=bound_by_modes)
     finally:
         folder.chmod(0o755)
     assert status == 2
@@ -102,7 +100,7 @@ def test_one_fault_after_the_other(backend, tmp_path):
 
     for name in (moment.LAST, moment.PREVIOUS):
         damage(folder / name, "zip")
-    status, _, errors = finish(module, *resume)
+    status, _, errors = finish(MODULE, *resume)
     assert status == 2
     assert "cannot be read as safetensors" in errors
     assert "The run cannot be continued" in errors

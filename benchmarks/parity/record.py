@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.parity import judge, loss_cases, rules
+from benchmarks.parity import judge, loss_cases, rules, switches
 from benchmarks.parity.exam import Exam, disturbed
 from benchmarks.parity.sampling import WEIGHTS_LIMIT, sample
 from core import checkpoint
@@ -166,6 +166,10 @@ def main(job: Path, out: Path) -> None:
     arrays, facts = record(
         exam, probe, learner, precision=given["precision"], steps=given["steps"], draws=given["draws"]
     )
+    if given["backend"] == "torch" and given["precision"] == "float32" and not options.compile:
+        with _timed(facts["seconds"], "gradients with float64's choices"):
+            found, facts["switches"] = switches.record(exam, learner)
+        arrays |= found
     about = {"backend": given["backend"], "about": backend.about(runtime), "exam": as_dict(exam)}
     checkpoint.save(out, arrays, facts | about)
 

@@ -124,6 +124,7 @@ def exam_of(given: argparse.Namespace) -> Exam:
     own = [item.name for item in fields(Exam) if item.name in values and not is_dataclass(item.default)]
     exam = replace(Exam(), network=network, **{name: values[name] for name in own})
     validate(exam)
+    exam.check()
     return exam
 
 

@@ -24,6 +24,7 @@ from benchmarks.parity.exam import Exam, disturbed
 from benchmarks.parity.sampling import WEIGHTS_LIMIT, sample
 from core import checkpoint
 from core.architectures import architecture
+from core.command import guarded
 from core.config import as_dict
 from core.learner import Learner
 from core.methods.pseudo_labels import average, centroids_of
@@ -175,4 +176,4 @@ def main(job: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    sys.exit(guarded(lambda: main(Path(sys.argv[1]), Path(sys.argv[2]))))

@@ -154,7 +154,8 @@ def short(found: dict[str, Any]) -> list[str]:
 
 
 def _twice(raw: float, judged: float) -> str:
-    return f"{raw:.1e}" if raw == judged else f"{raw:.1e} ({judged:.1e} with float64's choices of ReLUs)"
+    as_it_is, chosen = f"{raw:.1e}", f"{judged:.1e}"
+    return as_it_is if as_it_is == chosen else f"{as_it_is} ({chosen} with float64's choices of ReLUs)"
 
 
 def verdict(checks: Sequence[Check]) -> list[str]:

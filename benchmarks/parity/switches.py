@@ -87,7 +87,7 @@ def differences(true: Choice, other: Choice) -> Iterator[str]:
     """Yield in words each place at which another choice than the true one was made, but for ties of equal numbers."""
     for place in np.argwhere(true.chosen != other.chosen):
         at = tuple(int(number) for number in place)
-        where = f"behind {true.behind}, image {at[0]}, channel {at[1]}, place {at[2:]}"
+        where = f"behind {true.behind}, image {at[0]}, channel {at[1]}{f', place {at[2:]}' if at[2:] else ''}"
         if true.before.shape == true.chosen.shape:
             yield f"ReLU {where}: {other.before[at]:.2g}, in float64 {true.before[at]:.2g}"
             continue

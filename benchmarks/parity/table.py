@@ -32,11 +32,15 @@ def row(found: dict[str, Any]) -> list[str]:
         f"{exam['method']}, {exam['network']['arch']}",
         f"{exam['size']}, {exam['identities']} x {pairs}",
         f"{short['embeddings']:.1e}",
-        ", ".join(f"{a:.1e}" if a == b else f"{a:.1e} ({b:.1e})" for a, b in short["gradients"].values()),
+        ", ".join(_once(f"{raw:.1e}", f"{judged:.1e}") for raw, judged in short["gradients"].values()),
         f"{double['apart']:.1e} in {_steps(double)}" if double else "",
         f"{single['apart']:.1e} ({single['noise']:.1e}) in {_steps(single)}" if single else "",
         f"{short['passed']} of {short['checks']}",
     ]
+
+
+def _once(raw: str, judged: str) -> str:
+    return raw if raw == judged else f"{raw} ({judged})"
 
 
 def _steps(part: dict[str, Any]) -> str:

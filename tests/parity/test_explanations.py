@@ -50,6 +50,11 @@ def test_the_farther_one_is_named_with_the_reason_on_the_cpu_only():
     assert explanations.farther(NAMES, checks[4:], cpu=True) == []
 
 
+def test_distances_out_of_large_squares_lose_digits(elsewhere):
+    errors = dict(bisect.distances())
+    assert errors["torch, that in float64, rounded"] < 0.5 * errors["torch, x x + y y - 2 x y"] < 1.5e-5
+
+
 def test_long_running_sums_err_more_than_short_ones():
     draw = rng(0, "test of bisection")
     x = draw.random((2, 128, 4, 3)).astype(np.float32)

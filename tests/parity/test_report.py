@@ -19,6 +19,7 @@ from benchmarks.parity.plot import plot
 from benchmarks.parity.record import record, training
 from benchmarks.parity.sampling import LIMIT, relative, sample
 from core import checkpoint
+from core.agreement import agreement
 from core.config import as_dict
 from core.errors import UserError
 from tests.conformance.examples import MMT, example_state
@@ -137,6 +138,13 @@ def test_noise_alone_passes_and_far_more_of_it_does_not():
         other = own | training(EXAM, learner, disturbed(EXAM.start, 9, size), EXAM.steps)
         rows = list(trajectories.distances(EXAM, base, other, {}))
         assert all(value <= limit for _, value, limit, _ in rows) == inside, rows
+
+
+def test_one_picture_in_another_cluster_is_within_what_clusters_may_differ_by():
+    labels = np.repeat(np.arange(6), 4)
+    moved = labels.copy()
+    moved[5] = 4
+    assert 0.1 < 1 - agreement(moved, labels).adjusted_rand <= trajectories.one_moved(labels) < 0.13
 
 
 def test_without_a_measure_of_rounding_training_is_not_judged():

@@ -35,8 +35,8 @@ RUNNING_SUM = (
 )
 EXPONENTIAL = "MindSpore's exponential on the CPU errs by 7e-6 of its value in float32, torch's by 6e-8"
 SQUARES = (
-    "distances of 80 out of squares of 5e3, x x + y y - 2 x y, are 5e-6 off in either backend, by chance of the draw, and "
-    "the softmax passes it on: with distances from float64 the error is ten times less"
+    "distances of 80 out of squares of 5e3, x x + y y - 2 x y, are 5e-6 off in either backend, by chance of the draw, "
+    "and the softmax passes it on: with distances from float64 the error is ten times less"
 )
 WHY = {
     (

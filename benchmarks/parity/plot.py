@@ -62,6 +62,7 @@ def _curves(axis: Any, first: Half, second: Half) -> None:
     if "curve/total" in true:
         axis.plot(np.arange(len(true["curve/total"])) + 1, true["curve/total"], ":k", linewidth=1, label="float64")
     axis.set(xlabel="step", ylabel="total loss")
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_title("loss of every step", loc="left", fontsize=10)
     axis.legend(frameon=False, fontsize=8)
 
@@ -81,6 +82,7 @@ def _apart(axis: Any, first: Half, second: Half) -> None:
         axis.plot(np.arange(len(apart)) + 1, np.maximum(apart, 1e-17), "k:", label="the two in float64")
         _limit(axis)
     axis.set(yscale="log", xlabel="step", ylabel="relative")
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_title("farthest that any loss has been apart", loc="left", fontsize=10)
     axis.legend(frameon=False, fontsize=8, loc="center right", bbox_to_anchor=(1.0, 0.38))
 

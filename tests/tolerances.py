@@ -88,7 +88,9 @@ TOLERANCES = {
     ),
     "parity.own.float64": Tolerance(1e-13, "the same sums and means from 1e-16: measured below 5e-15"),
     "parity.loss.float32": Tolerance(
-        1e-5, "of a gradient's largest number: exponentials carry 2.3e-6 in MindSpore, distances of 2048 numbers 3.7e-6"
+        3e-5,
+        "of a gradient's largest number: exponentials carry 2.3e-6 in MindSpore; distances of 2048 numbers, 80 out of "
+        "squares of 5e3, 1.3e-5",
     ),
     "parity.loss.float32.transport": Tolerance(
         1e-3, "Sinkhorn divides costs by epsilon = 0.01: rounding counts 100-fold"
@@ -103,7 +105,9 @@ TOLERANCES = {
     "parity.layer.train": Tolerance(1e-5, "of a layer's L2 norm, where the other backend happens to err less"),
     "parity.double": Tolerance(1e-8, "100 steps in float64: rounding of 1e-16, amplified by batch norm and by Adam"),
     "parity.outcome.floor": Tolerance(
-        0.05, "of mAP and of 1 - ARI: near ties of a few dozen people that change places by float32 rounding"
+        0.05,
+        "of mAP and of 1 - ARI: near ties of a few dozen people that change places by float32 rounding; of 1 - ARI, "
+        "what one picture in another cluster makes, where that is more",
     ),
     "parity.drift.floor": Tolerance(1e-5, "float32 rounding of one step, where the disturbed runs happen to err less"),
     "parity.drift.factor": Tolerance(

@@ -77,12 +77,14 @@ class Conv2d(nn.Cell):
     def construct(self, x: Tensor) -> Tensor:
         if not self.double:
             return self.convolve(x, self.weight)
-        batch, _, height, width = x.shape
-        windows = ops.unfold(x, self.kernel, padding=self.padding, stride=self.stride)
-        found = ops.matmul(self.weight.reshape((self.outputs, -1)), windows)
+        batch, channels, height, width = x.shape
         rows = (height + 2 * self.padding - self.kernel) // self.stride + 1
         columns = (width + 2 * self.padding - self.kernel) // self.stride + 1
-        return found.reshape((batch, self.outputs, rows, columns))
+        windows = ops.unfold(x, self.kernel, padding=self.padding, stride=self.stride)
+        # One product for all images: over a batch of matrices MindSpore would copy the weight for each image.
+        windows = ops.transpose(windows, (1, 0, 2)).reshape((channels * self.kernel**2, -1))
+        found = ops.matmul(self.weight.reshape((self.outputs, -1)), windows)
+        return ops.transpose(found.reshape((self.outputs, batch, rows, columns)), (1, 0, 2, 3))
 
 
 class Linear(nn.Cell):

@@ -2,5 +2,7 @@
 
 exam.py makes one state and keyed batches; record.py writes down what one backend saw on them, judged on the spot by
 judge.py, the same operations in NumPy and float64; compare.py holds two records against each other and against the
-truth; report.py and plot.py show it. Only record.py imports a framework, and only in a process of its own.
+truth; report.py, plot.py and table.py show it. Only record.py imports a framework, and only in a process of its own.
+
+Why numbers differ: bisect.py (kernels and orders of summation), switches.py (ReLUs that rounding has switched).
 """

@@ -47,15 +47,11 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    exam = made.add_argument_group("what is computed")
-    add_fields(exam, [item for item in fields(Exam) if item.name != "network"])
-    add_fields(exam, [item for item in fields(NetworkConfig) if item.name in NETWORK])
+    add_exam(made)
     run = made.add_argument_group("what is run")
-    run.add_argument("--double", choices=("both", "torch", "mindspore", "none"), default="both", help=DOUBLE)
-    run.add_argument("--double-steps", type=int, help="steps of training in float64 (default: as many as --steps)")
-    run.add_argument(
-        "--envelope", type=int, default=3, help="runs from disturbed weights, in the first half (default: 3)"
-    )
+    run.add_argument("--double", choices=("both", "torch", "mindspore", "none"), help=DOUBLE)
+    run.add_argument("--double-steps", type=_count, help="steps of training in float64 (default: as many as --steps)")
+    run.add_argument("--envelope", type=_count, help="runs from disturbed weights, in the first half (default: 3)")
     run.add_argument("--backend", choices=BACKENDS, help="with --record or --against: whose half is run")
     run.add_argument("--record", type=Path, metavar="FILE", help="run one half and write it to a file")
     run.add_argument("--against", type=Path, metavar="FILE", help="run the other half of a recorded one and compare")
@@ -74,12 +70,51 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def _count(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"must be a whole number, at least 0, got {text!r}")
+    return int(text)
+
+
 DOUBLE = "which backends also run in float64, on the CPU (default: both; MindSpore's is slow in deep networks)"
+
+
+def add_exam(made: argparse.ArgumentParser) -> None:
+    """Add the options of an Exam and of its network."""
+    group = made.add_argument_group("what is computed")
+    add_fields(group, [item for item in fields(Exam) if item.name != "network"])
+    add_fields(group, [item for item in fields(NetworkConfig) if item.name in NETWORK])
 
 
 def _runtime(backend: str) -> list[Any]:
     runtime = importlib.import_module(f"backends.{backend}.runtime").RuntimeConfig
     return list(fields(runtime))
+
+
+def check(given: argparse.Namespace) -> None:
+    """Raise UserError where an option would have no effect or a file could not be written, before anything is run."""
+    if given.compare and (given.against or given.record):
+        raise UserError("--compare runs nothing: leave out --against and --record, or leave out --compare.")
+    source = "--compare" if given.compare else "--against" if given.against else ""
+    names = [item.name for item in fields(Exam) if item.name not in ("network", "state")] + [*NETWORK, "envelope"]
+    names += ["backend", "double", "double_steps"] if given.compare else []
+    ignored = [f"--{name.replace('_', '-')}" for name in names if source and getattr(given, name) is not None]
+    if ignored:
+        raise UserError(
+            f"{', '.join(ignored)}: with {source} the settings are those of the recorded file. Leave it out."
+        )
+    if given.backend and not (given.record or given.against):
+        raise UserError("--backend chooses whose half is run: it goes with --record or --against. Without, both run.")
+    for option in ("json", "plot"):
+        if getattr(given, option) and given.record and not given.against:
+            raise UserError(
+                f"--{option} needs both halves: --record alone runs one. Give it with --against or --compare."
+            )
+    if given.plot and given.plot.suffix.lower() != ".png":
+        raise UserError(f"--plot writes a PNG: name a file that ends in .png, got {given.plot}")
+    for path in (given.json, given.plot, given.record):
+        if path and (path.is_dir() or not path.absolute().parent.is_dir()):
+            raise UserError(f"{path} cannot be written: it is a folder, or its folder does not exist.")
 
 
 def exam_of(given: argparse.Namespace) -> Exam:
@@ -89,6 +124,7 @@ def exam_of(given: argparse.Namespace) -> Exam:
     own = [item.name for item in fields(Exam) if item.name in values and not is_dataclass(item.default)]
     exam = replace(Exam(), network=network, **{name: values[name] for name in own})
     validate(exam)
+    exam.check()
     return exam
 
 
@@ -98,7 +134,7 @@ def half(backend: str, exam: Exam, given: argparse.Namespace, *, draws: int) -> 
     runtime = {name: value for name, value in runtime.items() if value is not None}
     precision = runtime.pop("precision", "float32")
     jobs = {"single": {"precision": precision, "runtime": runtime, "steps": exam.steps, "draws": draws}}
-    if given.double in ("both", backend):
+    if (given.double or "both") in ("both", backend):
         threads = {name: value for name, value in runtime.items() if name == "threads"}
         steps = exam.steps if given.double_steps is None else given.double_steps
         jobs["double"] = {"precision": "float64", "runtime": {"device": "cpu"} | threads, "steps": steps, "draws": 0}
@@ -107,6 +143,7 @@ def half(backend: str, exam: Exam, given: argparse.Namespace, *, draws: int) -> 
         for part, job in jobs.items():
             print(f"{backend}, {job['precision']} ...", file=sys.stderr, flush=True)
             found[part] = _run(job | {"backend": backend, "exam": as_dict(exam)}, Path(folder), part)
+            found[part][1]["plan"] = {"double": given.double, "double_steps": given.double_steps}
             if given.record:
                 halves.save(halves.join(found), given.record)
     return halves.join(found)
@@ -132,6 +169,7 @@ def pair(given: argparse.Namespace) -> tuple[Half, Half] | None:
         return _ordered([halves.load(path, given.state) for path in given.compare])
     if given.against:
         other = halves.load(given.against, given.state)
+        _follow(other, given)
         backend = given.backend or next(name for name in BACKENDS if name != other.backend)
         return _ordered([other, half(backend, other.exam, given, draws=0)])
     exam = exam_of(given)
@@ -141,10 +179,24 @@ def pair(given: argparse.Namespace) -> tuple[Half, Half] | None:
     return half("torch", exam, given, draws=given.envelope), half("mindspore", exam, given, draws=0)
 
 
+def _follow(other: Half, given: argparse.Namespace) -> None:
+    """Take what is run in float64 from the first half where the options do not say it; UserError where they differ."""
+    plan = next(iter(other.facts.values())).get("plan", {})
+    given.double = given.double or plan.get("double")
+    steps = other.facts["double"]["steps"] if other.double else plan.get("double_steps")
+    if other.double and given.double_steps not in (None, steps):
+        raise UserError(
+            f"--double-steps {given.double_steps}: the half in {given.against} has {steps} steps in float64, and "
+            "losses and weights are compared step by step. Leave the option out."
+        )
+    given.double_steps = steps if given.double_steps is None else given.double_steps
+
+
 def _ordered(found: list[Half]) -> tuple[Half, Half]:
+    """Return torch's half first; of two of one backend the first given, the other under a name of its own."""
     halves.check_same(*found)
     first, second = sorted(found, key=lambda one: BACKENDS.index(one.backend))
-    return first, second
+    return first, second._replace(backend=f"{second.backend} 2") if first.backend == second.backend else second
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -154,6 +206,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def action() -> None:
         nonlocal status
+        check(given)
         found = pair(given)
         if found is None:
             print(f"recorded in {given.record}; compare with: python -m benchmarks.parity --against {given.record}")

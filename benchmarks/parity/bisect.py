@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+import core.losses
 from benchmarks.parity import judge
 from core.random import rng
 from core.report import table
@@ -121,11 +122,44 @@ def moments() -> Rows:
     yield "0.001 in float32", abs(float(np.float32(0.001)) / 0.001 - 1)
 
 
+def distances() -> Rows:
+    """The soft triplet loss's gradient over 8 rows of 2048 features: the distances as they are, and less rounded."""
+    import torch
+
+    from backends.mindspore import probe
+    from backends.torch import losses
+
+    draw = rng(4, "parity/bisect")
+    features, teacher = (draw.standard_normal((2, 8, 2048)) + 2 * draw.random((2, 8, 1))).astype(np.float32)
+    labels = np.repeat(np.arange(4), 2)
+    _, true = core.losses.soft_softmax_triplet(features, teacher, labels)[:2]
+    _, found = probe.loss("soft_softmax_triplet", (features, teacher), labels)
+    yield "MindSpore, x x + y y - 2 x y", judge.distance(found, true)
+    own = losses.euclidean_distances
+
+    def differences(x: torch.Tensor) -> torch.Tensor:
+        return (x[:, None] - x[None]).square().sum(2).clamp(min=1e-12).sqrt()
+
+    for name, way in (
+        ("x x + y y - 2 x y", own),
+        ("that in float64, rounded", lambda x: own(x.double()).float()),
+        ("from the differences x - y", differences),
+    ):
+        x = torch.tensor(features, requires_grad=True)
+        losses.euclidean_distances = way
+        try:
+            losses.soft_softmax_triplet(x, torch.tensor(teacher), torch.tensor(labels)).backward()
+        finally:
+            losses.euclidean_distances = own
+        yield f"torch, {name}", judge.distance(x.grad.numpy(), true)
+
+
 EXPERIMENTS = {
     "convolution": convolution,
     "batch norm in training": batch_norm,
     "exponential and logarithm": exponential,
     "Adam's second moment": moments,
+    "distances in the soft triplet loss": distances,
 }
 
 

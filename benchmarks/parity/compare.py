@@ -97,13 +97,23 @@ def alone(half: Half) -> Iterator[Check]:
 
 
 def _against(
-    part: str, what: str, names: tuple[str, str], errors: tuple[float, float], floor: str, rule: str = ""
+    part: str,
+    what: str,
+    names: tuple[str, str],
+    errors: tuple[float, float],
+    floor: str,
+    rule: str = "",
+    measures: tuple[float, float] | None = None,
 ) -> list[Check]:
-    """The second of two errors from the truth is at most a factor beyond the first, the first at most a wider one."""
+    """The second of two errors from the truth is at most a factor beyond the first, the first at most a wider one.
+
+    measures: what the other one is measured by, where it is not its error.
+    """
     factors = ("parity.factor.first", "parity.factor")
+    others = (measures or errors)[::-1]
     return [
         Check(part, what, name, own, max(value_of(factor) * other, value_of(floor)), f"{factor}, {floor}", rule)
-        for name, own, other, factor in zip(names, errors, errors[::-1], factors, strict=True)
+        for name, own, other, factor in zip(names, errors, others, factors, strict=True)
     ]
 
 
@@ -156,31 +166,44 @@ def losses(halves: tuple[Half, Half]) -> list[Check]:
     return checks
 
 
-def gradients(halves: tuple[Half, Half]) -> list[Check]:
-    """Gradients of the total loss against float64: the whole, then tensor by tensor; medians over the batches.
+def gradient_errors(halves: tuple[Half, Half], *, held: bool) -> dict[str, tuple[float, float]]:
+    """Return by tensor, and for "all", both halves' L2 distances of the gradients from float64: medians over batches.
 
-    In a single batch one ReLU or pooled maximum that switches by rounding can count more than everything else, in
-    either backend and by chance.
+    held: with float64's choices of ReLUs and pooled maxima, where a half has such gradients (switches.py).
     """
     true = _truth(halves)
-    if not true:
-        return []
-    count = halves[0].exam.batches
     tensors = [name.removeprefix("gradient/0/") for name in true if name.startswith("gradient/0/")]
     found: dict[str, list[list[float]]] = {}
-    for index in range(count):
+    for index in range(halves[0].exam.batches if true else 0):
         names = {tensor: f"gradient/{index}/{tensor}" for tensor in tensors}
         whole = together(true, names.values())
         least = LEAST * float(np.linalg.norm(whole))
-        rows = {"all": [relative(together(half.single, names.values()), whole) for half in halves]}
-        rows |= {t: [relative(half.single[name], true[name], least) for half in halves] for t, name in names.items()}
+        both = [{n: _gradient(half.single, n, held) for n in names.values()} for half in halves]
+        rows = {"all": [relative(together(one, names.values()), whole) for one in both]}
+        rows |= {tensor: [relative(one[name], true[name], least) for one in both] for tensor, name in names.items()}
         for tensor, errors in rows.items():
             found.setdefault(tensor, []).append(errors)
-    checks = []
-    for tensor, errors in found.items():
-        middle = tuple(float(value) for value in np.median(errors, axis=0))
-        checks += _against("gradients", tensor, (halves[0].backend, halves[1].backend), middle, "parity.gradient.floor")
-    return checks
+    middle = {tensor: np.median(errors, axis=0).tolist() for tensor, errors in found.items()}
+    return {tensor: (first, second) for tensor, (first, second) in middle.items()}
+
+
+def _gradient(single: Arrays, name: str, held: bool) -> np.ndarray:
+    return single.get(name.replace("gradient/", "held/", 1), single[name]) if held else single[name]
+
+
+def gradients(halves: tuple[Half, Half]) -> list[Check]:
+    """Gradients of the total loss against float64: the whole, then tensor by tensor.
+
+    One ReLU or pooled maximum that switches by rounding counts more than all other rounding, in either backend and by
+    chance. So they are taken with float64's choices where a half has them so, and else by the median over batches; and
+    the other half, which may have switched as well, is measured by them as they are.
+    """
+    names, measures = (halves[0].backend, halves[1].backend), gradient_errors(halves, held=False)
+    return [
+        check
+        for tensor, errors in gradient_errors(halves, held=True).items()
+        for check in _against("gradients", tensor, names, errors, "parity.gradient.floor", measures=measures[tensor])
+    ]
 
 
 def embeddings(halves: tuple[Half, Half]) -> list[Check]:

@@ -59,6 +59,21 @@ class Exam:
             raise UserError(f"--size must be HEIGHTxWIDTH, such as 256x128, got {self.size!r}")
         return int(parts[0]), int(parts[1])
 
+    def check(self) -> None:
+        """Raise an error for settings that do not go together, before a backend is started."""
+        rows, group = self.identities * self.images, self.config.network.batch_norm_group
+        if self.people < self.identities:
+            raise UserError(
+                f"--people {self.people} are too few: a batch shows {self.identities} of them (--identities). "
+                "Take at least as many."
+            )
+        for count, words in ((rows, "a batch"), (min(rows, self.layer_images), "--layer-images")):
+            if 0 < group < count and count % group:
+                raise UserError(
+                    f"--batch-norm-group {group} does not divide the {count} images of {words}: statistics are "
+                    "taken over whole groups. Take a divisor."
+                )
+
     @cached_property
     def config(self) -> Config:
         """A run's configuration around these settings, with the default recipe's rates and weights."""

@@ -34,6 +34,10 @@ RUNNING_SUM = (
     "places; with channels first the same numbers err 5 to 20 times less"
 )
 EXPONENTIAL = "MindSpore's exponential on the CPU errs by 7e-6 of its value in float32, torch's by 6e-8"
+SQUARES = (
+    "distances of 80 out of squares of 5e3, x x + y y - 2 x y, are 5e-6 off in either backend, by chance of the draw, "
+    "and the softmax passes it on: with distances from float64 the error is ten times less"
+)
 WHY = {
     (
         "convolution",
@@ -49,6 +53,8 @@ WHY = {
     ("jensen_shannon, gradient", "mindspore"): EXPONENTIAL,
     ("softmax_triplet, gradient", "mindspore"): EXPONENTIAL,
     ("soft_softmax_triplet, gradient", "mindspore"): EXPONENTIAL,
+    ("softmax_triplet, gradient", "torch"): SQUARES,
+    ("soft_softmax_triplet, gradient", "torch"): SQUARES,
     ("adam.second", "mindspore"): "the fused Adam takes 1 - 0.999 in float32, which is 1.3e-5 off",
 }
 """Reasons by (kind of layer, loss or rule; backend that errs more), found on the CPU."""

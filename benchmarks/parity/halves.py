@@ -70,6 +70,12 @@ def check_same(first: Half, second: Half) -> None:
     """Raise UserError where two halves did not compute the same: other settings, or other bytes on their machines."""
     if replace(first.exam, state="") != replace(second.exam, state=""):
         raise UserError(f"the two records are of different settings:\n  {first.exam}\n  {second.exam}")
+    steps = {half.facts["double"]["steps"] for half in (first, second) if half.double}
+    if len(steps) > 1:
+        raise UserError(
+            f"the two records trained {' and '.join(map(str, sorted(steps)))} steps in float64, and are compared step "
+            "by step: record one of them again with the other's --double-steps."
+        )
     digests = {facts["digest"] for half in (first, second) for facts in half.facts.values()}
     if len(digests) > 1:
         raise UserError(

@@ -12,6 +12,7 @@ from benchmarks.parity import trajectories
 from benchmarks.parity.compare import Check
 from benchmarks.parity.halves import Half
 from benchmarks.parity.report import place
+from tests.tolerances import TOLERANCES
 
 COLOURS = ("#d55e00", "#0072b2")
 GREY = "#999999"
@@ -61,25 +62,36 @@ def _curves(axis: Any, first: Half, second: Half) -> None:
     if "curve/total" in true:
         axis.plot(np.arange(len(true["curve/total"])) + 1, true["curve/total"], ":k", linewidth=1, label="float64")
     axis.set(xlabel="step", ylabel="total loss")
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_title("loss of every step", loc="left", fontsize=10)
     axis.legend(frameon=False, fontsize=8)
 
 
 def _apart(axis: Any, first: Half, second: Half) -> None:
     steps = np.arange(len(first.single["curve/total"])) + 1
-    runs = [(run, half.single) for half in (first, second) for run in trajectories.noisy(half.single)]
+    runs = trajectories.rounding(first.single, second.single, first.double)
     if runs:
         widest = np.max([trajectories.losses_apart(*pair) for pair in runs], axis=0)
-        axis.plot(steps, np.maximum(widest, 1e-9), color=GREY, label="widest by 1e-7 noise")
+        axis.plot(
+            steps, np.maximum(widest, 1e-9), color=GREY, linewidth=3, label="one backend, by rounding or 1e-7 noise"
+        )
     apart = trajectories.losses_apart(second.single, first.single)
     axis.plot(steps, np.maximum(apart, 1e-9), "k", label=f"{first.backend} and {second.backend}")
     if "curve/total" in first.double and "curve/total" in second.double:
         apart = trajectories.losses_apart(second.double, first.double)
         axis.plot(np.arange(len(apart)) + 1, np.maximum(apart, 1e-17), "k:", label="the two in float64")
-        axis.axhline(1e-8, color="k", linewidth=0.5)
+        _limit(axis)
     axis.set(yscale="log", xlabel="step", ylabel="relative")
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_title("farthest that any loss has been apart", loc="left", fontsize=10)
-    axis.legend(frameon=False, fontsize=8, loc="center right")
+    axis.legend(frameon=False, fontsize=8, loc="center right", bbox_to_anchor=(1.0, 0.38))
+
+
+def _limit(axis: Any) -> None:
+    """Mark what two runs in float64 are held to."""
+    limit = TOLERANCES["parity.double"].value
+    axis.axhline(limit, color="k", linewidth=0.5)
+    axis.annotate("limit in float64", (0.01, limit), xycoords=("axes fraction", "data"), fontsize=7, va="bottom")
 
 
 def _drift(axis: Any, first: Half, second: Half) -> None:
@@ -92,17 +104,23 @@ def _drift(axis: Any, first: Half, second: Half) -> None:
         if half.double and trajectories.marks(half.double) == trajectories.marks(half.single):
             found = trajectories.drift(exam, half.single, half.double)
             axis.plot(
-                found.keys(), found.values(), ":", color=COLOURS[index], label=f"{half.backend}, float32 from float64"
+                found.keys(),
+                found.values(),
+                ":",
+                color=COLOURS[index],
+                linewidth=2.5,
+                zorder=3,
+                label=f"{half.backend}, float32 from float64",
             )
     found = trajectories.drift(exam, second.single, first.single)
     axis.plot(found.keys(), found.values(), "k-o", markersize=4, label=f"{first.backend} and {second.backend}, float32")
     if trajectories.marks(first.double) and trajectories.marks(first.double) == trajectories.marks(second.double):
         found = trajectories.drift(exam, second.double, first.double)
         axis.plot(found.keys(), found.values(), "k:s", markersize=3, label="the two in float64")
-        axis.axhline(1e-8, color="k", linewidth=0.5)
+        _limit(axis)
     axis.set(xscale="log", yscale="log", xlabel="step", ylabel="distance / distance travelled")
     axis.set_title("drift of the weights apart", loc="left", fontsize=10)
-    axis.legend(frameon=False, fontsize=8)
+    axis.legend(frameon=False, fontsize=8, loc="center right", bbox_to_anchor=(1.0, 0.3))
 
 
 def _bars(axis: Any, part: str, names: tuple[str, str], checks: Sequence[Check]) -> None:

@@ -19,11 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.parity import judge, loss_cases, rules
+from benchmarks.parity import judge, loss_cases, rules, switches
 from benchmarks.parity.exam import Exam, disturbed
 from benchmarks.parity.sampling import WEIGHTS_LIMIT, sample
 from core import checkpoint
 from core.architectures import architecture
+from core.command import guarded
 from core.config import as_dict
 from core.learner import Learner
 from core.methods.pseudo_labels import average, centroids_of
@@ -166,9 +167,13 @@ def main(job: Path, out: Path) -> None:
     arrays, facts = record(
         exam, probe, learner, precision=given["precision"], steps=given["steps"], draws=given["draws"]
     )
+    if given["backend"] == "torch" and given["precision"] == "float32" and not options.compile:
+        with _timed(facts["seconds"], "gradients with float64's choices"):
+            found, facts["switches"] = switches.record(exam, learner)
+        arrays |= found
     about = {"backend": given["backend"], "about": backend.about(runtime), "exam": as_dict(exam)}
     checkpoint.save(out, arrays, facts | about)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    sys.exit(guarded(lambda: main(Path(sys.argv[1]), Path(sys.argv[2]))))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.parity import explanations, trajectories
-from benchmarks.parity.compare import BOTH, Check, signs, stages
+from benchmarks.parity.compare import BOTH, DOUBLE, Check, gradient_errors, signs, stages
 from benchmarks.parity.halves import Half
 from core.architectures import architecture
 from core.config import as_dict
@@ -25,7 +26,8 @@ PARTS = {
     "gradients": "Gradients of the total loss: L2 distance from float64 relative to its norm, median over batches.",
     "embeddings": "Embeddings of the test people in the starting state: largest difference.",
     "double": "Both backends in float64, step for step: the same algorithms leave nothing but rounding apart.",
-    "training": "Training in float32, the two apart. Limits: what noise of 1e-7 or float64 does to one.",
+    "training": "Training in float32: how far the two are apart. Limits: from what rounding alone does to one backend, "
+    "which is run from weights with 1e-7 of noise, and beside its own float64.",
 }
 """Parts behind the layers, in the order of the report."""
 
@@ -43,12 +45,13 @@ def text(first: Half, second: Half, checks: Sequence[Check], *, every: bool = Fa
     for part, words in PARTS.items():
         chosen = [check for check in checks if check.part == part]
         if chosen:
-            lines += ["", words, "", _pivot(chosen, names, deep and part == "gradients"), "", *_reasons(chosen)]
+            more = held(first, second) if part == "gradients" else []
+            lines += ["", words, *more, "", _pivot(chosen, names, deep and part == "gradients"), "", *_reasons(chosen)]
     if not any(check.part == "training" for check in checks):
         lines += ["", "Training is not judged: no disturbed run (--envelope) and no float64 run of as many steps."]
     cpu = all("CPU" in half.about for half in (first, second))
-    lines += ["", *explanations.farther(names, checks, cpu=cpu), "", *verdict(checks)]
-    return "\n".join(lines)
+    lines += ["", *explanations.farther(names, checks, cpu=cpu), "", *short(summary(first, second, checks))]
+    return "\n".join([*lines, "", *verdict(checks)])
 
 
 def heading(first: Half, second: Half) -> list[str]:
@@ -83,6 +86,76 @@ def switched(first: Half, second: Half) -> list[str]:
         found = ", ".join(f"{wrong} of {count} in {mode}" for mode, (wrong, count) in signs(half, listed).items())
         lines.append(f"  {half.backend}: {found}")
     return lines
+
+
+def held(first: Half, second: Half) -> list[str]:
+    """Return which choices rounding has switched in a half whose gradients were taken with float64's choices."""
+    lines = []
+    for half in (first, second):
+        for index, found in enumerate(half.facts["single"].get("switches", [])):
+            count, more = found["switched"], found["switched"] - len(found["places"])
+            lines.append(f"  {half.backend}, batch {index}: {count} of {found['choices']} switched by rounding")
+            lines += [f"    {words}" for words in found["places"]] + ([f"    ... and {more} more"] if more else [])
+    if not lines:
+        return []
+    raw = gradient_errors((first, second), held=False)["all"]
+    words = ", ".join(f"{half.backend} {value:.1e}" for half, value in zip((first, second), raw, strict=True))
+    return [
+        "Where a ReLU or a pooled maximum chooses otherwise than in float64 the gradient before it jumps:",
+        *lines,
+        f"  whole gradients as they are: {words}; below, those of batches listed here with float64's choices",
+    ]
+
+
+def summary(first: Half, second: Half, checks: Sequence[Check]) -> dict[str, Any]:
+    """Return the few numbers that stand for the report; what was not measured is missing.
+
+    embeddings: largest difference at the start. gradients: by backend, of the whole gradient from float64, as it is and
+    as judged (with float64's choices where a half has it so). double: steps in float64 and the largest distance of
+    losses, weights and embeddings in them. single: steps in float32, how far losses have been apart, relative to the
+    first, and how far rounding alone has led one backend.
+    """
+    exam, by = first.exam, {(check.part, check.what, check.who): check for check in checks}
+    raw = gradient_errors((first, second), held=False).get("all", ())
+    judged = [check for check in checks if (check.part, check.what) == ("gradients", "all")]
+    found: dict[str, Any] = {
+        "embeddings": by["embeddings", "start", BOTH].value,
+        "gradients": {check.who: [own, check.value] for check, own in zip(judged, raw, strict=True)},
+        "checks": len(checks),
+        "passed": sum(check.passed for check in checks),
+    }
+    steps = min(len(half.double.get("curve/total", ())) for half in (first, second))
+    if steps:
+        apart = [by["double", DOUBLE[name], BOTH].value for name in ("curve/", "weights/", "embedding/end")]
+        found["double"] = {"steps": steps, "apart": max(apart)}
+    last = by.get(("training", f"losses up to step {exam.steps}", BOTH))
+    if last:
+        factor, floor = (TOLERANCES[f"parity.drift.{name}"].value for name in ("factor", "floor"))
+        noise = (last.limit - floor) / factor
+        found["single"] = {"steps": exam.steps, "apart": last.value, "noise": noise}
+    return found
+
+
+def short(found: dict[str, Any]) -> list[str]:
+    """Return a summary in words."""
+    gradients = ", ".join(f"{backend} {_twice(*pair)}" for backend, pair in found["gradients"].items())
+    lines = ["In short:", f"  test embeddings of the same weights are {found['embeddings']:.1e} apart"]
+    lines += [f"  gradients are from float64: {gradients}"] if gradients else []
+    if "double" in found:
+        double = found["double"]
+        lines.append(
+            f"  {double['steps']} steps in float64: losses, weights and embeddings {double['apart']:.1e} apart"
+        )
+    if "single" in found:
+        single = found["single"]
+        words = f"losses {single['apart']:.1e} apart; rounding alone leads one backend {single['noise']:.1e} away"
+        lines.append(f"  {single['steps']} steps in float32: {words}")
+    return lines
+
+
+def _twice(raw: float, judged: float) -> str:
+    as_it_is, chosen = f"{raw:.1e}", f"{judged:.1e}"
+    return as_it_is if as_it_is == chosen else f"{as_it_is} ({chosen} with float64's choices of ReLUs)"
 
 
 def verdict(checks: Sequence[Check]) -> list[str]:
@@ -155,15 +228,19 @@ def _pivot(chosen: Sequence[Check], names: tuple[str, str], deep: bool) -> str:
         found = [by[name].get(what) for name in who]
         there = [check for check in found if check]
         wrong = " ".join(check.who for check in there if not check.passed)
-        limit = max(check.limit for check in there)
+        limits = dict.fromkeys(f"{check.limit:.1e}" for check in there)
         numbers = ("" if check is None else f"{check.value:.2e}" for check in found)
-        rows.append((what, *numbers, f"{limit:.1e}", f"FAILED {wrong}" if wrong else "ok"))
+        rows.append((what, *numbers, ", ".join(limits), f"FAILED {wrong}" if wrong else "ok"))
     return table((chosen[0].part, *who, "limit", "verdict"), rows)
 
 
 def _reasons(chosen: Sequence[Check]) -> list[str]:
-    names = dict.fromkeys(name for check in chosen for name in check.tolerance.split(", "))
+    names = sorted({name for check in chosen for name in check.tolerance.split(", ")})
     return [f"  {name} = {TOLERANCES[name].value:g}: {TOLERANCES[name].reason}" for name in names]
+
+
+KEPT = ("precision", "steps", "draws", "seconds")
+"""Facts of a record that the JSON repeats."""
 
 
 def as_json(first: Half, second: Half, checks: Sequence[Check]) -> dict[str, Any]:
@@ -174,10 +251,11 @@ def as_json(first: Half, second: Half, checks: Sequence[Check]) -> dict[str, Any
         if "curve/total" in first.single and "curve/total" in second.single:
             drift[key] = trajectories.drift(exam, second.single, first.single, statistics=statistics)
     return {
-        "exam": as_dict(exam),
+        "exam": as_dict(exam) | {"state": Path(exam.state).name},
         "passed": all(check.passed for check in checks),
+        "summary": summary(first, second, checks),
         "backends": [
-            {"about": half.about, "seconds": {p: f["seconds"] for p, f in half.facts.items()}}
+            {"about": half.about, "parts": {p: {n: f[n] for n in KEPT} for p, f in half.facts.items()}}
             for half in (first, second)
         ],
         "curves": {half.backend: _curve(half) for half in (first, second)},

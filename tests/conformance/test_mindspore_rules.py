@@ -255,6 +255,47 @@ def test_trap_a_tuple_is_compiled_anew_for_each_of_its_contents():
     assert compilations(plain_sum, False) == 1
 
 
+class _Added(nn.Cell):
+    """x -> x + 2 * 300, in a loop with a choice inside of it or outside."""
+
+    def __init__(self, inside):
+        super().__init__()
+        self.inside, self.twice, self.values = inside, True, tuple(range(300))
+
+    def construct(self, x):
+        if self.inside:
+            for index in range(len(self.values)):
+                if self.twice:
+                    x = self.added(x, index)
+        else:
+            for index in range(len(self.values)):
+                x = self.added(x, index)
+        return x
+
+    def added(self, x, index):
+        return x + 2 + self.values[index] * 0
+
+
+def test_trap_a_choice_inside_of_a_loop_nests_the_compiler_s_calls(elsewhere):
+    """Adam over the tensors of two ResNet-50s met it; the backend's loops over tensors hold no choice."""
+
+    def run(inside):
+        network = _Added(inside)
+
+        @ms.jit
+        def added(x):
+            return network(x)
+
+        return added(Tensor(np.zeros(2, np.float32))).asnumpy()
+
+    np.testing.assert_array_equal(run(False), [600, 600])
+    with pytest.raises(RuntimeError, match="function call depth"):
+        run(True)
+    loops = [node for node in ast.walk(TREES["optimiser.py"]) if isinstance(node, ast.For)]
+    assert len(loops) > 3
+    assert not [loop.lineno for loop in loops if any(isinstance(node, ast.If) for node in ast.walk(loop))]
+
+
 def test_trap_relu_swallows_nan_and_ours_does_not():
     x = Tensor(np.array([np.nan, -1.0, 2.0, -np.inf, np.inf, 0.0], np.float32))
     assert ops.relu(x).asnumpy()[0] == 0

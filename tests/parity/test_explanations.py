@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from benchmarks.parity import bisect, explanations, judge
+from backends.torch import probe
+from benchmarks.parity import bisect, explanations, judge, switches
 from benchmarks.parity.compare import Check
+from benchmarks.parity.exam import Exam
 from core.random import rng
 
 NAMES = ("torch", "mindspore")
@@ -48,6 +50,11 @@ def test_the_farther_one_is_named_with_the_reason_on_the_cpu_only():
     assert explanations.farther(NAMES, checks[4:], cpu=True) == []
 
 
+def test_distances_out_of_large_squares_lose_digits(elsewhere):
+    errors = dict(bisect.distances())
+    assert errors["torch, that in float64, rounded"] < 0.5 * errors["torch, x x + y y - 2 x y"] < 1.5e-5
+
+
 def test_long_running_sums_err_more_than_short_ones():
     draw = rng(0, "test of bisection")
     x = draw.random((2, 128, 4, 3)).astype(np.float32)
@@ -69,3 +76,37 @@ def test_mindspore_s_exponential_errs_more_than_torch_s(elsewhere):
     errors = dict(bisect.exponential())
     assert errors["torch, exp"] < 3e-7
     assert 1e-6 < errors["MindSpore, exp"] < 1e-5
+
+
+def test_a_switched_relu_is_found_and_makes_the_gradient_jump():
+    """One choice of float64's turned over: named with its place, and all that lies between the gradients."""
+    exam = Exam(size="32x16", identities=2, images=2, people=3, steps=1, batches=1)
+    single, double = (probe.make_learner(exam.learner, precision=precision) for precision in ("float32", "float64"))
+    true, choices = switches.gradients(exam, double, 0)
+    number, at = next(
+        (number, tuple(place))
+        for number, choice in enumerate(choices)
+        if choice.behind == "student1.layer1.0.bn1"
+        for place in np.argwhere(choice.chosen)
+    )
+    turned = choices[number].chosen.copy()
+    turned[at] = False
+    wrong = [*choices[:number], choices[number]._replace(chosen=turned), *choices[number + 1 :]]
+    (told,) = switches.differences(choices[number], wrong[number])
+    place = tuple(int(index) for index in at[2:])
+    assert told.startswith(f"ReLU behind student1.layer1.0.bn1, image {at[0]}, channel {at[1]}, place {place}: ")
+    held, jumped = (switches.gradients(exam, single, 0, chosen)[0] for chosen in (choices, wrong))
+    assert switches.apart(held, true) < 1e-4
+    assert switches.apart(jumped, true) > 10 * switches.apart(held, true)
+    arrays, facts = switches.record(exam, single)
+    np.testing.assert_array_equal(arrays["held/0/student1.neck.weight"], held["student1.neck.weight"])
+    assert facts[0]["choices"] == sum(choice.chosen.size for choice in choices)
+
+
+def test_equal_numbers_of_a_pooling_window_are_no_switch():
+    before = np.array([[[[2.0, 2.0], [1.0, 0.0]]]])
+    true, tie, wrong = (switches.Choice("bn1", before, np.array([[[[k]]]])) for k in (0, 1, 2))
+    assert not list(switches.differences(true, tie))
+    assert list(switches.differences(true, wrong)) == [
+        "largest of 3x3 behind bn1, image 0, channel 0, place (0, 0): in float64 2 and 1"
+    ]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.parity import __main__ as command
-from benchmarks.parity import halves, judge, report, trajectories
+from benchmarks.parity import halves, judge, report, table, trajectories
 from benchmarks.parity.compare import compare
 from benchmarks.parity.exam import Exam, disturbed, picture
 from benchmarks.parity.halves import Half
@@ -19,6 +19,7 @@ from benchmarks.parity.plot import plot
 from benchmarks.parity.record import record, training
 from benchmarks.parity.sampling import LIMIT, relative, sample
 from core import checkpoint
+from core.agreement import agreement
 from core.config import as_dict
 from core.errors import UserError
 from tests.conformance.examples import MMT, example_state
@@ -139,6 +140,13 @@ def test_noise_alone_passes_and_far_more_of_it_does_not():
         assert all(value <= limit for _, value, limit, _ in rows) == inside, rows
 
 
+def test_one_picture_in_another_cluster_is_within_what_clusters_may_differ_by():
+    labels = np.repeat(np.arange(6), 4)
+    moved = labels.copy()
+    moved[5] = 4
+    assert 0.1 < 1 - agreement(moved, labels).adjusted_rand <= trajectories.one_moved(labels) < 0.13
+
+
 def test_without_a_measure_of_rounding_training_is_not_judged():
     arrays = seen("torch")[0]
     assert not list(trajectories.distances(EXAM, arrays, seen("mindspore")[0], {}))
@@ -158,6 +166,24 @@ def test_one_switch_in_one_batch_is_not_a_fault_and_one_in_each_is():
         assert (not [check for check in failed(checks) if check.part == "gradients"]) == passes
 
 
+def test_with_float64_s_choices_a_switch_in_each_batch_is_not_a_fault_and_a_wrong_gradient_is():
+    first, seconds = torch_half(), mindspore_half()
+    single = dict(first.single)
+    for name in [name for name in single if name.startswith("gradient/")]:
+        single[name.replace("gradient", "held", 1)] = single[name]
+        single[name] = 1.01 * single[name]
+    told = {"switches": [{"choices": 100, "switched": 9, "places": ["ReLU behind bn1"]}]}
+    switched = first._replace(single=single, facts=first.facts | {"single": first.facts["single"] | told})
+    checks = compare(switched, seconds)
+    assert not [check for check in failed(checks) if check.part == "gradients"]
+    text = report.text(switched, seconds, checks)
+    for words in ("9 of 100 switched by rounding", "ReLU behind bn1", "... and 8 more", "as they are: torch 1.0e-02"):
+        assert words in text
+    wrong = seconds._replace(single=single)  # with a gradient wrong by a tenth beside float64's choices
+    single["held/0/student1.conv1.weight"] = 1.1 * single["held/0/student1.conv1.weight"]
+    assert {c.what for c in failed(compare(first, wrong)) if c.part == "gradients"}
+
+
 def test_the_report_and_the_picture(tmp_path):
     first, second = torch_half(), mindspore_half()
     checks = compare(first, second)
@@ -169,6 +195,8 @@ def test_the_report_and_the_picture(tmp_path):
         "weights after step 3",
         "adam.second",
         "mAP at",
+        "3 steps in float64: losses, weights and embeddings",
+        "3 steps in float32: losses",
     ):
         assert words in text
     for check in checks:
@@ -179,6 +207,10 @@ def test_the_report_and_the_picture(tmp_path):
     assert found["passed"]
     assert len(found["curves"]["mindspore"]) == EXAM.steps
     assert set(found["drift"]["weights"]) == {"1", "2", "3"}
+    head, _, line = table.markdown([found]).splitlines()
+    assert head.count("|") == line.count("|")
+    assert line.startswith("| mmt, tiny | 32x16, 4 x 2 |")
+    assert line.endswith(f" in 3 steps | {len(checks)} of {len(checks)} |")
     plot(first, second, checks, tmp_path / "parity.png")
     assert (tmp_path / "parity.png").read_bytes().startswith(b"\x89PNG")
 
@@ -194,6 +226,8 @@ def test_one_half_here_the_other_elsewhere(tmp_path, capsys):
     assert (read.backend, read.exam) == ("torch", EXAM)
     assert read.single["embedding/start"].dtype == np.float32
     assert read.double["embedding/start"].dtype == np.float64
+    assert [found["switched"] for found in read.facts["single"]["switches"]] == [0] * EXAM.batches
+    assert relative(read.single["held/0/student1.conv1.weight"], read.double["gradient/0/student1.conv1.weight"]) < 1e-4
     assert command.main(["--compare", str(second), str(first), "--json", str(tmp_path / "found.json")]) == 0
     assert "checks passed: parity" in capsys.readouterr().out
     assert json.loads((tmp_path / "found.json").read_text())["passed"]
@@ -205,6 +239,24 @@ def test_one_half_here_the_other_elsewhere(tmp_path, capsys):
     halves.save(Half("torch", read.single, read.double, facts), other)
     assert command.main(["--compare", str(other), str(second)]) == 2
     assert "different bytes" in capsys.readouterr().err
+    facts = {part: one | {"steps": 7} for part, one in read.facts.items()}
+    halves.save(Half("torch", read.single, read.double, facts), other)
+    assert command.main(["--compare", str(other), str(second)]) == 2
+    assert "3 and 7 steps in float64" in capsys.readouterr().err
+    assert command.main(["--against", str(first), "--double-steps", "5"]) == 2
+    assert "has 3 steps in float64" in capsys.readouterr().err
+
+
+def test_two_halves_of_one_backend_keep_their_names_apart(tmp_path):
+    """One on the CPU, the other on an accelerator: the second gets a number."""
+    paths = [tmp_path / name for name in ("one.safetensors", "two.safetensors")]
+    for path in paths:
+        halves.save(torch_half(), path)
+    first, second = command.pair(command.parser().parse_args(["--compare", *map(str, paths)]))
+    assert (first.backend, second.backend) == ("torch", "torch 2")
+    checks = compare(first, second)
+    assert not failed(checks)
+    assert "Parity of torch and torch 2" in report.text(first, second, checks)
 
 
 def test_a_run_s_checkpoint_is_a_starting_state(tmp_path):
@@ -232,8 +284,18 @@ def test_a_run_s_checkpoint_is_a_starting_state(tmp_path):
         (["--method", "mvv"], "invalid choice"),
         (["--steps", "0"], "at least 1"),
         (["--compare", "/nowhere/a", "/nowhere/b"], "is not a file"),
-        (["--state", "/nowhere/a", "--record", "/nowhere/b"], "is not a file"),
-        (["--torch-device", "cuda", "--record", "/nowhere/b"], "no CUDA device"),
+        (["--state", "/nowhere/a", "--record", "b.safetensors"], "is not a file"),
+        (["--torch-device", "cuda", "--record", "b.safetensors"], "no CUDA device"),
+        (["--size", "8x8"], "height must be at least 32"),
+        (["--people", "3"], "a batch shows 4 of them"),
+        (["--batch-norm-group", "3"], "does not divide the 16 images"),
+        (["--backend", "torch"], "--record or --against"),
+        (["--envelope", "-1"], "at least 0"),
+        (["--record", "/nowhere/b"], "cannot be written"),
+        (["--plot", "curves.jpg"], "ends in .png"),
+        (["--record", "b", "--json", "b.json"], "--json needs both halves"),
+        (["--against", "a", "--steps", "5"], "--steps: with --against the settings are those of the recorded file"),
+        (["--compare", "a", "b", "--record", "c"], "--compare runs nothing"),
     ],
 )
 def test_mistakes_are_told(words, message, capfd):

@@ -1,0 +1,76 @@
+"""`python -m benchmarks.parity.table REPORT.json ...`: several comparisons as one table in Markdown, a row each."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from core.command import guarded
+from core.errors import UserError
+
+HEADER = (
+    "",
+    "images, batch",
+    "test embeddings apart",
+    "gradients from float64: {} (with its ReLUs' choices)",
+    "float64 training apart",
+    "float32 losses apart (rounding alone)",
+    "checks passed",
+)
+
+
+def row(found: dict[str, Any]) -> list[str]:
+    """Return the cells of one report's JSON."""
+    exam, short = found["exam"], found["summary"]
+    double, single = short.get("double"), short.get("single")
+    pairs = exam["images"] if exam["method"] != "mvd" else f"({exam['images']} + {exam['images']})"
+    return [
+        f"{exam['method']}, {exam['network']['arch']}",
+        f"{exam['size']}, {exam['identities']} x {pairs}",
+        f"{short['embeddings']:.1e}",
+        ", ".join(_once(f"{raw:.1e}", f"{judged:.1e}") for raw, judged in short["gradients"].values()),
+        f"{double['apart']:.1e} in {_steps(double)}" if double else "",
+        f"{single['apart']:.1e} ({single['noise']:.1e}) in {_steps(single)}" if single else "",
+        f"{short['passed']} of {short['checks']}",
+    ]
+
+
+def _once(raw: str, judged: str) -> str:
+    return raw if raw == judged else f"{raw} ({judged})"
+
+
+def _steps(part: dict[str, Any]) -> str:
+    return f"{part['steps']} step{'s' if part['steps'] > 1 else ''}"
+
+
+def markdown(reports: Sequence[dict[str, Any]]) -> str:
+    """Return the table."""
+    names = ", ".join(reports[0]["summary"]["gradients"]) or "none"
+    header = [cell.format(names) for cell in HEADER]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *map(row, reports)])
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return a report's JSON; UserError where the file is none."""
+    if not path.is_file():
+        raise UserError(f"{path} is not a file: write one with python -m benchmarks.parity --json {path}")
+    found = json.loads(path.read_text())
+    if "summary" not in found:
+        raise UserError(f"{path} is no report of python -m benchmarks.parity --json, or one of an older version.")
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Return 0, or 2 where a file is no report."""
+    made = argparse.ArgumentParser(prog="python -m benchmarks.parity.table", description=__doc__)
+    made.add_argument("reports", type=Path, nargs="+", metavar="REPORT.json", help="what --json wrote")
+    given = made.parse_args(argv)
+    return guarded(lambda: print(markdown([read(path) for path in given.reports])))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -19,32 +19,47 @@ KEEP, TAKE = [exact(beta) for beta in BETAS], [exact(1 - beta) for beta in BETAS
 MOMENTUM = exact(0.9)
 
 
+PART = 200
+"""Parameters that one compiled function updates. Its loop nests the compiler's calls two deeper for each, four where it
+holds a choice, and at a depth of 1000 the compiler gives up. MVD with ResNet-50 trains 522 tensors."""
+
+
 def compiled(function: Callable[..., Any], graph: bool) -> Callable[..., Any]:
     """Return the function compiled, or as it is."""
     return ms.jit(function) if graph else function
 
 
 class _Optimiser:
-    """What both optimisers share: one compiled update of all parameters, and a count of the steps.
+    """What both optimisers share: compiled updates of all parameters, PART at a time, and a count of the steps.
 
-    update: a cell (numbers, gradients) -> None, numbers being 0-d tensors, `extra` ones and behind them the rate of
-    each factor.
+    update: a cell (begin, end, numbers, gradients) -> None for the parameters from begin to end and their gradients,
+    numbers being 0-d tensors, `extra` ones and behind them the rate of each factor.
     """
 
     def __init__(self, update: Any, factors: Factors, graph: bool, extra: int = 0) -> None:
         self.steps, self.update, self.factors = 0, update, factors.distinct
-        count = extra + len(self.factors)
+        self._count, size = extra + len(self.factors), len(update.parameters_)
+        ends = [(begin, min(begin + PART, size)) for begin in range(0, size, PART)]
+        self._parts = [(begin, end, compiled(self._part(begin, end), graph)) for begin, end in ends]
+
+    def _part(self, begin: int, end: int) -> Callable[..., None]:
+        update, count = self.update, self._count
 
         def run(*tensors: Tensor) -> None:
-            update(tensors[:count], tensors[count:])
+            update(begin, end, tensors[:count], tensors[count:])
 
-        self._run = compiled(run, graph)
+        return run
 
     def _step(self, gradients: Sequence[Tensor], rate: float, *extra: float) -> None:
         self.steps += 1
         numbers = (*extra, *(rate * factor for factor in self.factors))
-        # One argument each: given a tuple, the compiler takes every new one for another function.
         self._run(*(Tensor(number, self.update.dtype) for number in numbers), *gradients)
+
+    def _run(self, *tensors: Tensor) -> None:
+        numbers, gradients = tensors[: self._count], tensors[self._count :]
+        for begin, end, run in self._parts:
+            # One argument each: given a tuple, the compiler takes every new one for another function.
+            run(*numbers, *gradients[begin:end])
 
     def load(self, steps: int, *moments: Sequence[np.ndarray]) -> None:
         """Continue from given moments."""
@@ -132,18 +147,16 @@ class AdamUpdate(nn.Cell):
         self.double = self.dtype == ms.float64
         self.fused = ops.Adam()
 
-    def construct(self, numbers: tuple[Tensor, ...], gradients: tuple[Tensor, ...]) -> None:
+    def construct(self, begin: int, end: int, numbers: tuple[Tensor, ...], gradients: tuple[Tensor, ...]) -> None:
         """Numbers: epsilon, then the rates."""
-        # Never a choice inside of the loop: there each parameter nests the compiler's calls four deeper, and with 250
-        # of them (two ResNet-50s have 318) it gives up at a depth of 1000.
         if self.double:
-            for index in range(len(self.parameters_)):
-                self.by_hand(index, gradients[index], numbers[1 + self.places[index]], numbers[0])
+            for index in range(begin, end):
+                self.by_hand(index, gradients[index - begin], numbers[1 + self.places[index]], numbers[0])
         else:
             b1, b2, none = of(KEEP[0], self.dtype), of(KEEP[1], self.dtype), constant(0.0, self.dtype)
-            for index in range(len(self.parameters_)):
+            for index in range(begin, end):
                 parameter, first, second = self.parameters_[index], self.first[index], self.second[index]
-                gradient = gradients[index] + self.weight_decay * parameter
+                gradient = gradients[index - begin] + self.weight_decay * parameter
                 rate = numbers[1 + self.places[index]]
                 # The powers of the betas are 0: the rate is corrected already.
                 self.fused(parameter, first, second, none, none, rate, b1, b2, numbers[0], gradient)
@@ -169,12 +182,12 @@ class SGDUpdate(nn.Cell):
         self.dtype = parameters[0].dtype
         self.weight_decay = Tensor(weight_decay, self.dtype)
 
-    def construct(self, numbers: tuple[Tensor, ...], gradients: tuple[Tensor, ...]) -> None:
+    def construct(self, begin: int, end: int, numbers: tuple[Tensor, ...], gradients: tuple[Tensor, ...]) -> None:
         """Numbers: the rates."""
         keep = of(MOMENTUM, self.dtype)
-        for index in range(len(self.parameters_)):
+        for index in range(begin, end):
             parameter, momentum = self.parameters_[index], self.momentum[index]
-            gradient = gradients[index] + self.weight_decay * parameter
+            gradient = gradients[index - begin] + self.weight_decay * parameter
             moved = keep * momentum + gradient
             ops.assign(momentum, moved)
             ops.assign(parameter, parameter - numbers[self.places[index]] * (gradient + keep * moved))

@@ -172,11 +172,11 @@ def pair(given: argparse.Namespace) -> tuple[Half, Half] | None:
         _follow(other, given)
         backend = given.backend or next(name for name in BACKENDS if name != other.backend)
         return _ordered([other, half(backend, other.exam, given, draws=0)])
-    exam = exam_of(given)
+    exam, draws = exam_of(given), 3 if given.envelope is None else given.envelope
     if given.record:
-        half(given.backend or "torch", exam, given, draws=given.envelope)
+        half(given.backend or "torch", exam, given, draws=draws)
         return None
-    return half("torch", exam, given, draws=given.envelope), half("mindspore", exam, given, draws=0)
+    return half("torch", exam, given, draws=draws), half("mindspore", exam, given, draws=0)
 
 
 def _follow(other: Half, given: argparse.Namespace) -> None:

@@ -133,19 +133,19 @@ def distances(exam: Exam, first: Arrays, second: Arrays, double: Arrays) -> Iter
             yield f"{words} after step {step}", value, factor * bound + floor, names
     noise = max(embeddings_apart(*pair) for pair in runs)
     yield "embeddings at the end", embeddings_apart(second, first), factor * noise + floor, names
-    yield from outcomes(exam, first, second, runs)
+    judged = [(first, double)] if "embedding/start" in double else []
+    yield from outcomes(exam, first, second, {"start": judged, "end": runs})
 
 
-def outcomes(exam: Exam, first: Arrays, second: Arrays, runs: list[tuple[Arrays, Arrays]]) -> Iterator[Row]:
-    """Yield differences in mAP and in cluster labels, at the start (without noise) and at the end."""
+def outcomes(exam: Exam, first: Arrays, second: Arrays, runs: dict[str, list[tuple[Arrays, Arrays]]]) -> Iterator[Row]:
+    """Yield differences in mAP and in clusters at the start and at the end. runs: what rounding sets apart then."""
     factor, floor = (TOLERANCES[name].value for name in ("parity.drift.factor", "parity.outcome.floor"))
-    for moment in ("start", "end"):
-        pairs = runs if moment == "end" else []
+    for moment, pairs in runs.items():
         maps = [retrieval(exam, run, moment) for run in (first, second)]
-        noise = max((abs(retrieval(exam, a) - retrieval(exam, b)) for a, b in pairs), default=0.0)
+        noise = max((abs(retrieval(exam, a, moment) - retrieval(exam, b, moment)) for a, b in pairs), default=0.0)
         names = "parity.drift.factor, parity.outcome.floor" if pairs else "parity.outcome.floor"
         words = f"mAP at the {moment} ({maps[0]:.4f}, {maps[1]:.4f})"
         yield words, abs(maps[0] - maps[1]), max(factor * noise, floor), names
-        noise = max((labels_apart(exam, a, b) for a, b in pairs), default=0.0)
+        noise = max((labels_apart(exam, a, b, moment) for a, b in pairs), default=0.0)
         limit = max(factor * noise, floor, one_moved(clusters(exam, first, moment)))
         yield f"1 - ARI of clusters at the {moment}", labels_apart(exam, second, first, moment), limit, names

@@ -277,7 +277,7 @@ class _Added(nn.Cell):
 
 
 def test_trap_a_choice_inside_of_a_loop_nests_the_compiler_s_calls(elsewhere):
-    """Adam over the tensors of two ResNet-50s met it; the backend's loops over tensors hold no choice."""
+    """Adam over the tensors of two ResNet-50s met it. The loops over tensors hold no choice, and go in parts."""
 
     def run(inside):
         network = _Added(inside)
@@ -294,6 +294,21 @@ def test_trap_a_choice_inside_of_a_loop_nests_the_compiler_s_calls(elsewhere):
     loops = [node for node in ast.walk(TREES["optimiser.py"]) if isinstance(node, ast.For)]
     assert len(loops) > 3
     assert not [loop.lineno for loop in loops if any(isinstance(node, ast.If) for node in ast.walk(loop))]
+
+
+def test_parameters_are_updated_in_parts_as_at_once(monkeypatch):
+    draw = np.random.default_rng(0)
+    arrays, gradients = (draw.standard_normal((5, 3)).astype(np.float32) for _ in range(2))
+    found = []
+    for part in (2, optimiser.PART):
+        monkeypatch.setattr(optimiser, "PART", part)
+        parameters = [Parameter(Tensor(array), name=f"parameter{index}") for index, array in enumerate(arrays)]
+        adam = optimiser.Adam(parameters, 1e-3, [1.0, 0.1, 1.0, 1.0, 0.1])
+        for rate in (0.1, 0.01):
+            adam.step(tuple(Tensor(gradient) for gradient in gradients), rate)
+        found.append([parameter.asnumpy().copy() for parameter in parameters])
+    np.testing.assert_array_equal(*found)
+    assert np.abs(found[0] - arrays).min() > 1e-3
 
 
 def test_trap_relu_swallows_nan_and_ours_does_not():

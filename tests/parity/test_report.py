@@ -167,7 +167,7 @@ def test_one_switch_in_one_batch_is_not_a_fault_and_one_in_each_is():
 
 
 def test_with_float64_s_choices_a_switch_in_each_batch_is_not_a_fault_and_a_wrong_gradient_is():
-    first, seconds = torch_half(), mindspore_half()
+    first, seconds = torch_half(), half("mindspore", seen("torch"))
     single = dict(first.single)
     for name in [name for name in single if name.startswith("gradient/")]:
         single[name.replace("gradient", "held", 1)] = single[name]
@@ -179,9 +179,10 @@ def test_with_float64_s_choices_a_switch_in_each_batch_is_not_a_fault_and_a_wron
     text = report.text(switched, seconds, checks)
     for words in ("9 of 100 switched by rounding", "ReLU behind bn1", "... and 8 more", "as they are: torch 1.0e-02"):
         assert words in text
-    wrong = seconds._replace(single=single)  # with a gradient wrong by a tenth beside float64's choices
-    single["held/0/student1.conv1.weight"] = 1.1 * single["held/0/student1.conv1.weight"]
-    assert {c.what for c in failed(compare(first, wrong)) if c.part == "gradients"}
+    for index in range(EXAM.batches):
+        single[f"held/{index}/student1.conv1.weight"] = 1.1 * single[f"held/{index}/student1.conv1.weight"]
+    wrong = [check for check in failed(compare(switched, seconds)) if check.part == "gradients"]
+    assert ("student1.conv1.weight", "torch") in {(check.what, check.who) for check in wrong}
 
 
 def test_the_report_and_the_picture(tmp_path):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -163,21 +164,40 @@ def run(given: argparse.Namespace, more: Sequence[str]) -> None:
     """Measure each backend in a process of its own; print the table and write the JSON file."""
     if given.steps < 1:
         raise UserError(f"--steps must be at least 1, got {given.steps}: it is how many steps are timed")
-    rows = []
+    rows, failures = [], []
     for backend in given.backend:
         command = [sys.executable, "-m", "benchmarks.step", given.method, "--child", "--backend", backend]
         command += ["--steps", str(given.steps), *more]
         done = subprocess.run(command, env=inherited(), capture_output=True, text=True, check=False)
         if done.returncode:
-            raise UserError(f"{backend}: {(done.stderr.strip() or done.stdout.strip()).removeprefix('error: ')}")
-        rows.append(json.loads(done.stdout.splitlines()[-1]))
+            failures.append(f"{backend}: {_reason(done)}")
+        else:
+            rows.append(json.loads(done.stdout.splitlines()[-1]))
+    if rows:
+        _tell(rows, given.output)
+    if failures:
+        raise UserError("\n".join(failures))
+
+
+def _reason(done: subprocess.CompletedProcess) -> str:
+    """Return why a child has failed, in its own words or, where the system has killed it, in ours."""
+    if done.returncode == -signal.SIGKILL:
+        return (
+            "the system has killed it, most likely for memory: the published sizes take some 20 GB on a CPU. Lower "
+            "--identities (8), or --height and --width."
+        )
+    return (done.stderr.strip() or done.stdout.strip() or f"status {done.returncode}").removeprefix("error: ")
+
+
+def _tell(rows: Sequence[dict[str, Any]], output: Path | None) -> None:
+    """Print the table and write the JSON file."""
     here = environment()
     command = " ".join(["python -m benchmarks.step", *sys.argv[1:]])
     print(f"{text(rows)}\n\n{command}; commit {here['commit']}, {here['cores']} cores of {here['processor']}")
     print(f"load {here['load']:.1f}")
-    if given.output:
-        given.output.parent.mkdir(parents=True, exist_ok=True)
-        given.output.write_text(json.dumps({"command": command, **here, "rows": rows}, indent=1) + "\n")
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps({"command": command, **here, "rows": rows}, indent=1) + "\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,6 +1,8 @@
 """The speed command: one step of each method, and what it says of it."""
 
 import json
+import signal
+import subprocess
 
 import pytest
 
@@ -60,3 +62,21 @@ def test_mistakes_end_in_one_message(argv, needles, capsys):
     message = capsys.readouterr().err
     for needle in needles:
         assert needle in message
+
+
+def test_what_was_measured_is_told_although_another_backend_was_killed(monkeypatch, tmp_path, capsys):
+    row = step.measure("torch", ["mvd", *SIZE], 1)
+    ends, run = [(0, json.dumps(row)), (-signal.SIGKILL, "")], subprocess.run
+
+    def child(command, **options):
+        if "--child" not in command:
+            return run(command, **options)
+        return subprocess.CompletedProcess(command, *ends.pop(0), "")
+
+    monkeypatch.setattr(step.subprocess, "run", child)
+    file = tmp_path / "step.json"
+    assert step.main(["mvd", "--backend", "torch", "mindspore", "--output", str(file), *SIZE]) == 2
+    told = capsys.readouterr()
+    assert "torch" in told.out
+    assert "mindspore: the system has killed it, most likely for memory" in told.err
+    assert [one["backend"] for one in json.loads(file.read_text())["rows"]] == ["torch"]

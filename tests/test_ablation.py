@@ -12,7 +12,7 @@ from core.options import parse
 from core.presets import presets
 from core.published import MMT_ABLATION
 from datasets.synthetic import generate
-from tests.runs import small_data
+from tests.runs import small_data, train
 
 SIZE = ["--size", "tiny", "--height", "32", "--width", "16", "--epochs", "1", "--iterations", "2", "--threads", "1"]
 BATCH = ["--identities", "4", "--images", "2"]
@@ -108,7 +108,8 @@ def test_mvd_is_run_measured_and_kept(tmp_path, capsys, monkeypatch):
     assert "choose another --runs" in capsys.readouterr().err
 
 
-def test_rows_of_mmt_share_stage_1(tmp_path, capsys):
+def test_rows_of_mmt_share_stage_1(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(ablation, "process", lambda command, _: train(command[2].split(".")[1], *command[3:]))
     small = [*SIZE, *BATCH, "--clusters", "6", "--data", str(small_data()), "--pretrain-epochs", "1"]
     small += ["--pretrain-iterations", "2", "--pretrain-identities", "4", "--pretrain-images", "2"]
     argv = ["mmt", "--seeds", "1", "--rows", "source only", "baseline", "--runs", str(tmp_path)]

@@ -1,8 +1,8 @@
 """One chain of real faults in whole processes of MindSpore: each ends in one message, and the run goes on.
 
 A process of MindSpore compiles for ten seconds, so the faults follow each other in one run: SIGTERM, a second process
-on the folder, a flipped bit, Ctrl-C, a cut file, a full disk, a read-only folder, files of another kind. `test_faults`
-causes the same in torch, each alone.
+on the folder, a flipped bit, Ctrl-C, a cut file and a full disk. `test_faults` causes these and more in torch, each
+alone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import signal
 import time
 
 from core import moment
-from tests.runs import SMALL, bound_by_modes, finish, small_data, start
+from tests.runs import SMALL, finish, small_data, start
 
 MODULE = "backends.mindspore.train"
 ENDLESS = ["--pretrain-iterations", "100000", "--save-every", "40"]
@@ -57,7 +57,7 @@ def damage(path, kind):
     content = bytearray(path.read_bytes())
     if kind == "flip":
         content[-100] ^= 4
-    path.write_bytes({"flip": content, "cut": content[: len(content) // 2], "zip": b"PK\3\4 a zip file"}[kind])
+    path.write_bytes({"flip": content, "cut": content[: len(content) // 2]}[kind])
 
 
 def test_one_fault_after_the_other(tmp_path):
@@ -89,18 +89,3 @@ def test_one_fault_after_the_other(tmp_path):
     assert "could not be written: File too large" in errors.splitlines()[-1]
     assert not list(folder.glob(".last*")), "the half-written file is left"
     assert position(folder) == position_of(whole) == good, "the damaged moment must not push out the good one"
-
-    folder.chmod(0o555)
-    try:
-        status, _, errors = finish(MODULE, *resume, preexec_fn=bound_by_modes)
-    finally:
-        folder.chmod(0o755)
-    assert status == 2
-    assert "Permission denied" in errors.splitlines()[-1]
-
-    for name in (moment.LAST, moment.PREVIOUS):
-        damage(folder / name, "zip")
-    status, _, errors = finish(MODULE, *resume)
-    assert status == 2
-    assert "cannot be read as safetensors" in errors
-    assert "The run cannot be continued" in errors

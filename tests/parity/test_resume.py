@@ -1,4 +1,4 @@
-"""A run that changes its backend in the middle of MMT's adaptation, as from the shell, optimiser included."""
+"""A run that changes its backend in the middle of its adaptation, as from the shell, optimiser included."""
 
 import importlib
 import os
@@ -15,8 +15,8 @@ from tests.tolerances import check_close
 SHORT = [*SMALL, "--epochs", "1", "--iterations", "4", "--precision", "float64", "--evaluate-batch", "128"]
 
 
-def stop_in_step(backend, count, *argv):
-    """Run in this process; SIGTERM comes in the midst of step number `count` of the last learner."""
+def stop_in_step(backend, method, count, *argv):
+    """Run in this process; SIGTERM comes in the midst of step number `count` of stage 2."""
     entry = importlib.import_module(f"backends.{backend}.train")
 
     def make(config, *rest):
@@ -25,7 +25,7 @@ def stop_in_step(backend, count, *argv):
 
         def step(*given):
             nonlocal calls
-            calls += config.method == "mmt"
+            calls += config.method == method
             if calls == count:
                 os.kill(os.getpid(), signal.SIGTERM)
             verb(*given)
@@ -33,23 +33,25 @@ def stop_in_step(backend, count, *argv):
         learner.step = step
         return learner
 
-    return entry.train(replace(entry.BACKEND, make_learner=make), entry.open_data, list(argv))
+    return entry.train(replace(entry.BACKEND, make_learner=make), entry.open_data, [method, *argv])
 
 
-@pytest.fixture(scope="module")
-def straight(tmp_path_factory):
+@pytest.fixture
+def straight(method, tmp_path):
     """A run in torch from beginning to end."""
-    folder = tmp_path_factory.mktemp("straight") / "run"
-    assert train("torch", "--data", str(small_data()), *SHORT, "--output", str(folder)) == 0
+    folder = tmp_path / "straight"
+    assert train("torch", method, "--data", str(small_data()), *SHORT, "--output", str(folder)) == 0
     return folder
 
 
-@pytest.mark.parametrize(("giver", "taker"), [("torch", "mindspore"), ("mindspore", "torch")])
-def test_the_other_backend_goes_on(straight, giver, taker, tmp_path, elsewhere):
+@pytest.mark.parametrize(
+    ("method", "giver", "taker"), [("mmt", "torch", "mindspore"), ("baseline", "mindspore", "torch")]
+)
+def test_the_other_backend_goes_on(straight, method, giver, taker, tmp_path, elsewhere):
     """In float64 the end is that of the straight run, to 1e-9; the record says who did what."""
     run = tmp_path / "run"
     argv = ["--data", str(small_data()), *SHORT, "--start", str(straight), "--output", str(run)]
-    assert stop_in_step(giver, 2, *argv) == 143
+    assert stop_in_step(giver, method, 2, *argv) == 143
     kept = moment.load(run / "last.safetensors")
     assert (kept.position.stage, kept.position.step, int(kept.state["adam.step"])) == (2, 2, 2)
     assert train(taker, "--resume", str(run)) == 0
@@ -67,6 +69,8 @@ def test_the_other_backend_goes_on(straight, giver, taker, tmp_path, elsewhere):
         ("resumed", taker),
         ("epoch", taker),
     ]
-    means = [next(line["losses"] for line in lines(folder) if line.get("stage") == "mmt") for folder in (run, straight)]
+    means = [
+        next(line["losses"] for line in lines(folder) if line.get("stage") == method) for folder in (run, straight)
+    ]
     for name, value in means[1].items():
         np.testing.assert_allclose(means[0][name], value, rtol=1e-9, err_msg=name)

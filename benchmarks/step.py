@@ -183,8 +183,8 @@ def _reason(done: subprocess.CompletedProcess) -> str:
     """Return why a child has failed, in its own words or, where the system has killed it, in ours."""
     if done.returncode == -signal.SIGKILL:
         return (
-            "the system has killed it, most likely for memory: the published sizes take some 20 GB on a CPU. Lower "
-            "--identities (8), or --height and --width."
+            "the system has killed it, most likely for memory: the published sizes take 23 GB and more on a CPU. Lower "
+            "--identities, or --height and --width."
         )
     return (done.stderr.strip() or done.stdout.strip() or f"status {done.returncode}").removeprefix("error: ")
 

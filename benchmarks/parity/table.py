@@ -58,8 +58,11 @@ def read(path: Path) -> dict[str, Any]:
     """Return a report's JSON; UserError where the file is none."""
     if not path.is_file():
         raise UserError(f"{path} is not a file: write one with python -m benchmarks.parity --json {path}")
-    found = json.loads(path.read_text())
-    if "summary" not in found:
+    try:
+        found = json.loads(path.read_text())
+    except ValueError:  # neither text nor JSON
+        found = None
+    if not isinstance(found, dict) or "summary" not in found:
         raise UserError(f"{path} is no report of python -m benchmarks.parity --json, or one of an older version.")
     return found
 

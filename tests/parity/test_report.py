@@ -338,3 +338,13 @@ def test_the_drawn_state_has_activations_of_size_one(arch):
     sizes = judge.truth(listed, lambda name, value: float(np.abs(value).mean()))
     assert all(0.01 < size < 100 for size in sizes.values()), sizes
     assert tolerance("parity.own.float64") < 1e-10
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"{", b"[1]", b'{"exam": {}}'])
+def test_a_file_that_is_no_report_is_refused(content, tmp_path, capsys):
+    path = tmp_path / "other.json"
+    assert table.main([str(path)]) == 2
+    assert "is not a file" in capsys.readouterr().err
+    path.write_bytes(content)
+    assert table.main([str(path)]) == 2
+    assert "is no report of python -m benchmarks.parity --json" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from core.config import Config, as_dict
 from core.errors import UserError
 from core.learner import MakeLearner
 from core.loop import EpochReport
+from core.methods import pseudo_labels
 from core.methods.adaptation import Adaptation
 from core.methods.roles import roles
 from core.methods.source import Source
@@ -137,6 +138,8 @@ def _run(current: Run, open_dataset: OpenDataset) -> dict[str, Any]:
                 f"--select test needs labels to test by, and {config.data.target} has none: use --select last."
             )
         current.say(f"  {config.data.target} has no labels to test by: the networks are trained and saved, not tested")
+    if config.method != "source":
+        pseudo_labels.check_possible(config.adapt, len(target.train))
     if current.passed(1, len(roles(config.method).students) - 1):
         states = []
     else:

@@ -104,7 +104,7 @@ def test_dbscan_and_selection_on_the_test_set(data, tmp_path, capsys):
         (["--target", "market1501"], ["market1501", "bounding_box_train"]),
         (["--clusters", "100000"], ["--clusters 100000", "training images"]),
         (["--pretrain-identities", "64"], ["64", "identities"]),
-        (["--identities", "8"], ["6 cluster", "8 identities"]),
+        (["--identities", "8"], ["--clusters 6", "8 identities"]),
         (["--start", "/nowhere"], ["/nowhere/stage1-1.safetensors"]),
         (["--rate", "1e30"], ["diverged"]),
         (["--device", "cuda", "--device-id", "7"], ["no CUDA device", "--device cpu"]),
@@ -121,6 +121,13 @@ def test_a_mistake_ends_in_one_message(data, tmp_path, capsys, argv, needles):
     assert "Traceback" not in message
     for needle in needles:
         assert needle in message
+
+
+@pytest.mark.parametrize("argv", [["--clusters", "100000"], ["--clustering", "dbscan", "--k1", "1000"]])
+def test_a_clustering_that_cannot_be_is_told_before_anything_is_trained(data, tmp_path, capsys, argv):
+    assert train("torch", data, "--output", str(tmp_path / "run"), *argv) == 2
+    assert "training images" in capsys.readouterr().err
+    assert not list((tmp_path / "run").glob("*.safetensors"))
 
 
 def test_what_was_saved_before_a_mistake_is_whole(data, tmp_path, capsys):

@@ -34,6 +34,24 @@ def average(features: np.ndarray) -> np.ndarray:
     return mean
 
 
+def check_possible(config: AdaptConfig, images: int) -> None:
+    """Raise UserError where so many images cannot be clustered as configured, whatever their features."""
+    if config.clustering == "dbscan":
+        if images <= config.k1:
+            raise UserError(f"--k1 {config.k1} needs more than that many training images, the target has {images}.")
+        return
+    if config.clusters > images:
+        raise UserError(
+            f"--clusters {config.clusters} is more than the {images} training images of the target: choose K near the "
+            "number of identities that you expect."
+        )
+    if config.clusters < config.identities:
+        raise UserError(
+            f"--clusters {config.clusters} cannot fill a batch of {config.identities} identities: raise --clusters, or "
+            "lower --identities."
+        )
+
+
 def cluster(
     features: np.ndarray, config: AdaptConfig, *, seed: int, epoch: int, eps: float | None
 ) -> tuple[np.ndarray, np.ndarray, float | None]:
@@ -42,17 +60,11 @@ def cluster(
     k-means clusters the mean as it is; DBSCAN its L2-normalised form on the k-reciprocal Jaccard distance, with eps
     fixed by the first epoch (D6, METHODS 2.2).
     """
+    check_possible(config, len(features))
     if config.clustering == "kmeans":
-        if config.clusters > len(features):
-            raise UserError(
-                f"--clusters {config.clusters} is more than the {len(features)} training images of the target: "
-                "choose K near the number of identities that you expect."
-            )
         found = kmeans(features, config.clusters, seed=seed + epoch, restarts=config.kmeans_restarts)
         return found.labels, found.centroids, None
     rows = normalise(features)
-    if len(rows) <= config.k1:
-        raise UserError(f"--k1 {config.k1} needs more than that many training images, the target has {len(rows)}.")
     similarity = jaccard_similarity(rows, k1=config.k1, k2=config.k2)
     if eps is None:
         eps = eps_from_share(similarity, config.eps_share)

@@ -25,7 +25,11 @@ holds a choice, and at a depth of 1000 the compiler gives up. MVD with ResNet-50
 
 
 def compiled(function: Callable[..., Any], graph: bool) -> Callable[..., Any]:
-    """Return the function compiled, or as it is."""
+    """Return the function compiled, or as it is.
+
+    It must return a tensor: where it returns nothing, the compiled graph calls back into Python for the None, which
+    has no place on a device and keeps the compiler busy.
+    """
     return ms.jit(function) if graph else function
 
 
@@ -45,8 +49,9 @@ class _Optimiser:
     def _part(self, begin: int, end: int) -> Callable[..., None]:
         update, count = self.update, self._count
 
-        def run(*tensors: Tensor) -> None:
+        def run(*tensors: Tensor) -> Tensor:
             update(begin, end, tensors[:count], tensors[count:])
+            return tensors[0]
 
         return run
 
@@ -213,8 +218,9 @@ class MeanTeachers:
         self.dtype = teachers[0].dtype
         update = TeacherUpdate(teachers, students)
 
-        def run(decay: Tensor, rest: Tensor) -> None:
+        def run(decay: Tensor, rest: Tensor) -> Tensor:
             update(decay, rest)
+            return decay
 
         self._run = compiled(run, graph)
 

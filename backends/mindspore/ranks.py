@@ -119,18 +119,19 @@ class Average(nn.Cell):
         self.size, self.parameters_ = ranks.size, ParameterTuple(parameters)
         self.sum = Sum(ranks)
 
-    def construct(self) -> None:
+    def construct(self) -> Tensor:
         found = self.sum(self.parameters_)
         for index in range(len(found)):
             ops.assign(self.parameters_[index], found[index] / self.size)
+        return found[0]
 
 
-def averaging(ranks: Single, parameters: Sequence[Parameter]) -> Callable[[], None]:
-    """Return a function, to be compiled, that averages parameters over the ranks."""
+def averaging(ranks: Single, parameters: Sequence[Parameter]) -> Callable[[], Tensor]:
+    """Return a function, to be compiled, that averages parameters over the ranks; what it returns has no meaning."""
     average = Average(ranks, parameters)
 
-    def run() -> None:
-        average()
+    def run() -> Tensor:
+        return average()
 
     return run
 

@@ -10,7 +10,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
-from backends.mindspore.layers import constant, exact, of
+from backends.mindspore.layers import DONE, constant, exact, of
 from core.architectures import is_head
 from core.config import LearnerConfig
 
@@ -27,8 +27,7 @@ holds a choice, and at a depth of 1000 the compiler gives up. MVD with ResNet-50
 def compiled(function: Callable[..., Any], graph: bool) -> Callable[..., Any]:
     """Return the function compiled, or as it is.
 
-    It must return a tensor: where it returns nothing, the compiled graph calls back into Python for the None, which
-    has no place on a device and keeps the compiler busy.
+    It must return a tensor, DONE if it has nothing to tell.
     """
     return ms.jit(function) if graph else function
 
@@ -51,7 +50,7 @@ class _Optimiser:
 
         def run(*tensors: Tensor) -> Tensor:
             update(begin, end, tensors[:count], tensors[count:])
-            return tensors[0]
+            return DONE
 
         return run
 
@@ -220,7 +219,7 @@ class MeanTeachers:
 
         def run(decay: Tensor, rest: Tensor) -> Tensor:
             update(decay, rest)
-            return decay
+            return DONE
 
         self._run = compiled(run, graph)
 

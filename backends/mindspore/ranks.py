@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
+from backends.mindspore.layers import DONE
 from core.learner import Batch
 from core.ranks import Alone, LostRankError, share_of
 
@@ -123,11 +124,11 @@ class Average(nn.Cell):
         found = self.sum(self.parameters_)
         for index in range(len(found)):
             ops.assign(self.parameters_[index], found[index] / self.size)
-        return found[0]
+        return DONE
 
 
 def averaging(ranks: Single, parameters: Sequence[Parameter]) -> Callable[[], Tensor]:
-    """Return a function, to be compiled, that averages parameters over the ranks; what it returns has no meaning."""
+    """Return a function, to be compiled, that averages parameters over the ranks."""
     average = Average(ranks, parameters)
 
     def run() -> Tensor:

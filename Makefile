@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: train train-mindspore test test-conformance test-parity test-faults test-runs test-core test-numpy2 lint format check clean
+.PHONY: train train-mindspore test test-backends test-processes test-runs test-core test-numpy2 lint format check clean
 
 train: $(VENV)/.torch  ## train, adapt and test on the synthetic pair with torch
 	$(BIN)/python -m backends.torch.train $(ARGS)
@@ -12,29 +12,28 @@ train: $(VENV)/.torch  ## train, adapt and test on the synthetic pair with torch
 train-mindspore: $(VENV)/.all  ## the same with MindSpore
 	$(BIN)/python -m backends.mindspore.train $(ARGS)
 
-# One thread each, two at a time: threads that wait for each other on shared cores cost more than they bring, and
-# every network that MindSpore compiles in a process keeps its memory until the process ends. In this order both cores
-# stay busy to the end.
+# One thread each, two at a time: threads that wait for each other on shared cores cost more than they bring. In this
+# order both cores stay busy to the end. What MindSpore has compiled serves every test of its process: those of one
+# network belong together, conformance and parity too.
 test: $(VENV)/.all  ## every test, both backends
 	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --jobs=2 --output-sync=target \
-		test-parity test-conformance test-runs test-faults test-core
+		test-backends test-processes test-runs test-core
 
-test-conformance:
-	$(BIN)/python -m pytest tests/conformance $(ARGS)
+# Several processes, or one that is killed, stopped, or succeeded by another.
+PROCESSES := $(addprefix tests/,test_faults.py test_faults_mindspore.py test_resume.py test_ranks.py \
+	parity/test_ranks.py)
 
-test-parity:
-	$(BIN)/python -m pytest tests/parity $(ARGS)
-
-FAULTS := $(addprefix tests/test_,faults.py faults_mindspore.py resume.py ranks.py)
+test-backends:  ## both against float64, and against each other
+	$(BIN)/python -m pytest tests/conformance tests/parity --ignore tests/parity/test_ranks.py $(ARGS)
 
 # MindSpore's backend sets this limit of oneDNN, which torch's obeys as well from then on: set from the beginning, a run
 # here and one in a child process choose the same kernels, and can be compared bit by bit.
 
-test-faults:
-	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest $(FAULTS) $(ARGS)
+test-processes:
+	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest $(PROCESSES) $(ARGS)
 
 test-runs:
-	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest $(filter-out $(FAULTS),$(wildcard tests/test_*.py)) $(ARGS)
+	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest $(filter-out $(PROCESSES),$(wildcard tests/test_*.py)) $(ARGS)
 
 test-core:
 	$(BIN)/python -m pytest tests --ignore tests/conformance --ignore tests/parity --ignore-glob 'tests/test_*.py' $(ARGS)

@@ -74,6 +74,16 @@ def write_atomically(path: Path, content: bytes) -> None:
         ) from error
 
 
+def stand_for(file: Path, name: Path) -> None:
+    """Let a name stand for a file too, whatever it stood for before; nothing changes where there are no hard links."""
+    link = name.parent / f".{name.name}.link"
+    with suppress(OSError):
+        link.unlink(missing_ok=True)
+        os.link(file, link)
+        os.replace(link, name)
+        link.unlink(missing_ok=True)  # POSIX: a rename onto another name of the same file does nothing
+
+
 def remove_temporaries(folder: Path, stem: str) -> None:
     """Remove what a process that was killed while it wrote STEM... into a folder has left there."""
     for path in folder.glob(f".{stem}*.*"):

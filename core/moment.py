@@ -7,9 +7,7 @@ times, log and backends so far).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -164,8 +162,4 @@ def _put_back(folder: Path) -> None:
     The next save makes PREVIOUS of LAST before it writes: a damaged LAST would then push out the only good moment, and
     a full disk would leave none. Without hard links nothing is moved, neither here nor there.
     """
-    link = folder / f".{LAST}.link"
-    with suppress(OSError):
-        link.unlink(missing_ok=True)
-        os.link(folder / PREVIOUS, link)
-        os.replace(link, folder / LAST)
+    checkpoint.stand_for(folder / PREVIOUS, folder / LAST)

@@ -8,7 +8,6 @@ import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -89,12 +88,8 @@ class Record:
 
     def keep(self, moment: Moment) -> None:
         """Write the last moment; the one before it stays as PREVIOUS, where the file system has hard links."""
-        last, previous, link = (self.folder / name for name in (LAST, PREVIOUS, f".{PREVIOUS}.link"))
-        with suppress(OSError):
-            link.unlink(missing_ok=True)
-            os.link(last, link)
-            os.replace(link, previous)
-        moment.save(last)
+        checkpoint.stand_for(self.folder / LAST, self.folder / PREVIOUS)
+        moment.save(self.folder / LAST)
 
     def save(self, name: str, state: Mapping[str, np.ndarray], **metadata: Any) -> Path:
         """Write a state as NAME.safetensors, with the run's settings in its metadata."""

@@ -50,6 +50,14 @@ def probe(backend: str) -> ModuleType:
     return probe_of(backend)
 
 
+@pytest.fixture
+def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the smallest network of a run in this process be one that takes MindSpore less time to compile."""
+    from tests.conformance import examples  # which defines it
+
+    monkeypatch.setitem(examples.ARCHITECTURES, "tiny", examples.ARCHITECTURES["shallow"])
+
+
 @pytest.fixture(scope="session")
 def _work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("work")

@@ -22,7 +22,8 @@ from tests.conformance import examples, examples_mvd
 
 RATE, EMA = 1e-3, 0.7
 CHUNKS = (3, 3, 1)
-CASES = {"source": examples.SOURCE, "baseline": examples.BASELINE, "mmt": examples.MMT, "mvd": examples_mvd.FULL}
+SOURCE = replace(examples.SOURCE, network=examples.SHALLOW.network)
+CASES = {"source": SOURCE, "baseline": examples.BASELINE, "mmt": examples.MMT, "mvd": examples_mvd.FULL}
 
 
 def case(name: str, group: int) -> LearnerConfig:

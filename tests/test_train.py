@@ -40,7 +40,7 @@ def train(backend, data, *argv):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_mmt_from_nothing_to_a_table(backend, data, tmp_path, capsys):
+def test_mmt_from_nothing_to_a_table(backend, data, tmp_path, capsys, shallow):
     assert train(backend, data, "--output", str(tmp_path / "run")) == 0
     printed = capsys.readouterr().out
     for words in ("source only, network 2", "epoch 2, teacher 1", "epoch 2, teacher 2", "rank-10", "mINP", "whole run"):

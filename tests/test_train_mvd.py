@@ -9,9 +9,7 @@ import pytest
 from PIL import Image
 
 from core import checkpoint, evaluation
-from core.architectures import ARCHITECTURES
 from datasets.synthetic import generate
-from tests.conformance import examples_mvd  # noqa: F401 (its architecture)
 from tests.tolerances import check_close
 
 SMALL = [
@@ -93,12 +91,6 @@ def test_a_run_goes_on_as_if_it_had_never_stopped(data, tmp_path, capsys):
 SHORT = ["--trials", "2", "--loss-every", "1"]
 
 
-@pytest.fixture
-def shallow(elsewhere, monkeypatch):
-    """The smallest network is one that takes MindSpore less time to compile."""
-    monkeypatch.setitem(ARCHITECTURES, "tiny", ARCHITECTURES["shallow"])
-
-
 def resume(backend, run, *argv):
     """Go on with a run; returns the exit status."""
     entry = importlib.import_module(f"backends.{backend}.train")
@@ -111,7 +103,7 @@ def epochs_of(run):
     return [(line["backend"], line["losses"]) for line in lines if line["event"] == "epoch"]
 
 
-def test_mindspore_goes_on_with_a_run_of_torch(data, tmp_path, capsys, shallow):
+def test_mindspore_goes_on_with_a_run_of_torch(data, tmp_path, capsys, elsewhere, shallow):
     """Compiled, in float32; the table at its end is that of `evaluate` on its checkpoint."""
     run, straight = tmp_path / "run", tmp_path / "straight"
     words = [*SHORT, "--rate", "1e-4"]
@@ -135,7 +127,7 @@ def test_mindspore_goes_on_with_a_run_of_torch(data, tmp_path, capsys, shallow):
         assert two["mean"]["mean_ap"] == pytest.approx(one["mean"]["mean_ap"], abs=1e-3)
 
 
-def test_mindspore_alone_without_compilation(data, tmp_path, capsys, shallow):
+def test_mindspore_alone_without_compilation(data, tmp_path, capsys, elsewhere, shallow):
     """From the start, and on from the middle of an epoch, bitwise."""
     words = [*SHORT, "--mode", "pynative", "--save-every", "1", "--metric", "triplet", "--cml", "0"]
     assert train("mindspore", data, "--output", str(tmp_path / "straight"), *words) == 0
@@ -239,7 +231,7 @@ def test_a_mistake_ends_in_one_message(data, tmp_path, capsys, argv, needles):
     refused("torch", data, tmp_path, capsys, argv, needles)
 
 
-def test_a_diverging_run_of_mindspore_ends_in_one_message(data, tmp_path, capsys, shallow):
+def test_a_diverging_run_of_mindspore_ends_in_one_message(data, tmp_path, capsys, elsewhere, shallow):
     words = [*SHORT, "--mode", "pynative", "--rate", "1e30", "--objective", "id"]
     refused("mindspore", data, tmp_path, capsys, words, ["diverged"])
 

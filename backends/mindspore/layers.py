@@ -30,6 +30,10 @@ def of(numbers: tuple[Tensor, Tensor], dtype: ms.dtype) -> Tensor:
 
 EPSILON, MOMENTUM = 1e-5, 0.1
 EPSILONS, KEEP, TAKE = exact(EPSILON), exact(1 - MOMENTUM), exact(MOMENTUM)
+DONE = Tensor(0.0, ms.float32)
+"""What compiled functions return that only assign. Where one returns nothing, its graph calls back into Python for the
+None, which has no place on a device; one of its arguments instead costs 5% of a small step."""
+
 PADDING = -(2.0**100)  # around an image whose maximum is taken
 
 

@@ -10,7 +10,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
-from backends.mindspore.layers import constant, exact, of
+from backends.mindspore.layers import DONE, constant, exact, of
 from core.architectures import is_head
 from core.config import LearnerConfig
 
@@ -25,7 +25,10 @@ holds a choice, and at a depth of 1000 the compiler gives up. MVD with ResNet-50
 
 
 def compiled(function: Callable[..., Any], graph: bool) -> Callable[..., Any]:
-    """Return the function compiled, or as it is."""
+    """Return the function compiled, or as it is.
+
+    It must return a tensor, DONE if it has nothing to tell.
+    """
     return ms.jit(function) if graph else function
 
 
@@ -45,8 +48,9 @@ class _Optimiser:
     def _part(self, begin: int, end: int) -> Callable[..., None]:
         update, count = self.update, self._count
 
-        def run(*tensors: Tensor) -> None:
+        def run(*tensors: Tensor) -> Tensor:
             update(begin, end, tensors[:count], tensors[count:])
+            return DONE
 
         return run
 
@@ -213,8 +217,9 @@ class MeanTeachers:
         self.dtype = teachers[0].dtype
         update = TeacherUpdate(teachers, students)
 
-        def run(decay: Tensor, rest: Tensor) -> None:
+        def run(decay: Tensor, rest: Tensor) -> Tensor:
             update(decay, rest)
+            return DONE
 
         self._run = compiled(run, graph)
 

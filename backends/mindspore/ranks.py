@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
+from backends.mindspore.layers import DONE
 from core.learner import Batch
 from core.ranks import Alone, LostRankError, share_of
 
@@ -119,18 +120,19 @@ class Average(nn.Cell):
         self.size, self.parameters_ = ranks.size, ParameterTuple(parameters)
         self.sum = Sum(ranks)
 
-    def construct(self) -> None:
+    def construct(self) -> Tensor:
         found = self.sum(self.parameters_)
         for index in range(len(found)):
             ops.assign(self.parameters_[index], found[index] / self.size)
+        return DONE
 
 
-def averaging(ranks: Single, parameters: Sequence[Parameter]) -> Callable[[], None]:
+def averaging(ranks: Single, parameters: Sequence[Parameter]) -> Callable[[], Tensor]:
     """Return a function, to be compiled, that averages parameters over the ranks."""
     average = Average(ranks, parameters)
 
-    def run() -> None:
-        average()
+    def run() -> Tensor:
+        return average()
 
     return run
 

@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from core.architectures import ARCHITECTURES, HEAD_WIDTH, Architecture
+from core.architectures import HEAD_WIDTH
 from core.config import LearnerConfig, MVDConfig, NetworkConfig
 from core.learner import Batch
 from core.random import rng
@@ -15,9 +15,6 @@ from core.state import FIRST, MOMENTUM, SECOND, initial
 from tests.conformance.examples import CAPACITY, CLASSES, HEIGHT, WIDTH
 
 LABELS = np.repeat([3, 0, 5, 2], 2).astype(np.int32)
-
-ARCHITECTURES["shallow"] = Architecture("basic", (1, 1, 0, 0), (8, 16, 16, 16), stem=8)
-"""For tests alone: three branches of it compile and compute in double precision in a fraction of the time of `tiny`."""
 
 SETTINGS = MVDConfig(representation=12, cml=1.5, vsd=0.7, vcd=0.9, vml=1.2)
 FULL = LearnerConfig("mvd", NetworkConfig("shallow"), CAPACITY, CLASSES, HEIGHT, WIDTH, mvd=SETTINGS)

@@ -8,6 +8,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, ops
+from mindspore._c_expression import JitExecutor_
 from mindspore.graph import api
 
 import backends.mindspore
@@ -139,3 +140,33 @@ def test_compiled_functions_see_fixed_shapes_whatever_the_clusters(monkeypatch):
     assert all(-1 not in shape for call in set(shapes) for shape, _ in call)
     assert len(api.ms_compile_cache) == before
     learner.losses()
+
+
+def calls_python(phase):
+    """Whether the compiled function of a phase leaves the device to ask Python for something."""
+    return b"PyExecute" in JitExecutor_.get_instance().get_func_graph_proto(phase, "anf_ir", False)
+
+
+def test_no_compiled_function_calls_back_into_python():
+    learner = learner_of("mindspore", MMT)
+    learner.import_state(example_state(MMT))
+    learner.step(example_batch(), 1e-3, 0.5)
+    learner.embed([example_batch().images[0]])
+    learner.losses()
+    for name in ("losses_and_gradients", "embed", "optimiser.run"):
+        assert any(f".{name}." in phase for phase in api.ms_compile_cache), name
+    ours = [phase for phase in api.ms_compile_cache if phase.startswith("backends.")]
+    wrong = [phase.split("/")[0] for phase in ours if calls_python(phase)]
+    assert not wrong, f"{wrong}: does a compiled function return nothing?"
+
+
+def test_the_scan_sees_a_function_that_returns_nothing():
+    @ms.jit
+    def nothing(x):
+        ops.assign(parameter, x)
+
+    parameter = ms.Parameter(Tensor(np.zeros(2)), name="zeros")
+    before = set(api.ms_compile_cache)
+    nothing(Tensor(np.ones(2)))
+    (phase,) = set(api.ms_compile_cache) - before
+    assert calls_python(phase)

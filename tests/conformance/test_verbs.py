@@ -6,7 +6,7 @@ import pytest
 from core.methods.roles import roles
 from core.random import rng
 from core.state import FIRST, SECOND, check_state, expected_shapes, initial
-from tests.conformance.examples import BASELINE, CAPACITY, MMT, example_batch, example_state, views_of
+from tests.conformance.examples import BASELINE, CAPACITY, MMT, SHALLOW, example_batch, example_state, views_of
 from tests.conformance.reference import embeddings
 from tests.conftest import learner_of, probe_of
 from tests.tolerances import check_close
@@ -134,8 +134,8 @@ def test_losses_are_means_since_the_last_call(backend):
 # -- relabel --------------------------------------------------------------------------------------------------
 
 
-def centroids(count):
-    return (5 * rng(count, "centroids").standard_normal((count, 256))).astype(np.float32)
+def centroids(count, width=256):
+    return (5 * rng(count, "centroids").standard_normal((count, width))).astype(np.float32)
 
 
 @METHODS
@@ -183,11 +183,11 @@ def test_training_after_relabel_is_training_from_what_was_exported(backend, meth
 
 
 def test_relabel_beyond_the_capacity(backend):
-    learner = probe_of(backend).make_learner(BASELINE)
-    learner.import_state(example_state(BASELINE))
+    learner = probe_of(backend).make_learner(SHALLOW)
+    learner.import_state(example_state(SHALLOW))
     steps(learner, "baseline", count=1)
     before = learner.export_state()
-    learner.relabel(centroids(CAPACITY + 3))
+    learner.relabel(centroids(CAPACITY + 3, 16))
     state = learner.export_state()
     capacity = len(state["student.classifier.weight"])
     assert capacity >= CAPACITY + 3
@@ -201,7 +201,7 @@ def test_relabel_beyond_the_capacity(backend):
     assert np.isfinite(learner.losses()["total"])
     moved = learner.export_state()["student.classifier.weight"] - state["student.classifier.weight"]
     assert np.abs(moved[CAPACITY : CAPACITY + 3]).min(axis=0).max() > 0, "the new rows do not train"
-    assert learner.embed([example_batch().images[0]]).shape == (1, 8, 256)
+    assert learner.embed([example_batch().images[0]]).shape == (1, 8, 16)
 
 
 # -- state ----------------------------------------------------------------------------------------------------

@@ -127,6 +127,17 @@ def test_a_save_that_fails_after_a_damaged_one_loses_nothing(tmp_path, monkeypat
     assert latest(record.folder)[0].position.epoch == 2
 
 
+def test_one_file_under_both_names_leaves_no_temporary_one(tmp_path):
+    """So it is where a process was killed between the two steps of a save, or has gone back to the moment before."""
+    record = Record.begin(tmp_path / "run", Config(), {})
+    record.keep(example(2))
+    (record.folder / moment.PREVIOUS).hardlink_to(record.folder / moment.LAST)
+    record.keep(example(3))
+    record.close()
+    assert [moment.load(record.folder / name).position.epoch for name in (moment.LAST, moment.PREVIOUS)] == [3, 2]
+    assert not [path for path in record.folder.iterdir() if path.name.startswith(".")]
+
+
 def test_other_settings_are_refused(tmp_path):
     example(3).save(tmp_path / moment.LAST)
     with pytest.raises(UserError, match=r"adapt\.clusters = 500, but config\.json beside it says 7"):

@@ -37,7 +37,7 @@ def stop_in_step(backend, method, count, *argv):
 
 
 @pytest.fixture
-def straight(method, tmp_path):
+def straight(method, tmp_path, shallow):
     """A run in torch from beginning to end."""
     folder = tmp_path / "straight"
     assert train("torch", method, "--data", str(small_data()), *SHORT, "--output", str(folder)) == 0

@@ -198,7 +198,6 @@ def run_mindir(path: Path, images: np.ndarray) -> np.ndarray:
         ("torch", "onnx", "onnx", "normalised", run_onnx),
         ("torch", "torch", "pt2", "uint8", run_torch),
         ("mindspore", "mindir", "mindir", "uint8", run_mindir),
-        ("mindspore", "mindir", "mindir", "normalised", run_mindir),
     ],
 )
 def test_a_program_of_mvd_returns_the_feature_of_all_branches(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.parity import judge, trajectories
+from benchmarks.parity import doubles, judge, trajectories
 from benchmarks.parity.exam import Exam
 from benchmarks.parity.halves import Arrays, Half
 from benchmarks.parity.record import MODES, followed
@@ -195,15 +195,16 @@ def gradients(halves: tuple[Half, Half]) -> list[Check]:
     """Gradients of the total loss against float64: the whole, then tensor by tensor.
 
     One ReLU or pooled maximum that switches by rounding counts more than all other rounding, in either backend and by
-    chance. So they are taken with float64's choices where a half has them so, and else by the median over batches; and
-    the other half, which may have switched as well, is measured by them as they are.
+    chance. So they are taken with float64's choices where a half has them so, and else by the median over batches: such
+    a half is measured by the other's as they are, which may have switched as well.
     """
-    names, measures = (halves[0].backend, halves[1].backend), gradient_errors(halves, held=False)
-    return [
-        check
-        for tensor, errors in gradient_errors(halves, held=True).items()
-        for check in _against("gradients", tensor, names, errors, "parity.gradient.floor", measures=measures[tensor])
-    ]
+    names, raw = (halves[0].backend, halves[1].backend), gradient_errors(halves, held=False)
+    bare = [not any(name.startswith("held/") for name in half.single) for half in halves]
+    checks = []
+    for tensor, errors in gradient_errors(halves, held=True).items():
+        measures = tuple(raw[tensor][k] if bare[1 - k] else errors[k] for k in (0, 1))
+        checks += _against("gradients", tensor, names, errors, "parity.gradient.floor", measures=measures)
+    return checks
 
 
 def embeddings(halves: tuple[Half, Half]) -> list[Check]:
@@ -223,15 +224,12 @@ DOUBLE = {
     "loss/": "losses of the first batch",
     "gradient/": "gradients",
     "embedding/start": "embeddings at the start",
-    "curve/": "losses of every step",
-    "weights/": "weights, teachers and statistics along the way",
-    "embedding/end": "embeddings at the end",
 }
-"""Groups of arrays by how their names begin."""
+"""Groups of arrays of the starting state by how their names begin."""
 
 
 def double(halves: tuple[Half, Half]) -> Iterator[Check]:
-    """The two in float64: nothing but rounding of 1e-16 may lie between them, however many steps they took."""
+    """The two in float64: nothing but rounding of 1e-16 may lie between them, and what training makes of it."""
     first, second = (half.double for half in halves)
     for start, words in DOUBLE.items():
         names = [name for name in first if name.startswith(start)]
@@ -239,3 +237,5 @@ def double(halves: tuple[Half, Half]) -> Iterator[Check]:
             found = {name: judge.distance(second.get(name), np.asarray(first[name])) for name in names}
             worst = max(found, key=found.get)
             yield Check("double", words, BOTH, found[worst], value_of("parity.double"), "parity.double", worst)
+    for name, value, limit, tolerance in doubles.distances(first, second):
+        yield Check("double", name, BOTH, value, limit, tolerance)

@@ -69,6 +69,9 @@ TOLERANCES = {
     "parity.gradient.floor": Tolerance(
         1e-5, "of a tensor's L2 norm: where torch happens to err less, by luck of rounding, no one is held to it"
     ),
+    "parity.gradient.compiled": Tolerance(
+        1e-5, "of a tensor's L2 norm: the same kernels, joined by the compiler: measured 4e-6 in MVD with ResNet-18"
+    ),
     "parity.float64": Tolerance(1e-9, "20 steps in double precision: rounding of 1e-16 grows by Adam and batch norm"),
     "ranks.float64": Tolerance(1e-9, "the same sums in another order, in double precision: measured 2e-12 in 3 steps"),
     "ranks.float32": Tolerance(

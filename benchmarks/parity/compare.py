@@ -50,6 +50,7 @@ def compare(first: Half, second: Half) -> list[Check]:
     checks += layers(halves, listed)
     checks += losses(halves)
     checks += gradients(halves)
+    checks += compiled(halves)
     checks += embeddings(halves)
     if first.double and second.double:
         checks += double(halves)
@@ -205,6 +206,38 @@ def gradients(halves: tuple[Half, Half]) -> list[Check]:
         measures = tuple(raw[tensor][k] if bare[1 - k] else errors[k] for k in (0, 1))
         checks += _against("gradients", tensor, names, errors, "parity.gradient.floor", measures=measures)
     return checks
+
+
+def compiled(halves: tuple[Half, Half]) -> Iterator[Check]:
+    """Gradients of a compiled step beside those of the same operations one by one, which `gradients` judges.
+
+    They may be as far apart as a few times what the latter are from float64.
+    """
+    judged, names = gradient_errors(halves, held=True), "parity.factor, parity.gradient.compiled"
+    for k, half in enumerate(halves):
+        for tensor, apart in _from_one_by_one(half).items():
+            error = judged[tensor][k] if tensor in judged else 0.0
+            limit = max(value_of("parity.factor") * error, value_of("parity.gradient.compiled"))
+            yield Check("compiled", tensor, half.backend, apart, limit, names)
+
+
+def _from_one_by_one(half: Half) -> dict[str, float]:
+    """Return by tensor, and for "all", medians of the distances; empty where no gradients were taken one by one."""
+    found: dict[str, list[float]] = {}
+    for index in range(half.exam.batches):
+        prefix = f"eager/{index}/"
+        tensors = [name.removeprefix(prefix) for name in half.single if name.startswith(prefix)]
+        if tensors:
+            one, step = (
+                {tensor: half.single[f"{kind}/{index}/{tensor}"] for tensor in tensors}
+                for kind in ("eager", "gradient")
+            )
+            whole = together(one, tensors)
+            least = LEAST * float(np.linalg.norm(whole))
+            found.setdefault("all", []).append(relative(together(step, tensors), whole))
+            for tensor in tensors:
+                found.setdefault(tensor, []).append(relative(step[tensor], one[tensor], least))
+    return {tensor: float(np.median(errors)) for tensor, errors in found.items()}
 
 
 def embeddings(halves: tuple[Half, Half]) -> list[Check]:

@@ -15,6 +15,9 @@ from benchmarks.parity.choices import Held
 from benchmarks.parity.judge import max_places
 from core.learner import Batch
 
+COMPILED = True
+"""Whether a step's gradients come from other code than these."""
+
 
 def gradients(learner: Any, batch: Batch, held: Held) -> dict[str, np.ndarray]:
     """Return the gradients of "total" by trained tensor, of the learner's cells without compilation."""

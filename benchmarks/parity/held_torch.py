@@ -14,9 +14,12 @@ from backends.torch import probe
 from benchmarks.parity.choices import Held
 from core.learner import Batch
 
+COMPILED = False
+"""Whether a step's gradients come from other code than these."""
+
 
 def gradients(learner: Any, batch: Batch, held: Held) -> dict[str, np.ndarray]:
-    """Return the gradients of "total" by trained tensor; the learner is not compiled."""
+    """Return the gradients of "total" by trained tensor, of a learner that is not compiled."""
     with _holding(learner.networks, held):
         return probe.gradients_of(learner, batch)[1]
 

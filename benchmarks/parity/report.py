@@ -24,6 +24,8 @@ PARTS = {
     "rules, double": "The same in float64.",
     "losses": "Losses of the first batch through the whole networks: from float64, and apart; relative to the total.",
     "gradients": "Gradients of the total loss: L2 distance from float64 relative to its norm, median over batches.",
+    "compiled": "Gradients of the compiled step, beside the same operations one by one, which are judged above: median "
+    "over batches.",
     "embeddings": "Embeddings of the test people in the starting state: largest difference.",
     "double": "Both backends in float64, step for step: the same algorithms leave rounding apart, and what training "
     "makes of it. Limits beyond 1e-8: from a backend's own runs with 2e-16 of noise on the weights.",
@@ -47,7 +49,15 @@ def text(first: Half, second: Half, checks: Sequence[Check], *, every: bool = Fa
         chosen = [check for check in checks if check.part == part]
         if chosen:
             more = held(first, second) if part == "gradients" else equal(first, second) if part == "double" else []
-            lines += ["", words, *more, "", _pivot(chosen, names, deep and part == "gradients"), "", *_reasons(chosen)]
+            lines += [
+                "",
+                words,
+                *more,
+                "",
+                _pivot(chosen, names, deep and part in ("gradients", "compiled")),
+                "",
+                *_reasons(chosen),
+            ]
     if not any(check.part == "training" for check in checks):
         lines += ["", "Training is not judged: no disturbed run (--envelope) and no float64 run of as many steps."]
     cpu = all("CPU" in half.about for half in (first, second))

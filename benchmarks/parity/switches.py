@@ -13,6 +13,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,9 +36,16 @@ class Found(NamedTuple):
 
 
 def record(exam: Exam, backend: str, learner: Any) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
-    """Return samples of a learner's gradients with float64's choices, held/BATCH/TENSOR, and what switched."""
+    """Return samples of a learner's gradients with float64's choices, held/BATCH/TENSOR, and what switched.
+
+    Where a step is compiled and these gradients are not: also those with their own choices, eager/BATCH/TENSOR, which
+    are to be those of the step.
+    """
     arrays, facts = {}, []
     for index in range(exam.batches):
+        if _module(backend).COMPILED:
+            eager = gradients(exam, backend, learner, index, {})[0]
+            arrays |= {f"eager/{index}/{name}": sample(value) for name, value in eager.items()}
         found = held(exam, backend, learner, index)
         arrays |= {f"held/{index}/{name}": sample(value) for name, value in found.gradients.items()}
         facts.append({"choices": found.count, "switched": len(found.places), "places": found.places[:SHOWN]})
@@ -59,8 +67,11 @@ def gradients(
     """Return the gradients of a batch by tensor with these choices, and those that the numbers would have made."""
     learner.import_state(exam.start)
     holding = choices.Held(made)
-    module = importlib.import_module(f"benchmarks.parity.held_{backend}")
-    return module.gradients(learner, exam.batch(index), holding), holding.own
+    return _module(backend).gradients(learner, exam.batch(index), holding), holding.own
+
+
+def _module(backend: str) -> ModuleType:
+    return importlib.import_module(f"benchmarks.parity.held_{backend}")
 
 
 def apart(found: dict[str, np.ndarray], true: dict[str, np.ndarray]) -> float:

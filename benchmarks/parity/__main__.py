@@ -107,6 +107,11 @@ def check(given: argparse.Namespace) -> None:
         )
     if given.backend and not (given.record or given.against):
         raise UserError("--backend chooses whose half is run: it goes with --record or --against. Without, both run.")
+    if given.double_envelope is not None and given.double not in (None, "both"):
+        raise UserError(
+            f"--double-envelope with --double {given.double}: what noise does in float64 gives the limit where both "
+            "backends run in it. Leave one of them out."
+        )
     for option in ("json", "plot"):
         if getattr(given, option) and given.record and not given.against:
             raise UserError(

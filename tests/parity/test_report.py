@@ -13,7 +13,7 @@ import pytest
 from backends.torch import optimiser
 from benchmarks.parity import __main__ as command
 from benchmarks.parity import choices, doubles, halves, judge, report, switches, table, trajectories
-from benchmarks.parity.compare import compare
+from benchmarks.parity.compare import compare, compiled, double, gradients
 from benchmarks.parity.exam import Exam, disturbed, picture
 from benchmarks.parity.halves import Half
 from benchmarks.parity.plot import plot
@@ -199,13 +199,13 @@ def test_one_percent_of_one_tensor_s_gradient_is_a_fault_of_the_second_half_too(
         switched[name] = 1.01 * switched[name]
     first = half("torch", (switched, facts), seen("torch", "float64", draws=1))
     single, tensor = renamed(seen("mindspore")[0], "held", "eager"), "student2.layer3.0.conv2.weight"
-    assert not [c for c in failed(compare(first, half("mindspore", (single, facts)))) if "train" not in c.part]
-    for kinds, part in ((("gradient", "eager", "held"), "gradients"), (("gradient",), "compiled")):
+    every = ("gradient", "eager", "held")
+    for kinds, part in (((), gradients), ((), compiled), (every, gradients), (("gradient",), compiled)):
         wrong = dict(single)
         for name in [f"{kind}/{index}/{tensor}" for kind in kinds for index in range(EXAM.batches)]:
             wrong[name] = 1.01 * wrong[name]
-        found = [c for c in failed(compare(first, half("mindspore", (wrong, facts)))) if c.part == part]
-        assert {("all", "mindspore"), (tensor, "mindspore")} == {(c.what, c.who) for c in found}
+        found = {(check.what, check.who) for check in failed(part((first, half("mindspore", (wrong, facts)))))}
+        assert found == ({("all", "mindspore"), (tensor, "mindspore")} if kinds else set())
 
 
 def test_mindspore_takes_float64_s_choices():
@@ -237,15 +237,14 @@ def test_a_tiny_fault_in_float64_is_found_beside_what_noise_does(monkeypatch):
         own = {name: value for name, value in arrays.items() if not name.startswith("noise")}
         wrong = own | training(EXAM, learner, EXAM.start, EXAM.steps)
     second = half("faulty", seen("torch"), (wrong, facts))
-    checks = compare(first, second)
-    found = {check.what for check in failed(checks) if check.part == "double"}
+    found = {check.what for check in failed(double((first, second)))}
     assert {"weights, teachers and statistics after step 1", "embeddings at the end"} <= found
-    assert "equal to 1e-08 up to step 0 of 3" in report.text(first, second, checks)
-    chaos = arrays | {f"noise1/{name}": value for name, value in wrong.items()}
-    checks = compare(half("torch", seen("torch"), (chaos, facts)), second)
-    assert not [check for check in failed(checks) if check.part == "double"]
-    short = report.as_json(first._replace(double=chaos), second, checks)["summary"]["double"]
-    assert short["noise"] == short["apart"] > tolerance("parity.double")
+    assert report.equal(first, second) == ["  equal to 1e-08 up to step 0 of 3"]
+    chaotic = first._replace(double=arrays | {f"noise1/{name}": value for name, value in wrong.items()})
+    assert not failed(double((chaotic, second)))
+    told = doubles.summary(chaotic.double, second.double)
+    assert told["noise"] == told["apart"] > tolerance("parity.double")
+    assert table.beside_noise(told) == f"{told['apart']:.1e} ({told['noise']:.1e})"
 
 
 def test_the_report_and_the_picture(tmp_path):
@@ -355,6 +354,7 @@ def test_a_run_s_checkpoint_is_a_starting_state(tmp_path):
         (["--batch-norm-group", "3"], "does not divide the 16 images"),
         (["--backend", "torch"], "--record or --against"),
         (["--envelope", "-1"], "at least 0"),
+        (["--double-envelope", "2", "--double", "torch"], "gives the limit where both"),
         (["--record", "/nowhere/b"], "cannot be written"),
         (["--plot", "curves.jpg"], "ends in .png"),
         (["--record", "b", "--json", "b.json"], "--json needs both halves"),

@@ -108,9 +108,9 @@ TOLERANCES = {
     "parity.layer.train": Tolerance(1e-5, "of a layer's L2 norm, where the other backend happens to err less"),
     "parity.double": Tolerance(1e-8, "100 steps in float64: rounding of 1e-16, amplified by batch norm and by Adam"),
     "parity.double.factor": Tolerance(
-        10.0,
-        "as many times what noise of 2e-16 on the starting weights does to a backend by itself: rounding disturbs "
-        "every operation of every step, the noise only the start, and what few runs do is chance",
+        3.0,
+        "as many times what noise of 2e-16 on the starting weights does to a backend by itself after as many steps: "
+        "measured 0.6 to 1.0 times one such run, over 100 steps of MMT with ResNet-18",
     ),
     "parity.outcome.floor": Tolerance(
         0.05,

@@ -105,12 +105,13 @@ def _against(
     floor: str,
     rule: str = "",
     measures: tuple[float, float] | None = None,
+    first: str = "parity.factor.first",
 ) -> list[Check]:
     """The second of two errors from the truth is at most a factor beyond the first, the first at most a wider one.
 
-    measures: what the other one is measured by, where it is not its error.
+    measures: what the other one is measured by, where it is not its error. first: that wider factor.
     """
-    factors = ("parity.factor.first", "parity.factor")
+    factors = (first, "parity.factor")
     others = (measures or errors)[::-1]
     return [
         Check(part, what, name, own, max(value_of(factor) * other, value_of(floor)), f"{factor}, {floor}", rule)
@@ -204,7 +205,15 @@ def gradients(halves: tuple[Half, Half]) -> list[Check]:
     checks = []
     for tensor, errors in gradient_errors(halves, held=True).items():
         measures = tuple(raw[tensor][k] if bare[1 - k] else errors[k] for k in (0, 1))
-        checks += _against("gradients", tensor, names, errors, "parity.gradient.floor", measures=measures)
+        checks += _against(
+            "gradients",
+            tensor,
+            names,
+            errors,
+            "parity.gradient.floor",
+            measures=measures,
+            first="parity.gradient.first",
+        )
     return checks
 
 

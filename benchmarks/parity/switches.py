@@ -90,14 +90,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         allow_abbrev=False,
     )
     add_exam(made)
+    words = "images in memory as (B, C, H, W), for which torch's kernels sum in another order than in training"
+    made.add_argument("--channels-first", action="store_true", help=words)
     given = made.parse_args(argv)
-    return guarded(lambda: _print(exam_of(given)))
+    return guarded(lambda: _print(exam_of(given), given.channels_first))
 
 
-def _print(exam: Exam) -> None:
+def _print(exam: Exam, channels_first: bool) -> None:
     from backends.torch import probe
+    from benchmarks.parity.held_torch import to_channels_first
 
     single, double = (probe.make_learner(exam.learner, precision=precision) for precision in ("float32", "float64"))
+    if channels_first:
+        to_channels_first(single)
     for index in range(exam.batches):
         found = held(exam, "torch", single, index)
         true, raw = (gradients(exam, "torch", learner, index, {})[0] for learner in (double, single))

@@ -71,8 +71,8 @@ TOLERANCES = {
     ),
     "parity.gradient.first": Tolerance(
         30.0,
-        "as many times the second backend's error: torch's kernels for channels last, there and back. Measured 21 in one "
-        "tensor of MVD with ResNet-50-IBN-a, 2.6e-4, which is 1.1e-5 with channels first, as in MindSpore",
+        "as many times the second backend's error: torch's kernels for channels last, there and back. Measured 21 in "
+        "one tensor of MVD with ResNet-50-IBN-a, 2.6e-4, which is 1.1e-5 with channels first, as in MindSpore",
     ),
     "parity.gradient.compiled": Tolerance(
         1e-5, "of a tensor's L2 norm: the same kernels, joined by the compiler: measured 4e-6 in MVD with ResNet-18"

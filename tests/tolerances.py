@@ -69,6 +69,14 @@ TOLERANCES = {
     "parity.gradient.floor": Tolerance(
         1e-5, "of a tensor's L2 norm: where torch happens to err less, by luck of rounding, no one is held to it"
     ),
+    "parity.gradient.first": Tolerance(
+        30.0,
+        "as many times the second backend's error: torch's kernels for channels last, there and back. Measured 21 in "
+        "one tensor of MVD with ResNet-50-IBN-a, 2.6e-4, which is 1.1e-5 with channels first, as in MindSpore",
+    ),
+    "parity.gradient.compiled": Tolerance(
+        1e-5, "of a tensor's L2 norm: the same kernels, joined by the compiler: measured 4e-6 in MVD with ResNet-18"
+    ),
     "parity.float64": Tolerance(1e-9, "20 steps in double precision: rounding of 1e-16 grows by Adam and batch norm"),
     "ranks.float64": Tolerance(1e-9, "the same sums in another order, in double precision: measured 2e-12 in 3 steps"),
     "ranks.float32": Tolerance(
@@ -104,6 +112,11 @@ TOLERANCES = {
     "parity.layer.test": Tolerance(1e-5, "test mode has no statistics to amplify noise: measured below 4e-6"),
     "parity.layer.train": Tolerance(1e-5, "of a layer's L2 norm, where the other backend happens to err less"),
     "parity.double": Tolerance(1e-8, "100 steps in float64: rounding of 1e-16, amplified by batch norm and by Adam"),
+    "parity.double.factor": Tolerance(
+        3.0,
+        "as many times what noise of 2e-16 on the starting weights does to a backend by itself after as many steps: "
+        "measured 0.6 to 1.0 times one such run, over 100 steps of MMT with ResNet-18",
+    ),
     "parity.outcome.floor": Tolerance(
         0.05,
         "of mAP and of 1 - ARI: near ties of a few dozen people that change places by float32 rounding; of 1 - ARI, "

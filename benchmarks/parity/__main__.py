@@ -52,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--double", choices=("both", "torch", "mindspore", "none"), help=DOUBLE)
     run.add_argument("--double-steps", type=_count, help="steps of training in float64 (default: as many as --steps)")
     run.add_argument("--envelope", type=_count, help="runs from disturbed weights, in the first half (default: 3)")
+    run.add_argument("--double-envelope", type=_count, help="the same in float64, where both run in it (default: 1)")
     run.add_argument("--backend", choices=BACKENDS, help="with --record or --against: whose half is run")
     run.add_argument("--record", type=Path, metavar="FILE", help="run one half and write it to a file")
     run.add_argument("--against", type=Path, metavar="FILE", help="run the other half of a recorded one and compare")
@@ -96,7 +97,8 @@ def check(given: argparse.Namespace) -> None:
     if given.compare and (given.against or given.record):
         raise UserError("--compare runs nothing: leave out --against and --record, or leave out --compare.")
     source = "--compare" if given.compare else "--against" if given.against else ""
-    names = [item.name for item in fields(Exam) if item.name not in ("network", "state")] + [*NETWORK, "envelope"]
+    names = [item.name for item in fields(Exam) if item.name not in ("network", "state")]
+    names += [*NETWORK, "envelope", "double_envelope"]
     names += ["backend", "double", "double_steps"] if given.compare else []
     ignored = [f"--{name.replace('_', '-')}" for name in names if source and getattr(given, name) is not None]
     if ignored:
@@ -105,6 +107,11 @@ def check(given: argparse.Namespace) -> None:
         )
     if given.backend and not (given.record or given.against):
         raise UserError("--backend chooses whose half is run: it goes with --record or --against. Without, both run.")
+    if given.double_envelope is not None and given.double not in (None, "both"):
+        raise UserError(
+            f"--double-envelope with --double {given.double}: what noise does in float64 gives the limit where both "
+            "backends run in it. Leave one of them out."
+        )
     for option in ("json", "plot"):
         if getattr(given, option) and given.record and not given.against:
             raise UserError(
@@ -128,16 +135,22 @@ def exam_of(given: argparse.Namespace) -> Exam:
     return exam
 
 
-def half(backend: str, exam: Exam, given: argparse.Namespace, *, draws: int) -> Half:
-    """Run one backend, in a process of its own for each precision; with --record, what is done is written at once."""
+def half(backend: str, exam: Exam, given: argparse.Namespace, *, first: bool) -> Half:
+    """Run one backend, in a process of its own for each precision; with --record, what is done is written at once.
+
+    first: the runs from disturbed weights are this half's.
+    """
     runtime = {i.name: getattr(given, f"{backend}_{i.name}") for i in _runtime(backend)}
     runtime = {name: value for name, value in runtime.items() if value is not None}
     precision = runtime.pop("precision", "float32")
-    jobs = {"single": {"precision": precision, "runtime": runtime, "steps": exam.steps, "draws": draws}}
+    draws = 3 if given.envelope is None else given.envelope
+    jobs = {"single": {"precision": precision, "runtime": runtime, "steps": exam.steps, "draws": first * draws}}
     if (given.double or "both") in ("both", backend):
         threads = {name: value for name, value in runtime.items() if name == "threads"}
         steps = exam.steps if given.double_steps is None else given.double_steps
-        jobs["double"] = {"precision": "float64", "runtime": {"device": "cpu"} | threads, "steps": steps, "draws": 0}
+        draws = 0 if given.double == backend else 1 if given.double_envelope is None else given.double_envelope
+        cpu = {"device": "cpu"} | threads
+        jobs["double"] = {"precision": "float64", "runtime": cpu, "steps": steps, "draws": first * draws}
     with tempfile.TemporaryDirectory(prefix="parity-") as folder:
         found = {}
         for part, job in jobs.items():
@@ -171,12 +184,12 @@ def pair(given: argparse.Namespace) -> tuple[Half, Half] | None:
         other = halves.load(given.against, given.state)
         _follow(other, given)
         backend = given.backend or next(name for name in BACKENDS if name != other.backend)
-        return _ordered([other, half(backend, other.exam, given, draws=0)])
-    exam, draws = exam_of(given), 3 if given.envelope is None else given.envelope
+        return _ordered([other, half(backend, other.exam, given, first=False)])
+    exam = exam_of(given)
     if given.record:
-        half(given.backend or "torch", exam, given, draws=draws)
+        half(given.backend or "torch", exam, given, first=True)
         return None
-    return half("torch", exam, given, draws=draws), half("mindspore", exam, given, draws=0)
+    return half("torch", exam, given, first=True), half("mindspore", exam, given, first=False)
 
 
 def _follow(other: Half, given: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.parity import judge, trajectories
+from benchmarks.parity import doubles, judge, trajectories
 from benchmarks.parity.exam import Exam
 from benchmarks.parity.halves import Arrays, Half
 from benchmarks.parity.record import MODES, followed
@@ -50,6 +50,7 @@ def compare(first: Half, second: Half) -> list[Check]:
     checks += layers(halves, listed)
     checks += losses(halves)
     checks += gradients(halves)
+    checks += compiled(halves)
     checks += embeddings(halves)
     if first.double and second.double:
         checks += double(halves)
@@ -104,12 +105,13 @@ def _against(
     floor: str,
     rule: str = "",
     measures: tuple[float, float] | None = None,
+    first: str = "parity.factor.first",
 ) -> list[Check]:
     """The second of two errors from the truth is at most a factor beyond the first, the first at most a wider one.
 
-    measures: what the other one is measured by, where it is not its error.
+    measures: what the other one is measured by, where it is not its error. first: that wider factor.
     """
-    factors = ("parity.factor.first", "parity.factor")
+    factors = (first, "parity.factor")
     others = (measures or errors)[::-1]
     return [
         Check(part, what, name, own, max(value_of(factor) * other, value_of(floor)), f"{factor}, {floor}", rule)
@@ -195,15 +197,56 @@ def gradients(halves: tuple[Half, Half]) -> list[Check]:
     """Gradients of the total loss against float64: the whole, then tensor by tensor.
 
     One ReLU or pooled maximum that switches by rounding counts more than all other rounding, in either backend and by
-    chance. So they are taken with float64's choices where a half has them so, and else by the median over batches; and
-    the other half, which may have switched as well, is measured by them as they are.
+    chance. So they are taken with float64's choices where a half has them so, and else by the median over batches: such
+    a half is measured by the other's as they are, which may have switched as well.
     """
-    names, measures = (halves[0].backend, halves[1].backend), gradient_errors(halves, held=False)
-    return [
-        check
-        for tensor, errors in gradient_errors(halves, held=True).items()
-        for check in _against("gradients", tensor, names, errors, "parity.gradient.floor", measures=measures[tensor])
-    ]
+    names, raw = (halves[0].backend, halves[1].backend), gradient_errors(halves, held=False)
+    bare = [not any(name.startswith("held/") for name in half.single) for half in halves]
+    checks = []
+    for tensor, errors in gradient_errors(halves, held=True).items():
+        measures = tuple(raw[tensor][k] if bare[1 - k] else errors[k] for k in (0, 1))
+        checks += _against(
+            "gradients",
+            tensor,
+            names,
+            errors,
+            "parity.gradient.floor",
+            measures=measures,
+            first="parity.gradient.first",
+        )
+    return checks
+
+
+def compiled(halves: tuple[Half, Half]) -> Iterator[Check]:
+    """Gradients of a compiled step beside those of the same operations one by one, which `gradients` judges.
+
+    They may be as far apart as a few times what the latter are from float64.
+    """
+    judged, names = gradient_errors(halves, held=True), "parity.factor, parity.gradient.compiled"
+    for k, half in enumerate(halves):
+        for tensor, apart in _from_one_by_one(half).items():
+            error = judged[tensor][k] if tensor in judged else 0.0
+            limit = max(value_of("parity.factor") * error, value_of("parity.gradient.compiled"))
+            yield Check("compiled", tensor, half.backend, apart, limit, names)
+
+
+def _from_one_by_one(half: Half) -> dict[str, float]:
+    """Return by tensor, and for "all", medians of the distances; empty where no gradients were taken one by one."""
+    found: dict[str, list[float]] = {}
+    for index in range(half.exam.batches):
+        prefix = f"eager/{index}/"
+        tensors = [name.removeprefix(prefix) for name in half.single if name.startswith(prefix)]
+        if tensors:
+            one, step = (
+                {tensor: half.single[f"{kind}/{index}/{tensor}"] for tensor in tensors}
+                for kind in ("eager", "gradient")
+            )
+            whole = together(one, tensors)
+            least = LEAST * float(np.linalg.norm(whole))
+            found.setdefault("all", []).append(relative(together(step, tensors), whole))
+            for tensor in tensors:
+                found.setdefault(tensor, []).append(relative(step[tensor], one[tensor], least))
+    return {tensor: float(np.median(errors)) for tensor, errors in found.items()}
 
 
 def embeddings(halves: tuple[Half, Half]) -> list[Check]:
@@ -223,15 +266,12 @@ DOUBLE = {
     "loss/": "losses of the first batch",
     "gradient/": "gradients",
     "embedding/start": "embeddings at the start",
-    "curve/": "losses of every step",
-    "weights/": "weights, teachers and statistics along the way",
-    "embedding/end": "embeddings at the end",
 }
-"""Groups of arrays by how their names begin."""
+"""Groups of arrays of the starting state by how their names begin."""
 
 
 def double(halves: tuple[Half, Half]) -> Iterator[Check]:
-    """The two in float64: nothing but rounding of 1e-16 may lie between them, however many steps they took."""
+    """The two in float64: nothing but rounding of 1e-16 may lie between them, and what training makes of it."""
     first, second = (half.double for half in halves)
     for start, words in DOUBLE.items():
         names = [name for name in first if name.startswith(start)]
@@ -239,3 +279,5 @@ def double(halves: tuple[Half, Half]) -> Iterator[Check]:
             found = {name: judge.distance(second.get(name), np.asarray(first[name])) for name in names}
             worst = max(found, key=found.get)
             yield Check("double", words, BOTH, found[worst], value_of("parity.double"), "parity.double", worst)
+    for name, value, limit, tolerance in doubles.distances(first, second):
+        yield Check("double", name, BOTH, value, limit, tolerance)

@@ -42,6 +42,13 @@ def output(name: str) -> Source:
     return Source(name, lambda outputs: np.asarray(outputs[name], np.float64))
 
 
+class Choosing(NamedTuple):
+    """A ReLU, leaky or not, or a pooled maximum (`windows`), by what comes before it."""
+
+    before: Source
+    windows: bool
+
+
 def relu(source: Source) -> Source:
     """Max(x, 0)."""
     return Source(f"relu({source.text})", lambda outputs: np.maximum(source.of(outputs), 0))
@@ -54,11 +61,29 @@ def stages(
 
     tensors: of one network. images: uint8 (B, H, W, 3). noise: uniforms (B, hidden) for MVD's dropout, or None.
     """
+    return _walk(config, tensors, images, noise, train=train).stages
+
+
+def choosing(
+    config: LearnerConfig, tensors: Outputs, images: np.ndarray, noise: np.ndarray | None
+) -> list[tuple[Choosing, np.ndarray]]:
+    """Return a network's ReLUs and pooled maxima in the order in which they run, and what comes before each (B, ...).
+
+    In training, in float64. Arguments: as for `stages`.
+    """
+    walk = _walk(config, tensors, images, noise, train=True)
+    outputs = truth(walk.stages, lambda name, value: value)
+    return [(one, one.before.of(outputs)) for one in walk.choosing]
+
+
+def _walk(
+    config: LearnerConfig, tensors: Outputs, images: np.ndarray, noise: np.ndarray | None, *, train: bool
+) -> _Walk:
     walk = _Walk(config, {name: np.asarray(value, np.float64) for name, value in tensors.items()}, train)
     walk.backbone(images)
     if roles(config.method).bottlenecks:
         walk.bottleneck(noise if train else None)
-    return walk.stages
+    return walk
 
 
 def truth(listed: list[Stage], keep: Callable[[str, np.ndarray], np.ndarray]) -> dict[str, np.ndarray]:
@@ -101,10 +126,19 @@ class _Walk:
     def __init__(self, config: LearnerConfig, tensors: Outputs, train: bool) -> None:
         self.config, self.tensors, self.train = config, tensors, train
         self.stages: list[Stage] = []
+        self.choosing: list[Choosing] = []
 
     def add(self, name: str, rule: str, compute: Callable[[Outputs], np.ndarray]) -> Source:
         self.stages.append(Stage(name, rule, compute))
         return output(name)
+
+    def chosen(self, before: Source, *, windows: bool = False) -> Source:
+        """Note that a ReLU, or pooling, takes this; return it."""
+        self.choosing.append(Choosing(before, windows))
+        return before
+
+    def relu(self, source: Source) -> Source:
+        return relu(self.chosen(source))
 
     # -- layers -----------------------------------------------------------------------------------------------
 
@@ -166,7 +200,7 @@ class _Walk:
             "image", "pixels / 255, ImageNet's mean and deviation removed", lambda outputs: standardise(pixels)
         )
         x = self.batch_norm("bn1", self.convolve("conv1", image, 2))
-        x = relu(x) if network.stem_relu else x
+        x = self.chosen(self.relu(x) if network.stem_relu else x, windows=True)
         x = self.add("maxpool", f"largest of 3x3 windows of {x.text}, stride 2, padding 1", self._pooled(x))
         for number, layer in enumerate(blocks(arch, network.last_stride), start=1):
             gamma = self.tensors.get(f"attention{number}.gamma") if number in ATTENTIVE_LAYERS else None
@@ -197,21 +231,21 @@ class _Walk:
             y = self.convolve(f"{block.name}.conv{index}", y, stride)
             norm = f"{block.name}.bn{index}"
             y = self.split_norm(norm, y, block.width) if block.ibn and index == 1 else self.batch_norm(norm, y)
-            y = relu(y) if index < len(strides) else y
+            y = self.relu(y) if index < len(strides) else y
         if block.downsample:
             x = self.batch_norm(
                 f"{block.name}.downsample.1", self.convolve(f"{block.name}.downsample.0", x, block.stride)
             )
         total = Source(f"{y.text} + {x.text}", lambda outputs: x.of(outputs) + y.of(outputs))
-        return self.add(block.name, f"relu({total.text})", relu(total).of)
+        return self.add(block.name, f"relu({total.text})", self.relu(total).of)
 
     def bottleneck(self, noise: np.ndarray | None) -> None:
         x = output("neck")
         for index in (1, 2):
             linear = self.linear(f"bottleneck.linear{index}", x)
-            x = relu(self.batch_norm(f"bottleneck.bn{index}", linear))
+            x = self.relu(self.batch_norm(f"bottleneck.bn{index}", linear))
         z = self.linear("bottleneck.linear3", x)
-        hidden = self.batch_norm("bottleneck.hidden_bn", self.linear("bottleneck.hidden", z))
+        hidden = self.chosen(self.batch_norm("bottleneck.hidden_bn", self.linear("bottleneck.hidden", z)))
         dropout = self.config.mvd.dropout
         kept = 1.0 if noise is None or not dropout else (noise >= dropout) / (1 - dropout)
 
@@ -250,8 +284,20 @@ def convolve(x: np.ndarray, weight: np.ndarray, stride: int) -> np.ndarray:
 
 def max_pool(x: np.ndarray) -> np.ndarray:
     """Maximum of 3 x 3 windows, stride 2, padding 1."""
+    return _windows(x).max(axis=(4, 5))
+
+
+def max_places(x: np.ndarray) -> np.ndarray:
+    """Return where `max_pool` finds its numbers, int64: places in the flattened (H, W), the first of equal ones."""
+    windows, width = _windows(x), x.shape[3]
+    inside = windows.reshape(*windows.shape[:4], 9).argmax(4)
+    rows = 2 * np.arange(windows.shape[2])[:, None] - 1 + inside // 3
+    return rows * width + 2 * np.arange(windows.shape[3]) - 1 + inside % 3
+
+
+def _windows(x: np.ndarray) -> np.ndarray:
     padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
-    return np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))[:, :, ::2, ::2].max(axis=(4, 5))
+    return np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))[:, :, ::2, ::2]
 
 
 def normalise(x: np.ndarray, mean: np.ndarray, var: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:

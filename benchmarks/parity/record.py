@@ -33,6 +33,8 @@ from core.random import rng
 
 MODES = {"test": False, "train": True}
 CHUNK = 32  # images embedded at once
+NOISE = {np.float32: 1e-7, np.float64: 2e-16}
+"""Relative noise on the weights, of the size of their rounding."""
 
 Arrays = dict[str, np.ndarray]
 
@@ -42,7 +44,7 @@ def record(
 ) -> tuple[Arrays, dict[str, Any]]:
     """Return (arrays, facts) of a learner of exam.learner.
 
-    steps: of training, 0 for none. draws: how many times more to train, from weights with noise of 1e-7.
+    steps: of training, 0 for none. draws: how many times more to train, from weights with noise of the precision.
     """
     dtype = np.float64 if precision == "float64" else np.float32
     arrays, facts, seconds = {}, {"precision": precision, "steps": steps, "draws": draws}, {}
@@ -63,7 +65,8 @@ def record(
             arrays.update(training(exam, learner, exam.start, steps))
     for draw in range(draws if steps else 0):
         with _timed(seconds, f"noise {draw + 1}"):
-            found = training(exam, learner, disturbed(exam.start, draw + 1), steps)
+            start = {name: value.astype(dtype) if np.ndim(value) else value for name, value in exam.start.items()}
+            found = training(exam, learner, disturbed(start, draw + 1, NOISE[dtype]), steps)
             arrays.update({f"noise{draw + 1}/{name}": value for name, value in found.items()})
     return arrays, facts | {"seconds": seconds, "digest": exam.digest}
 
@@ -167,9 +170,9 @@ def main(job: Path, out: Path) -> None:
     arrays, facts = record(
         exam, probe, learner, precision=given["precision"], steps=given["steps"], draws=given["draws"]
     )
-    if given["backend"] == "torch" and given["precision"] == "float32" and not options.compile:
+    if given["precision"] == "float32" and not getattr(options, "compile", False):
         with _timed(facts["seconds"], "gradients with float64's choices"):
-            found, facts["switches"] = switches.record(exam, learner)
+            found, facts["switches"] = switches.record(exam, given["backend"], learner)
         arrays |= found
     about = {"backend": given["backend"], "about": backend.about(runtime), "exam": as_dict(exam)}
     checkpoint.save(out, arrays, facts | about)

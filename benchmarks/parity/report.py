@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.parity import explanations, trajectories
-from benchmarks.parity.compare import BOTH, DOUBLE, Check, gradient_errors, signs, stages
+from benchmarks.parity import doubles, explanations, trajectories
+from benchmarks.parity.compare import BOTH, Check, gradient_errors, signs, stages
 from benchmarks.parity.halves import Half
 from core.architectures import architecture
 from core.config import as_dict
@@ -24,8 +24,11 @@ PARTS = {
     "rules, double": "The same in float64.",
     "losses": "Losses of the first batch through the whole networks: from float64, and apart; relative to the total.",
     "gradients": "Gradients of the total loss: L2 distance from float64 relative to its norm, median over batches.",
+    "compiled": "Gradients of the compiled step, beside the same operations one by one, which are judged above: median "
+    "over batches.",
     "embeddings": "Embeddings of the test people in the starting state: largest difference.",
-    "double": "Both backends in float64, step for step: the same algorithms leave nothing but rounding apart.",
+    "double": "Both backends in float64, step for step: the same algorithms leave rounding apart, and what training "
+    "makes of it. Limits beyond 1e-8: from a backend's own runs with 2e-16 of noise on the weights.",
     "training": "Training in float32: how far the two are apart. Limits: from what rounding alone does to one backend, "
     "which is run from weights with 1e-7 of noise, and beside its own float64.",
 }
@@ -45,8 +48,16 @@ def text(first: Half, second: Half, checks: Sequence[Check], *, every: bool = Fa
     for part, words in PARTS.items():
         chosen = [check for check in checks if check.part == part]
         if chosen:
-            more = held(first, second) if part == "gradients" else []
-            lines += ["", words, *more, "", _pivot(chosen, names, deep and part == "gradients"), "", *_reasons(chosen)]
+            more = held(first, second) if part == "gradients" else equal(first, second) if part == "double" else []
+            lines += [
+                "",
+                words,
+                *more,
+                "",
+                _pivot(chosen, names, deep and part in ("gradients", "compiled")),
+                "",
+                *_reasons(chosen),
+            ]
     if not any(check.part == "training" for check in checks):
         lines += ["", "Training is not judged: no disturbed run (--envelope) and no float64 run of as many steps."]
     cpu = all("CPU" in half.about for half in (first, second))
@@ -107,13 +118,25 @@ def held(first: Half, second: Half) -> list[str]:
     ]
 
 
+def equal(first: Half, second: Half) -> list[str]:
+    """Return up to which step training in float64 is equal to 1e-8, where both have trained in it."""
+    if not doubles.trained(first.double, second.double):
+        return []
+    return [f"  {_equal(doubles.summary(first.double, second.double))}"]
+
+
+def _equal(found: dict[str, Any]) -> str:
+    return f"equal to {TOLERANCES['parity.double'].value:.0e} up to step {found['equal']} of {found['steps']}"
+
+
 def summary(first: Half, second: Half, checks: Sequence[Check]) -> dict[str, Any]:
     """Return the few numbers that stand for the report; what was not measured is missing.
 
     embeddings: largest difference at the start. gradients: by backend, of the whole gradient from float64, as it is and
-    as judged (with float64's choices where a half has it so). double: steps in float64 and the largest distance of
-    losses, weights and embeddings in them. single: steps in float32, how far losses have been apart, relative to the
-    first, and how far rounding alone has led one backend.
+    as judged (with float64's choices where a half has it so). double: steps in float64, the largest distance of losses,
+    weights and embeddings in them, the last step up to which all are equal to 1e-8, and the largest distance that noise
+    of rounding makes of one backend (None: not run). single: steps in float32, how far losses have been apart, relative
+    to the first, and how far rounding alone has led one backend.
     """
     exam, by = first.exam, {(check.part, check.what, check.who): check for check in checks}
     raw = gradient_errors((first, second), held=False).get("all", ())
@@ -124,10 +147,8 @@ def summary(first: Half, second: Half, checks: Sequence[Check]) -> dict[str, Any
         "checks": len(checks),
         "passed": sum(check.passed for check in checks),
     }
-    steps = min(len(half.double.get("curve/total", ())) for half in (first, second))
-    if steps:
-        apart = [by["double", DOUBLE[name], BOTH].value for name in ("curve/", "weights/", "embedding/end")]
-        found["double"] = {"steps": steps, "apart": max(apart)}
+    if doubles.trained(first.double, second.double):
+        found["double"] = doubles.summary(first.double, second.double)
     last = by.get(("training", f"losses up to step {exam.steps}", BOTH))
     if last:
         factor, floor = (TOLERANCES[f"parity.drift.{name}"].value for name in ("factor", "floor"))
@@ -143,9 +164,9 @@ def short(found: dict[str, Any]) -> list[str]:
     lines += [f"  gradients are from float64: {gradients}"] if gradients else []
     if "double" in found:
         double = found["double"]
-        lines.append(
-            f"  {double['steps']} steps in float64: losses, weights and embeddings {double['apart']:.1e} apart"
-        )
+        alone = "" if double["noise"] is None else f"; noise of 2e-16 leads one backend {double['noise']:.1e} away"
+        words = f"losses, weights and embeddings {double['apart']:.1e} apart, {_equal(double)}{alone}"
+        lines.append(f"  {double['steps']} steps in float64: {words}")
     if "single" in found:
         single = found["single"]
         words = f"losses {single['apart']:.1e} apart; rounding alone leads one backend {single['noise']:.1e} away"

@@ -2,41 +2,29 @@
 
 A ReLU's derivative is 0 or 1. Where the number before it is 0 up to rounding, float32 and float64 may choose
 differently, and the gradient of everything before it jumps; so it does where another place of a pooling window is the
-largest. So torch computes the gradient of a batch in float64, in float32, and in float32 once more with float64's
-choices held. If the last is near the first where the second is not, these choices are all that lay between.
+largest. So a backend computes the gradient of a batch in float32 as it is, and once more with float64's choices
+(choices.py). If the last is near the gradient in float64 where the first is not, these choices are all that lay
+between.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.parity import choices
 from benchmarks.parity.exam import Exam
 from benchmarks.parity.sampling import relative, sample
 from core.command import guarded
 
 SHOWN = 8
 """Places that are told of each batch."""
-
-TIE = 1e-12
-"""Two numbers of a pooling window no further apart, relative to the larger, are equal: either place is right."""
-
-
-class Choice(NamedTuple):
-    """What one call of a ReLU (or pooling) chose where a gradient flows.
-
-    behind: the layer that ran last. before: its input (B, C, ...), float64. chosen: bool of that shape, or int64, the
-    places of a window's maximum in the flattened (H, W).
-    """
-
-    behind: str
-    before: np.ndarray
-    chosen: np.ndarray
 
 
 class Found(NamedTuple):
@@ -47,101 +35,43 @@ class Found(NamedTuple):
     places: list[str]
 
 
-def record(exam: Exam, learner: Any) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
-    """Return samples of a torch learner's gradients with float64's choices, HELD/BATCH/TENSOR, and what switched."""
+def record(exam: Exam, backend: str, learner: Any) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
+    """Return samples of a learner's gradients with float64's choices, held/BATCH/TENSOR, and what switched.
+
+    Where a step is compiled and these gradients are not: also those with their own choices, eager/BATCH/TENSOR, which
+    are to be those of the step.
+    """
     arrays, facts = {}, []
     for index in range(exam.batches):
-        found = held(exam, learner, index)
+        if _module(backend).COMPILED:
+            eager = gradients(exam, backend, learner, index, {})[0]
+            arrays |= {f"eager/{index}/{name}": sample(value) for name, value in eager.items()}
+        found = held(exam, backend, learner, index)
         arrays |= {f"held/{index}/{name}": sample(value) for name, value in found.gradients.items()}
         facts.append({"choices": found.count, "switched": len(found.places), "places": found.places[:SHOWN]})
     return arrays, facts
 
 
-def held(exam: Exam, learner: Any, index: int) -> Found:
+def held(exam: Exam, backend: str, learner: Any, index: int) -> Found:
     """Return the gradients of a batch in the learner's precision with the choices of float64."""
-    from backends.torch import probe
-
-    double = probe.make_learner(exam.learner, precision="float64")
-    _, choices = gradients(exam, double, index)
-    found, own = gradients(exam, learner, index, choices)
-    places = [words for pair in zip(choices, own, strict=True) for words in differences(*pair)]
-    return Found(found, sum(choice.chosen.size for choice in choices), places)
+    true = choices.of_batch(exam, index)
+    found, own = gradients(exam, backend, learner, index, true)
+    pairs = [pair for role, made in true.items() for pair in zip(made, own[role], strict=False)]
+    places = [words for pair in pairs for words in choices.differences(*pair)]
+    return Found(found, sum(choice.chosen.size for choice, _ in pairs), places)
 
 
 def gradients(
-    exam: Exam, learner: Any, index: int, choices: Sequence[Choice] = ()
-) -> tuple[dict[str, np.ndarray], list[Choice]]:
-    """Return the gradients of a batch by tensor, and every choice that the numbers gave, in order.
-
-    choices: to be made instead of these.
-    """
-    from backends.torch import probe
-
+    exam: Exam, backend: str, learner: Any, index: int, made: choices.Choices
+) -> tuple[dict[str, np.ndarray], choices.Choices]:
+    """Return the gradients of a batch by tensor with these choices, and those that the numbers would have made."""
     learner.import_state(exam.start)
-    with _recorded(learner.networks, choices) as own:
-        _, found = probe.gradients_of(learner, exam.batch(index))
-    return found, own
+    holding = choices.Held(made)
+    return _module(backend).gradients(learner, exam.batch(index), holding), holding.own
 
 
-def differences(true: Choice, other: Choice) -> Iterator[str]:
-    """Yield in words each place at which another choice than the true one was made, but for ties of equal numbers."""
-    for place in np.argwhere(true.chosen != other.chosen):
-        at = tuple(int(number) for number in place)
-        where = f"behind {true.behind}, image {at[0]}, channel {at[1]}{f', place {at[2:]}' if at[2:] else ''}"
-        if true.before.shape == true.chosen.shape:
-            yield f"ReLU {where}: {other.before[at]:.2g}, in float64 {true.before[at]:.2g}"
-            continue
-        window = true.before[at[:2]].reshape(-1)
-        right, wrong = window[true.chosen[at]], window[other.chosen[at]]
-        if abs(right - wrong) > TIE * abs(right):
-            yield f"largest of 3x3 {where}: in float64 {right:.9g} and {wrong:.9g}"
-
-
-@contextmanager
-def _recorded(networks: dict[str, Any], held: Sequence[Choice]) -> Iterator[list[Choice]]:
-    """Note the choices of F.relu, F.leaky_relu and F.max_pool2d, and make those of `held`, until the block ends."""
-    import torch
-    import torch.nn.functional as F  # noqa: N812
-
-    choices: list[Choice] = []
-    last = ""
-
-    def note(name: str) -> Callable:
-        def hook(*_: Any) -> None:
-            nonlocal last
-            last = name
-
-        return hook
-
-    def own(x: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-        """Keep a choice; return the one to make."""
-        if not x.requires_grad:  # a teacher's: no gradient asks for it
-            return chosen
-        number = len(choices)
-        choices.append(Choice(last, x.detach().double().cpu().numpy().copy(), chosen.cpu().numpy().copy()))
-        return torch.from_numpy(held[number].chosen).to(x.device) if held else chosen
-
-    def leaky_relu(x: torch.Tensor, slope: float) -> torch.Tensor:
-        return torch.where(own(x, x.detach() > 0), x, slope * x)
-
-    def max_pool2d(x: torch.Tensor, *window: int) -> torch.Tensor:
-        places = own(x, pool(x, *window, return_indices=True)[1].detach())
-        return x.flatten(2).gather(2, places.flatten(2)).view(places.shape)
-
-    hooks = [
-        module.register_forward_hook(note(f"{role}.{name}"))
-        for role, network in networks.items()
-        for name, module in network.named_modules()
-        if name and not list(module.children())
-    ]
-    before, pool = (F.relu, F.leaky_relu, F.max_pool2d), F.max_pool2d
-    F.relu, F.leaky_relu, F.max_pool2d = (lambda x: leaky_relu(x, 0.0)), leaky_relu, max_pool2d
-    try:
-        yield choices
-    finally:
-        F.relu, F.leaky_relu, F.max_pool2d = before
-        for hook in hooks:
-            hook.remove()
+def _module(backend: str) -> ModuleType:
+    return importlib.import_module(f"benchmarks.parity.held_{backend}")
 
 
 def apart(found: dict[str, np.ndarray], true: dict[str, np.ndarray]) -> float:
@@ -160,17 +90,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         allow_abbrev=False,
     )
     add_exam(made)
+    words = "images in memory as (B, C, H, W), for which torch's kernels sum in another order than in training"
+    made.add_argument("--channels-first", action="store_true", help=words)
     given = made.parse_args(argv)
-    return guarded(lambda: _print(exam_of(given)))
+    return guarded(lambda: _print(exam_of(given), given.channels_first))
 
 
-def _print(exam: Exam) -> None:
+def _print(exam: Exam, channels_first: bool) -> None:
     from backends.torch import probe
+    from benchmarks.parity.held_torch import to_channels_first
 
     single, double = (probe.make_learner(exam.learner, precision=precision) for precision in ("float32", "float64"))
+    if channels_first:
+        to_channels_first(single)
     for index in range(exam.batches):
-        found = held(exam, single, index)
-        true, raw = (gradients(exam, learner, index)[0] for learner in (double, single))
+        found = held(exam, "torch", single, index)
+        true, raw = (gradients(exam, "torch", learner, index, {})[0] for learner in (double, single))
         print(f"Batch {index}: {len(found.places)} of {found.count} choices are not those of float64")
         print("".join(f"  {words}\n" for words in found.places[:SHOWN]), end="")
         print(f"  gradients {apart(raw, true):.1e} from float64's, {apart(found.gradients, true):.1e} with its choices")

@@ -17,7 +17,7 @@ HEADER = (
     "images, batch",
     "test embeddings apart",
     "gradients from float64: {} (with its ReLUs' choices)",
-    "float64 training apart",
+    "float64 training apart (rounding alone)",
     "float32 losses apart (rounding alone)",
     "checks passed",
 )
@@ -33,10 +33,16 @@ def row(found: dict[str, Any]) -> list[str]:
         f"{exam['size']}, {exam['identities']} x {pairs}",
         f"{short['embeddings']:.1e}",
         ", ".join(_once(f"{raw:.1e}", f"{judged:.1e}") for raw, judged in short["gradients"].values()),
-        f"{double['apart']:.1e} in {_steps(double)}" if double else "",
+        f"{beside_noise(double)} in {_steps(double)}" if double else "",
         f"{single['apart']:.1e} ({single['noise']:.1e}) in {_steps(single)}" if single else "",
         f"{short['passed']} of {short['checks']}",
     ]
+
+
+def beside_noise(double: dict[str, Any]) -> str:
+    """What rounding does to one backend alone is told where the two are not simply equal."""
+    apart, noise = f"{double['apart']:.1e}", double.get("noise")
+    return apart if noise is None or double["equal"] == double["steps"] else f"{apart} ({noise:.1e})"
 
 
 def _once(raw: str, judged: str) -> str:

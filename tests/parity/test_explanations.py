@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from backends.torch import probe
-from benchmarks.parity import bisect, explanations, judge, switches
+from benchmarks.parity import bisect, choices, explanations, judge, switches
 from benchmarks.parity.compare import Check
 from benchmarks.parity.exam import Exam
 from core.random import rng
@@ -82,31 +82,37 @@ def test_a_switched_relu_is_found_and_makes_the_gradient_jump():
     """One choice of float64's turned over: named with its place, and all that lies between the gradients."""
     exam = Exam(size="32x16", identities=2, images=2, people=3, steps=1, batches=1)
     single, double = (probe.make_learner(exam.learner, precision=precision) for precision in ("float32", "float64"))
-    true, choices = switches.gradients(exam, double, 0)
+    right = choices.of_batch(exam, 0)
+    true, own = switches.gradients(exam, "torch", double, 0, right)
+    for role, made in right.items():
+        for expected, found in zip(made, own[role], strict=True):
+            np.testing.assert_array_equal(found.chosen, expected.chosen, err_msg=expected.behind)
     number, at = next(
         (number, tuple(place))
-        for number, choice in enumerate(choices)
+        for number, choice in enumerate(right["student1"])
         if choice.behind == "student1.layer1.0.bn1"
         for place in np.argwhere(choice.chosen)
     )
-    turned = choices[number].chosen.copy()
+    turned = right["student1"][number].chosen.copy()
     turned[at] = False
-    wrong = [*choices[:number], choices[number]._replace(chosen=turned), *choices[number + 1 :]]
-    (told,) = switches.differences(choices[number], wrong[number])
+    made = list(right["student1"])
+    made[number] = made[number]._replace(chosen=turned)
+    wrong = right | {"student1": made}
+    (told,) = choices.differences(right["student1"][number], made[number])
     place = tuple(int(index) for index in at[2:])
     assert told.startswith(f"ReLU behind student1.layer1.0.bn1, image {at[0]}, channel {at[1]}, place {place}: ")
-    held, jumped = (switches.gradients(exam, single, 0, chosen)[0] for chosen in (choices, wrong))
+    held, jumped = (switches.gradients(exam, "torch", single, 0, chosen)[0] for chosen in (right, wrong))
     assert switches.apart(held, true) < 1e-4
     assert switches.apart(jumped, true) > 10 * switches.apart(held, true)
-    arrays, facts = switches.record(exam, single)
+    arrays, facts = switches.record(exam, "torch", single)
     np.testing.assert_array_equal(arrays["held/0/student1.neck.weight"], held["student1.neck.weight"])
-    assert facts[0]["choices"] == sum(choice.chosen.size for choice in choices)
+    assert facts[0]["choices"] == sum(choice.chosen.size for made in right.values() for choice in made)
 
 
 def test_equal_numbers_of_a_pooling_window_are_no_switch():
     before = np.array([[[[2.0, 2.0], [1.0, 0.0]]]])
-    true, tie, wrong = (switches.Choice("bn1", before, np.array([[[[k]]]])) for k in (0, 1, 2))
-    assert not list(switches.differences(true, tie))
-    assert list(switches.differences(true, wrong)) == [
+    true, tie, wrong = (choices.Choice("bn1", before, np.array([[[[k]]]])) for k in (0, 1, 2))
+    assert not list(choices.differences(true, tie))
+    assert list(choices.differences(true, wrong)) == [
         "largest of 3x3 behind bn1, image 0, channel 0, place (0, 0): in float64 2 and 1"
     ]

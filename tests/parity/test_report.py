@@ -10,9 +10,10 @@ from functools import cache
 import numpy as np
 import pytest
 
+from backends.torch import optimiser
 from benchmarks.parity import __main__ as command
-from benchmarks.parity import halves, judge, report, table, trajectories
-from benchmarks.parity.compare import compare
+from benchmarks.parity import choices, doubles, halves, judge, report, switches, table, trajectories
+from benchmarks.parity.compare import compare, compiled, double, gradients
 from benchmarks.parity.exam import Exam, disturbed, picture
 from benchmarks.parity.halves import Half
 from benchmarks.parity.plot import plot
@@ -51,7 +52,7 @@ def half(name, single, double=None):
 
 @cache
 def torch_half():
-    return half("torch", seen("torch", draws=3), seen("torch", "float64"))
+    return half("torch", seen("torch", draws=3), seen("torch", "float64", draws=1))
 
 
 @cache
@@ -150,7 +151,7 @@ def test_one_picture_in_another_cluster_is_within_what_clusters_may_differ_by():
 def test_without_a_measure_of_rounding_training_is_not_judged():
     arrays = seen("torch")[0]
     assert not list(trajectories.distances(EXAM, arrays, seen("mindspore")[0], {}))
-    assert list(trajectories.distances(EXAM, arrays, seen("mindspore")[0], seen("torch", "float64")[0]))
+    assert list(trajectories.distances(EXAM, arrays, seen("mindspore")[0], seen("torch", "float64", draws=1)[0]))
     bare = half("torch", seen("torch"))
     assert "Training is not judged" in report.text(bare, mindspore_half(), compare(bare, mindspore_half()))
 
@@ -166,11 +167,16 @@ def test_one_switch_in_one_batch_is_not_a_fault_and_one_in_each_is():
         assert (not [check for check in failed(checks) if check.part == "gradients"]) == passes
 
 
+def renamed(arrays, *kinds):
+    """The arrays, and the gradients once more under other names."""
+    gradients = {name: value for name, value in arrays.items() if name.startswith("gradient/")}
+    return arrays | {name.replace("gradient", kind, 1): v for name, v in gradients.items() for kind in kinds}
+
+
 def test_with_float64_s_choices_a_switch_in_each_batch_is_not_a_fault_and_a_wrong_gradient_is():
     first, seconds = torch_half(), half("mindspore", seen("torch"))
-    single = dict(first.single)
+    single = renamed(first.single, "held")
     for name in [name for name in single if name.startswith("gradient/")]:
-        single[name.replace("gradient", "held", 1)] = single[name]
         single[name] = 1.01 * single[name]
     told = {"switches": [{"choices": 100, "switched": 9, "places": ["ReLU behind bn1"]}]}
     switched = first._replace(single=single, facts=first.facts | {"single": first.facts["single"] | told})
@@ -183,6 +189,62 @@ def test_with_float64_s_choices_a_switch_in_each_batch_is_not_a_fault_and_a_wron
         single[f"held/{index}/student1.conv1.weight"] = 1.1 * single[f"held/{index}/student1.conv1.weight"]
     wrong = [check for check in failed(compare(switched, seconds)) if check.part == "gradients"]
     assert ("student1.conv1.weight", "torch") in {(check.what, check.who) for check in wrong}
+
+
+def test_one_percent_of_one_tensor_s_gradient_is_a_fault_of_the_second_half_too():
+    """Where torch has switched a ReLU: as it is, its gradient is farther off. In the compiled step alone, too."""
+    arrays, facts = seen("torch")
+    switched = renamed(arrays, "held")
+    for name in [name for name in switched if name.startswith("gradient/")]:
+        switched[name] = 1.01 * switched[name]
+    first = half("torch", (switched, facts), seen("torch", "float64", draws=1))
+    single, tensor = renamed(seen("mindspore")[0], "held", "eager"), "student2.layer3.0.conv2.weight"
+    every = ("gradient", "eager", "held")
+    for kinds, part in (((), gradients), ((), compiled), (every, gradients), (("gradient",), compiled)):
+        wrong = dict(single)
+        for name in [f"{kind}/{index}/{tensor}" for kind in kinds for index in range(EXAM.batches)]:
+            wrong[name] = 1.01 * wrong[name]
+        found = {(check.what, check.who) for check in failed(part((first, half("mindspore", (wrong, facts)))))}
+        assert found == ({("all", "mindspore"), (tensor, "mindspore")} if kinds else set())
+
+
+def test_mindspore_takes_float64_s_choices():
+    """In the gradient, and nowhere else afterwards; one choice turned over makes it jump."""
+    exam, name = replace(EXAM, method="baseline", batches=1), "student.conv1.weight"
+    learner, right = learner_of("mindspore", exam.learner), choices.of_batch(exam, 0)
+    true = switches.gradients(exam, "torch", learner_of("torch", exam.learner, "float64"), 0, {})[0]
+    found = switches.held(exam, "mindspore", learner, 0)
+    assert found.count == sum(choice.chosen.size for choice in right["student"])
+    assert switches.apart(found.gradients, true) < 1e-5
+    made = [choice._replace(chosen=choice.chosen.copy()) for choice in right["student"]]
+    made[0].chosen[:, 0] = False
+    jumped, own = switches.gradients(exam, "mindspore", learner, 0, {"student": made})
+    assert relative(jumped[name], true[name]) > 1e-2
+    assert not np.array_equal(own["student"][0].chosen, made[0].chosen)
+    learner.import_state(exam.start)
+    step = probe_of("mindspore").gradients_of(learner, exam.batch(0))[1]
+    assert switches.apart(step, true) < 1e-5
+
+
+def test_a_tiny_fault_in_float64_is_found_beside_what_noise_does(monkeypatch):
+    """Another epsilon in Adam, by 1e-4 of it. Where noise alone leads as far it would pass."""
+    arrays, facts = seen("torch", "float64", draws=1)
+    first = half("torch", seen("torch"), (arrays, facts))
+    assert doubles.equal(arrays, arrays) == EXAM.steps
+    with monkeypatch.context() as patch:
+        patch.setattr(optimiser, "EPSILON", 1.0001e-8)
+        learner = probe_of("torch").make_learner(EXAM.learner, precision="float64")
+        own = {name: value for name, value in arrays.items() if not name.startswith("noise")}
+        wrong = own | training(EXAM, learner, EXAM.start, EXAM.steps)
+    second = half("faulty", seen("torch"), (wrong, facts))
+    found = {check.what for check in failed(double((first, second)))}
+    assert {"weights, teachers and statistics after step 1", "embeddings at the end"} <= found
+    assert report.equal(first, second) == ["  equal to 1e-08 up to step 0 of 3"]
+    chaotic = first._replace(double=arrays | {f"noise1/{name}": value for name, value in wrong.items()})
+    assert not failed(double((chaotic, second)))
+    told = doubles.summary(chaotic.double, second.double)
+    assert told["noise"] == told["apart"] > tolerance("parity.double")
+    assert table.beside_noise(told) == f"{told['apart']:.1e} ({told['noise']:.1e})"
 
 
 def test_the_report_and_the_picture(tmp_path):
@@ -292,6 +354,7 @@ def test_a_run_s_checkpoint_is_a_starting_state(tmp_path):
         (["--batch-norm-group", "3"], "does not divide the 16 images"),
         (["--backend", "torch"], "--record or --against"),
         (["--envelope", "-1"], "at least 0"),
+        (["--double-envelope", "2", "--double", "torch"], "gives the limit where both"),
         (["--record", "/nowhere/b"], "cannot be written"),
         (["--plot", "curves.jpg"], "ends in .png"),
         (["--record", "b", "--json", "b.json"], "--json needs both halves"),

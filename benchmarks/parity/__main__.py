@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--double", choices=("both", "torch", "mindspore", "none"), help=DOUBLE)
     run.add_argument("--double-steps", type=_count, help="steps of training in float64 (default: as many as --steps)")
     run.add_argument("--envelope", type=_count, help="runs from disturbed weights, in the first half (default: 3)")
-    run.add_argument("--double-envelope", type=_count, help="the same in float64, where both run in it (default: 1)")
+    run.add_argument("--double-envelope", type=_count, help="the same in float64, where both run in it (default: 3)")
     run.add_argument("--backend", choices=BACKENDS, help="with --record or --against: whose half is run")
     run.add_argument("--record", type=Path, metavar="FILE", help="run one half and write it to a file")
     run.add_argument("--against", type=Path, metavar="FILE", help="run the other half of a recorded one and compare")
@@ -148,7 +148,7 @@ def half(backend: str, exam: Exam, given: argparse.Namespace, *, first: bool) ->
     if (given.double or "both") in ("both", backend):
         threads = {name: value for name, value in runtime.items() if name == "threads"}
         steps = exam.steps if given.double_steps is None else given.double_steps
-        draws = 0 if given.double == backend else 1 if given.double_envelope is None else given.double_envelope
+        draws = 0 if given.double == backend else 3 if given.double_envelope is None else given.double_envelope
         cpu = {"device": "cpu"} | threads
         jobs["double"] = {"precision": "float64", "runtime": cpu, "steps": steps, "draws": first * draws}
     with tempfile.TemporaryDirectory(prefix="parity-") as folder:

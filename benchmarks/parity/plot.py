@@ -84,11 +84,11 @@ def _apart(axis: Any, first: Half, second: Half) -> None:
     axis.set(yscale="log", xlabel="step", ylabel="relative")
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_title("farthest that any loss has been apart", loc="left", fontsize=10)
-    axis.legend(frameon=False, fontsize=8, loc="center right", bbox_to_anchor=(1.0, 0.38))
+    axis.legend(edgecolor="none", framealpha=1, fontsize=8, loc="center right", bbox_to_anchor=(1.0, 0.33))
 
 
 def _limit(axis: Any) -> None:
-    """Mark what two runs in float64 are held to."""
+    """Mark what two runs in float64 are held to where their own rounding does not lead farther."""
     limit = TOLERANCES["parity.double"].value
     axis.axhline(limit, color="k", linewidth=0.5)
     axis.annotate("limit in float64", (0.01, limit), xycoords=("axes fraction", "data"), fontsize=7, va="bottom")

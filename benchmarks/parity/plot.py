@@ -84,7 +84,8 @@ def _apart(axis: Any, first: Half, second: Half) -> None:
     axis.set(yscale="log", xlabel="step", ylabel="relative")
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_title("farthest that any loss has been apart", loc="left", fontsize=10)
-    axis.legend(edgecolor="none", framealpha=1, fontsize=8, loc="center right", bbox_to_anchor=(1.0, 0.33))
+    # Between 1e-8 and the distances in float64.
+    axis.legend(frameon=False, fontsize=7, labelspacing=0.2, loc="center right", bbox_to_anchor=(1.0, 0.36))
 
 
 def _limit(axis: Any) -> None:

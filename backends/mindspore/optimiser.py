@@ -45,7 +45,7 @@ class _Optimiser:
         ends = [(begin, min(begin + PART, size)) for begin in range(0, size, PART)]
         self._parts = [(begin, end, compiled(self._part(begin, end), graph)) for begin, end in ends]
 
-    def _part(self, begin: int, end: int) -> Callable[..., None]:
+    def _part(self, begin: int, end: int) -> Callable[..., Tensor]:
         update, count = self.update, self._count
 
         def run(*tensors: Tensor) -> Tensor:

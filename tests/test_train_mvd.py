@@ -130,18 +130,8 @@ def test_mindspore_goes_on_with_a_run_of_torch(data, tmp_path, capsys, elsewhere
 def test_mindspore_alone_without_compilation(data, tmp_path, capsys, elsewhere, shallow):
     """From the start, and on from the end of an epoch, bitwise."""
     words = [
-        *SHORT,
-        "--iterations",
-        "1",
-        "--mode",
-        "pynative",
-        "--save-every",
-        "1",
-        "--metric",
-        "triplet",
-        "--cml",
-        "0",
-    ]
+        *SHORT, "--iterations", "1", "--mode", "pynative", "--save-every", "1", "--metric", "triplet", "--cml", "0",
+    ]  # fmt: skip
     assert train("mindspore", data, "--output", str(tmp_path / "straight"), *words) == 0
     assert "visible to thermal" in capsys.readouterr().out
     assert train("mindspore", data, "--output", str(tmp_path / "run"), *words, "--epochs", "1") == 0

@@ -5,63 +5,23 @@ from __future__ import annotations
 import inspect
 import json
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 import pytest
 
 from backends.torch import optimiser
-from benchmarks.parity import __main__ as command
-from benchmarks.parity import choices, doubles, halves, judge, report, switches, table, trajectories
+from benchmarks.parity import choices, doubles, judge, report, switches, table, trajectories
 from benchmarks.parity.compare import compare, compiled, double, gradients
-from benchmarks.parity.exam import Exam, disturbed, picture
-from benchmarks.parity.halves import Half
+from benchmarks.parity.exam import disturbed, picture
 from benchmarks.parity.plot import plot
 from benchmarks.parity.record import record, training
 from benchmarks.parity.sampling import LIMIT, relative, sample
-from core import checkpoint
 from core.agreement import agreement
-from core.config import as_dict
-from core.errors import UserError
-from tests.conformance.examples import MMT, example_state
+from tests.conformance.examples import MMT
 from tests.conftest import learner_of, probe_of
 from tests.parity.faults import FAULTS
+from tests.parity.halves import EXAM, failed, half, mindspore_half, seen, torch_half
 from tests.tolerances import tolerance
-
-EXAM = Exam(size="32x16", identities=4, images=2, people=6, steps=3)
-
-
-@cache
-def seen(backend: str, precision: str = "float32", draws: int = 0):
-    return record(
-        EXAM,
-        probe_of(backend),
-        learner_of(backend, EXAM.learner, precision),
-        precision=precision,
-        steps=EXAM.steps,
-        draws=draws,
-    )
-
-
-def half(name, single, double=None):
-    """A half of records as `seen` returns them."""
-    about = {"backend": name, "about": f"{name} for a test", "exam": as_dict(EXAM)}
-    found = {"single": single} | ({"double": double} if double else {})
-    return halves.join({part: (arrays, facts | about) for part, (arrays, facts) in found.items()})
-
-
-@cache
-def torch_half():
-    return half("torch", seen("torch", draws=3), seen("torch", "float64", draws=1))
-
-
-@cache
-def mindspore_half():
-    return half("mindspore", seen("mindspore"), seen("mindspore", "float64"))
-
-
-def failed(checks):
-    return [check for check in checks if not check.passed]
 
 
 def test_the_exam_shares_its_learner_with_the_other_tests():
@@ -278,99 +238,6 @@ def test_the_report_and_the_picture(tmp_path):
     assert (tmp_path / "parity.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_one_half_here_the_other_elsewhere(tmp_path, capsys):
-    """--record runs a half in its own process; --compare reads two files; halves of different exams are refused."""
-    first, second, other = (tmp_path / f"{name}.safetensors" for name in ("torch", "mindspore", "other"))
-    size = ["--size", "32x16", "--identities", "4", "--images", "2", "--people", "6", "--steps", "3"]
-    assert command.main([*size, "--record", str(first), "--backend", "torch", "--torch-device", "cpu"]) == 0
-    assert f"--against {first}" in capsys.readouterr().out
-    halves.save(mindspore_half(), second)
-    read = halves.load(first)
-    assert (read.backend, read.exam) == ("torch", EXAM)
-    assert read.single["embedding/start"].dtype == np.float32
-    assert read.double["embedding/start"].dtype == np.float64
-    assert [found["switched"] for found in read.facts["single"]["switches"]] == [0] * EXAM.batches
-    assert relative(read.single["held/0/student1.conv1.weight"], read.double["gradient/0/student1.conv1.weight"]) < 1e-4
-    assert command.main(["--compare", str(second), str(first), "--json", str(tmp_path / "found.json")]) == 0
-    assert "checks passed: parity" in capsys.readouterr().out
-    assert json.loads((tmp_path / "found.json").read_text())["passed"]
-    facts = {part: one | {"exam": as_dict(replace(EXAM, seed=2))} for part, one in read.facts.items()}
-    halves.save(Half("torch", read.single, read.double, facts), other)
-    assert command.main(["--compare", str(other), str(second)]) == 2
-    assert "different settings" in capsys.readouterr().err
-    facts = {part: one | {"digest": "0"} for part, one in read.facts.items()}
-    halves.save(Half("torch", read.single, read.double, facts), other)
-    assert command.main(["--compare", str(other), str(second)]) == 2
-    assert "different bytes" in capsys.readouterr().err
-    facts = {part: one | {"steps": 7} for part, one in read.facts.items()}
-    halves.save(Half("torch", read.single, read.double, facts), other)
-    assert command.main(["--compare", str(other), str(second)]) == 2
-    assert "3 and 7 steps in float64" in capsys.readouterr().err
-    assert command.main(["--against", str(first), "--double-steps", "5"]) == 2
-    assert "has 3 steps in float64" in capsys.readouterr().err
-
-
-def test_two_halves_of_one_backend_keep_their_names_apart(tmp_path):
-    """One on the CPU, the other on an accelerator: the second gets a number."""
-    paths = [tmp_path / name for name in ("one.safetensors", "two.safetensors")]
-    for path in paths:
-        halves.save(torch_half(), path)
-    first, second = command.pair(command.parser().parse_args(["--compare", *map(str, paths)]))
-    assert (first.backend, second.backend) == ("torch", "torch 2")
-    checks = compare(first, second)
-    assert not failed(checks)
-    assert "Parity of torch and torch 2" in report.text(first, second, checks)
-
-
-def test_a_run_s_checkpoint_is_a_starting_state(tmp_path):
-    """Its weights, with a fresh optimiser; elsewhere on another machine; one that does not fit is refused."""
-    path, file = tmp_path / "last.safetensors", tmp_path / "half.safetensors"
-    checkpoint.save(path, example_state(MMT), {})
-    exam = replace(EXAM, state=str(path))
-    assert exam.learner == EXAM.learner
-    assert exam.start["adam.step"] == 0
-    np.testing.assert_array_equal(exam.start["student1.conv1.weight"], example_state(MMT)["student1.conv1.weight"])
-    assert exam.digest != EXAM.digest
-    halves.save(torch_half(), file)
-    moved = halves.load(file, str(path))
-    assert moved.exam == exam
-    halves.check_same(moved, torch_half())
-    with pytest.raises(UserError, match="does not fit method 'baseline'"):
-        _ = replace(exam, method="baseline").start
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--size", "256"], "HEIGHTxWIDTH"),
-        (["--arch", "resnet52"], "invalid choice"),
-        (["--method", "mvv"], "invalid choice"),
-        (["--steps", "0"], "at least 1"),
-        (["--compare", "/nowhere/a", "/nowhere/b"], "is not a file"),
-        (["--state", "/nowhere/a", "--record", "b.safetensors"], "is not a file"),
-        (["--torch-device", "cuda", "--record", "b.safetensors"], "no CUDA device"),
-        (["--size", "8x8"], "height must be at least 32"),
-        (["--people", "3"], "a batch shows 4 of them"),
-        (["--batch-norm-group", "3"], "does not divide the 16 images"),
-        (["--backend", "torch"], "--record or --against"),
-        (["--envelope", "-1"], "at least 0"),
-        (["--double-envelope", "2", "--double", "torch"], "gives the limit where both"),
-        (["--record", "/nowhere/b"], "cannot be written"),
-        (["--plot", "curves.jpg"], "ends in .png"),
-        (["--record", "b", "--json", "b.json"], "--json needs both halves"),
-        (["--against", "a", "--steps", "5"], "--steps: with --against the settings are those of the recorded file"),
-        (["--compare", "a", "b", "--record", "c"], "--compare runs nothing"),
-    ],
-)
-def test_mistakes_are_told(words, message, capfd):
-    try:
-        status = command.main(words)
-    except SystemExit as error:  # argparse's own
-        status = error.code
-    assert status == 2
-    assert message in capfd.readouterr().err
-
-
 def test_a_shape_or_a_number_that_is_missing_never_passes():
     assert relative(np.zeros(3), np.zeros(4)) == np.inf
     assert relative(np.array([np.nan, 1.0]), np.ones(2)) == np.inf
@@ -401,13 +268,3 @@ def test_the_drawn_state_has_activations_of_size_one(arch):
     sizes = judge.truth(listed, lambda name, value: float(np.abs(value).mean()))
     assert all(0.01 < size < 100 for size in sizes.values()), sizes
     assert tolerance("parity.own.float64") < 1e-10
-
-
-@pytest.mark.parametrize("content", [b"\xff\xfe", b"{", b"[1]", b'{"exam": {}}'])
-def test_a_file_that_is_no_report_is_refused(content, tmp_path, capsys):
-    path = tmp_path / "other.json"
-    assert table.main([str(path)]) == 2
-    assert "is not a file" in capsys.readouterr().err
-    path.write_bytes(content)
-    assert table.main([str(path)]) == 2
-    assert "is no report of python -m benchmarks.parity --json" in capsys.readouterr().err

@@ -6,6 +6,7 @@ A backend that cannot be imported is a failure, never a skip.
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -16,11 +17,28 @@ import pytest
 from core.config import LearnerConfig
 
 BACKENDS = ["torch", "mindspore"]
+_devices: dict[str, str] = {}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Where conformance is tested: `python -m pytest tests/conformance -k torch --torch-device cuda`."""
+    for name in BACKENDS:
+        words = f"device of {name} in the tests that take the fixtures `backend` and `probe` (default: cpu)"
+        parser.addoption(f"--{name}-device", default="cpu", help=words)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Note the devices."""
+    _devices.update({name: config.getoption(f"--{name}-device") for name in BACKENDS})
+
+
+@cache
 def probe_of(name: str) -> ModuleType:
-    """Return a backend's probe: NumPy in, NumPy out."""
-    return importlib.import_module(f"backends.{name}.probe")
+    """Return a backend's probe: NumPy in, NumPy out, computed on the device of --NAME-device."""
+    probe = importlib.import_module(f"backends.{name}.probe")
+    chosen = probe.RuntimeConfig(device=_devices[name])
+    probe.compute_on(replace(chosen, deterministic=True) if hasattr(chosen, "deterministic") else chosen)
+    return probe
 
 
 @cache

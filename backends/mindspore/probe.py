@@ -6,6 +6,7 @@ run without compilation, which would take longer than they do.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import mindspore as ms
@@ -24,8 +25,17 @@ INPUTS = {"layer1.0": "maxpool", "neck": "features"}
 """Layers whose input `layers` also returns, and its name: what has no tensors of its own runs in no layer."""
 
 
+_chosen = RuntimeConfig(device="cpu")
+
+
+def compute_on(config: RuntimeConfig) -> None:
+    """Choose where and how the functions without a learner compute from now on; at first, on the CPU."""
+    global _chosen
+    _chosen = config
+
+
 def _open(precision: str = "float32") -> Any:
-    return open_runtime(RuntimeConfig(device="cpu", precision=precision))
+    return open_runtime(replace(_chosen, precision=precision))
 
 
 def _parameters(arrays: list[np.ndarray], name: str) -> list[Parameter]:
@@ -183,5 +193,5 @@ def ema(teachers: list[np.ndarray], students: list[np.ndarray], decay: float) ->
 
 
 def make_learner(config: LearnerConfig, *, precision: str = "float32", seed: int = 0) -> MindSporeLearner:
-    """Return a learner on the CPU."""
+    """Return a learner on the chosen device."""
     return MindSporeLearner(config, _open(precision), seed)

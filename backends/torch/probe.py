@@ -5,6 +5,7 @@ Every backend has this file with these functions; the precision is that of the a
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from backends.torch import losses
 from backends.torch.learner import TorchLearner
 from backends.torch.networks import ReIDNetwork, normalise
 from backends.torch.optimiser import SGD, Adam, update_teachers
-from backends.torch.runtime import RuntimeConfig, open_runtime
+from backends.torch.runtime import Runtime, RuntimeConfig, open_runtime
 from core.config import LearnerConfig, NetworkConfig
 from core.learner import Batch
 
@@ -22,8 +23,22 @@ INPUTS = {"layer1.0": "maxpool", "neck": "features"}
 """Layers whose input `layers` also returns, and its name: what has no tensors of its own runs in no module."""
 
 
+_chosen = RuntimeConfig(device="cpu")
+
+
+def compute_on(config: RuntimeConfig) -> None:
+    """Choose where and how the functions without a learner compute from now on; at first, on the CPU."""
+    global _chosen
+    _chosen = config
+
+
+def _open(precision: str = "float32") -> Runtime:
+    return open_runtime(replace(_chosen, precision=precision))
+
+
 def _tensors(*arrays: np.ndarray) -> list[torch.Tensor]:
-    return [torch.tensor(np.asarray(array)) for array in arrays]
+    device = _open().device
+    return [torch.tensor(np.asarray(array), device=device) for array in arrays]
 
 
 def loss(name: str, inputs: tuple[np.ndarray, ...], labels: np.ndarray | None = None, **options: Any) -> tuple:
@@ -35,12 +50,12 @@ def loss(name: str, inputs: tuple[np.ndarray, ...], labels: np.ndarray | None = 
     tensors[0].requires_grad_(True)
     arguments = list(tensors)
     if labels is not None:
-        arguments.append(torch.tensor(np.asarray(labels, np.int64)))
+        arguments += _tensors(np.asarray(labels, np.int64))
     if "classes" in options:
-        options["classes"] = torch.tensor(int(options["classes"]))
+        options["classes"] = _tensors(np.int64(options["classes"]))[0]
     value = getattr(losses, name)(*arguments, **options)
     value.backward()
-    return value.item(), tensors[0].grad.numpy().copy()
+    return value.item(), _copied(tensors[0].grad)
 
 
 def gradients_of_loss(
@@ -52,42 +67,42 @@ def gradients_of_loss(
     """
     tensors = [tensor.requires_grad_(True) for tensor in _tensors(*inputs)]
     if "classes" in options:
-        options["classes"] = torch.tensor(int(options["classes"]))
-    labels = (torch.tensor(np.asarray(array, np.int64)) for array in integers)
+        options["classes"] = _tensors(np.int64(options["classes"]))[0]
+    labels = _tensors(*(np.asarray(array, np.int64) for array in integers))
     value = getattr(losses, name)(*tensors, *labels, **options)
     found = torch.autograd.grad(value, tensors, allow_unused=True, materialize_grads=True)
-    return value.item(), [gradient.numpy().copy() for gradient in found]
+    return value.item(), [_copied(gradient) for gradient in found]
 
 
 def batch_hard(distances: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the miner's (positive, negative) indices, int64 (B,) each."""
     positive, negative = losses.batch_hard(*_tensors(distances, np.asarray(labels, np.int64)))
-    return positive.numpy(), negative.numpy()
+    return _copied(positive), _copied(negative)
 
 
 def forward(
     config: NetworkConfig, state: dict[str, np.ndarray], images: np.ndarray, *, train: bool
 ) -> dict[str, np.ndarray]:
     """Run one network. Returns features, logits, embedding (test mode only) and, by name, its buffers afterwards."""
-    dtype = torch.tensor(state["conv1.weight"]).dtype
-    network = ReIDNetwork(config, len(state["classifier.weight"])).to(dtype)
+    runtime = _open(np.asarray(state["conv1.weight"]).dtype.name)
+    network = ReIDNetwork(config, len(state["classifier.weight"])).to(runtime.device, runtime.dtype)
     network.load_state_dict({name: torch.tensor(value) for name, value in state.items()})
     network.train(train)
-    x = normalise(torch.tensor(images), dtype)
+    x = normalise(*_tensors(images), runtime.dtype)
     with torch.no_grad():
         features, logits = network(x)
         found = {"features": features, "logits": logits}
         if not train:
             found["embedding"] = network.embed(x)
     found.update(dict(network.named_buffers()))
-    return {name: value.numpy().copy() for name, value in found.items()}
+    return {name: _copied(value) for name, value in found.items()}
 
 
 def gradients(
     config: LearnerConfig, state: dict[str, np.ndarray], batch: Batch, *, precision: str = "float32"
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Return the losses of one batch and the gradient of "total" for every trained tensor, by canonical name."""
-    learner = TorchLearner(config, open_runtime(RuntimeConfig(device="cpu", precision=precision)), seed=0)
+    learner = make_learner(config, precision=precision)
     learner.import_state(state)
     return gradients_of(learner, batch)
 
@@ -97,7 +112,7 @@ def gradients_of(learner: TorchLearner, batch: Batch) -> tuple[dict[str, float],
     parts = learner.losses_of(batch)
     names, tensors = zip(*learner._trained(), strict=True)
     found = torch.autograd.grad(parts["total"], tensors, allow_unused=True, materialize_grads=True)
-    gradients = {name: value.cpu().numpy().copy() for name, value in zip(names, found, strict=True)}
+    gradients = {name: _copied(value) for name, value in zip(names, found, strict=True)}
     return {name: part.item() for name, part in parts.items()}, gradients
 
 
@@ -137,7 +152,7 @@ def layers(
 
 def _copied(tensor: torch.Tensor) -> np.ndarray:
     """A copy; bfloat16, which NumPy lacks, as float32."""
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).cpu().numpy().copy()
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().cpu().numpy().copy()
 
 
 def adam(
@@ -167,16 +182,16 @@ def _optimise(
         for tensor, gradient in zip(tensors, _tensors(*step), strict=True):
             tensor.grad = gradient
         optimiser.step(rate)
-    return [tensor.detach().numpy().copy() for tensor in tensors]
+    return [_copied(tensor) for tensor in tensors]
 
 
 def ema(teachers: list[np.ndarray], students: list[np.ndarray], decay: float) -> list[np.ndarray]:
     """Return the teachers' tensors after one update."""
     moved = _tensors(*teachers)
     update_teachers(moved, _tensors(*students), decay)
-    return [tensor.numpy().copy() for tensor in moved]
+    return [_copied(tensor) for tensor in moved]
 
 
 def make_learner(config: LearnerConfig, *, precision: str = "float32", seed: int = 0) -> TorchLearner:
-    """Return a learner on the CPU."""
-    return TorchLearner(config, open_runtime(RuntimeConfig(device="cpu", precision=precision)), seed)
+    """Return a learner on the chosen device."""
+    return TorchLearner(config, _open(precision), seed)

@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     run = made.add_argument_group("what is run")
     run.add_argument("--double", choices=("both", "torch", "mindspore", "none"), help=DOUBLE)
     run.add_argument("--double-steps", type=_count, help="steps of training in float64 (default: as many as --steps)")
-    run.add_argument("--envelope", type=_count, help="runs from disturbed weights, in the first half (default: 3)")
+    run.add_argument("--envelope", type=_count, help=ENVELOPE)
     run.add_argument("--double-envelope", type=_count, help="the same in float64, where both run in it (default: 3)")
     run.add_argument("--backend", choices=BACKENDS, help="with --record or --against: whose half is run")
     run.add_argument("--record", type=Path, metavar="FILE", help="run one half and write it to a file")
@@ -77,7 +77,12 @@ def _count(text: str) -> int:
     return int(text)
 
 
-DOUBLE = "which backends also run in float64, on the CPU (default: both; MindSpore's is slow in deep networks)"
+DRAWS = 3
+ENVELOPE = f"runs from disturbed weights, of the half that is run first (default: {DRAWS}; with --against: 0)"
+DOUBLE = (
+    "which backends also run in float64, torch on its device, MindSpore on the CPU (default: both; MindSpore's is slow "
+    "in deep networks)"
+)
 
 
 def add_exam(made: argparse.ArgumentParser) -> None:
@@ -98,8 +103,8 @@ def check(given: argparse.Namespace) -> None:
         raise UserError("--compare runs nothing: leave out --against and --record, or leave out --compare.")
     source = "--compare" if given.compare else "--against" if given.against else ""
     names = [item.name for item in fields(Exam) if item.name not in ("network", "state")]
-    names += [*NETWORK, "envelope", "double_envelope"]
-    names += ["backend", "double", "double_steps"] if given.compare else []
+    names += NETWORK
+    names += ["backend", "double", "double_steps", "envelope", "double_envelope"] if given.compare else []
     ignored = [f"--{name.replace('_', '-')}" for name in names if source and getattr(given, name) is not None]
     if ignored:
         raise UserError(
@@ -135,22 +140,20 @@ def exam_of(given: argparse.Namespace) -> Exam:
     return exam
 
 
-def half(backend: str, exam: Exam, given: argparse.Namespace, *, first: bool) -> Half:
+def half(backend: str, exam: Exam, given: argparse.Namespace, draws: dict[str, int]) -> Half:
     """Run one backend, in a process of its own for each precision; with --record, what is done is written at once.
 
-    first: the runs from disturbed weights are this half's.
+    draws: by part, runs from disturbed weights.
     """
     runtime = {i.name: getattr(given, f"{backend}_{i.name}") for i in _runtime(backend)}
     runtime = {name: value for name, value in runtime.items() if value is not None}
     precision = runtime.pop("precision", "float32")
-    draws = 3 if given.envelope is None else given.envelope
-    jobs = {"single": {"precision": precision, "runtime": runtime, "steps": exam.steps, "draws": first * draws}}
+    jobs = {"single": {"precision": precision, "runtime": runtime, "steps": exam.steps, "draws": draws["single"]}}
     if (given.double or "both") in ("both", backend):
-        threads = {name: value for name, value in runtime.items() if name == "threads"}
         steps = exam.steps if given.double_steps is None else given.double_steps
-        draws = 0 if given.double == backend else 3 if given.double_envelope is None else given.double_envelope
-        cpu = {"device": "cpu"} | threads
-        jobs["double"] = {"precision": "float64", "runtime": cpu, "steps": steps, "draws": first * draws}
+        count = 0 if given.double == backend else draws["double"]
+        jobs["double"] = {"precision": "float64", "runtime": _double(backend, runtime)}
+        jobs["double"] |= {"steps": steps, "draws": count}
     with tempfile.TemporaryDirectory(prefix="parity-") as folder:
         found = {}
         for part, job in jobs.items():
@@ -160,6 +163,13 @@ def half(backend: str, exam: Exam, given: argparse.Namespace, *, first: bool) ->
             if given.record:
                 halves.save(halves.join(found), given.record)
     return halves.join(found)
+
+
+def _double(backend: str, runtime: dict[str, Any]) -> dict[str, Any]:
+    """Return where a backend computes in float64: torch on its own device, MindSpore always on the CPU."""
+    if backend == "torch":
+        return {name: value for name, value in runtime.items() if name != "compile"}
+    return {"device": "cpu"} | {name: value for name, value in runtime.items() if name == "threads"}
 
 
 def _run(job: dict[str, Any], folder: Path, part: str) -> tuple[halves.Arrays, dict[str, Any]]:
@@ -184,12 +194,18 @@ def pair(given: argparse.Namespace) -> tuple[Half, Half] | None:
         other = halves.load(given.against, given.state)
         _follow(other, given)
         backend = given.backend or next(name for name in BACKENDS if name != other.backend)
-        return _ordered([other, half(backend, other.exam, given, first=False)])
+        return _ordered([other, half(backend, other.exam, given, _draws(given, 0))])
     exam = exam_of(given)
     if given.record:
-        half(given.backend or "torch", exam, given, first=True)
+        half(given.backend or "torch", exam, given, _draws(given, DRAWS))
         return None
-    return half("torch", exam, given, first=True), half("mindspore", exam, given, first=False)
+    return half("torch", exam, given, _draws(given, DRAWS)), half("mindspore", exam, given, {"single": 0, "double": 0})
+
+
+def _draws(given: argparse.Namespace, unless: int) -> dict[str, int]:
+    """Return how many runs from disturbed weights a half has, by part."""
+    asked = {"single": given.envelope, "double": given.double_envelope}
+    return {part: unless if count is None else count for part, count in asked.items()}
 
 
 def _follow(other: Half, given: argparse.Namespace) -> None:

@@ -166,6 +166,7 @@ def main(job: Path, out: Path) -> None:
     probe = importlib.import_module(f"backends.{given['backend']}.probe")
     options = from_dict(backend.runtime(), given["runtime"] | {"precision": given["precision"]})
     runtime = backend.open_runtime(options)
+    probe.compute_on(options)
     learner = backend.make_learner(exam.learner, runtime, exam.seed)
     arrays, facts = record(
         exam, probe, learner, precision=given["precision"], steps=given["steps"], draws=given["draws"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -14,26 +16,35 @@ EPSILON, MOMENTUM = 1e-5, 0.1
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
+def _constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return numbers as a tensor; on a CUDA device always the same one: to copy numbers there waits for the device."""
+    make = _kept if device.type == "cuda" else torch.tensor
+    return make(values, dtype=dtype, device=device)
+
+
+@cache
+def _kept(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=dtype, device=device)
+
+
 def normalise(images: Tensor, dtype: torch.dtype) -> Tensor:
     """Images uint8 (B, H, W, 3) -> (B, 3, H, W): ImageNet's mean and deviation removed.
 
     The result keeps the images' order in memory, channels last, which the convolutions take up.
     """
-    mean = torch.tensor(MEAN, dtype=dtype, device=images.device)
-    deviation = torch.tensor(DEVIATION, dtype=dtype, device=images.device)
+    mean, deviation = (_constant(values, dtype, images.device) for values in (MEAN, DEVIATION))
     return ((images.to(dtype) / 255 - mean) / deviation).permute(0, 3, 1, 2)
 
 
 def pixels(images: Tensor) -> Tensor:
     """Normalised images (B, 3, H, W) -> what they were, from 0 to 255 (B, H, W, 3): the inverse of `normalise`."""
-    mean = torch.tensor(MEAN, dtype=images.dtype, device=images.device)
-    deviation = torch.tensor(DEVIATION, dtype=images.dtype, device=images.device)
+    mean, deviation = (_constant(values, images.dtype, images.device) for values in (MEAN, DEVIATION))
     return (images.permute(0, 2, 3, 1) * deviation + mean) * 255
 
 
 def grey(images: Tensor, dtype: torch.dtype) -> Tensor:
     """Images uint8 (B, H, W, 3) -> their luminance three times, not rounded, from 0 to 255 (B, H, W, 3)."""
-    weights = torch.tensor(GREY_WEIGHTS, dtype=dtype, device=images.device)
+    weights = _constant(GREY_WEIGHTS, dtype, images.device)
     return (images.to(dtype) * weights).sum(3, keepdim=True).expand(images.shape)
 
 
@@ -61,18 +72,18 @@ class BatchNorm(nn.Module):
         return self._grouped(x, group)
 
     def _grouped(self, x: Tensor, group: int) -> Tensor:
-        batch, channels, *space = x.shape
+        batch, channels = x.shape[:2]
         if batch % group:
             raise ValueError(f"batch_norm_group {group} must divide the batch of {batch} images")
         count = batch // group
-        # Groups become channels: (B, C, ...) -> (group, count * C, ...), so one call keeps their statistics apart.
-        split = x.reshape(count, group, channels, *space).transpose(0, 1).reshape(group, count * channels, *space)
-        mean, var = self.running_mean.repeat(count), self.running_var.repeat(count)
-        weight, bias = self.weight.repeat(count), self.bias.repeat(count)
-        out = F.batch_norm(split, mean, var, weight, bias, True, MOMENTUM, EPSILON)
-        self.running_mean.copy_(mean.view(count, channels).mean(0))
-        self.running_var.copy_(var.view(count, channels).mean(0))
-        return out.reshape(group, count, channels, *space).transpose(0, 1).reshape(x.shape)
+        mean, var = (old.expand(count, channels).clone() for old in (self.running_mean, self.running_var))
+        parts = [
+            F.batch_norm(part, own_mean, own_var, self.weight, self.bias, True, MOMENTUM, EPSILON)
+            for part, own_mean, own_var in zip(x.split(group), mean, var, strict=True)
+        ]
+        self.running_mean.copy_(mean.mean(0))
+        self.running_var.copy_(var.mean(0))
+        return torch.cat(parts)
 
 
 class InstanceNorm(nn.Module):

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from backends.torch.graph import Replay
 from backends.torch.inputs import Inputs
 from backends.torch.methods import METHODS
 from backends.torch.networks import ReIDNetwork
@@ -48,6 +49,10 @@ class TorchLearner:
             if role in self.roles.teachers:
                 network.requires_grad_(False)
             self.networks[role] = network
+        self._replay = None
+        if self.runtime.graph:
+            parameters = [parameter for _, parameter in self._trained()]
+            self._replay = Replay(self._gradients, parameters, self.runtime.device)
         self._forwards = {role: self._compiled(self.networks[role]) for role in self.roles.all}
         self._restart_optimiser()
 
@@ -125,16 +130,22 @@ class TorchLearner:
 
     def step(self, batch: Batch, rate: float, ema: float) -> None:
         """Forward, backward, optimiser, mean teachers. Nothing is read back."""
-        parts = self.losses_of(batch)
-        parts["total"].backward()
+        check_batch(batch, self.config, self._live)
+        arrays = self._arrays(batch)
+        values = self._replay(*arrays) if self._replay else self._gradients(*self._on_device(arrays))
         self._unite()
         self.optimiser.step(rate)
         if self.roles.teachers:
             update_teachers(self._parameters(self.roles.teachers), self._parameters(self.roles.students), ema)
-        values = torch.stack([part.detach() for part in parts.values()])
-        self._names = tuple(parts)
-        self._sums = values if self._sums is None else self._sums + values
+        self._sums = values.clone() if self._sums is None else self._sums + values
         self._count += 1
+
+    def _gradients(self, labels: Tensor, noise: Tensor | None, *views: Tensor) -> Tensor:
+        """Compute the losses and leave the gradients in the parameters; what a CUDA graph records."""
+        parts = self._losses(labels, noise, *views)
+        parts["total"].backward()
+        self._names = tuple(parts)
+        return torch.stack([part.detach() for part in parts.values()])
 
     def _unite(self) -> None:
         """Make gradients and batch-norm statistics those of the whole batch, where several ranks see parts of it."""
@@ -146,11 +157,16 @@ class TorchLearner:
     def losses_of(self, batch: Batch) -> dict[str, Tensor]:
         """Return the losses of a batch, by name, with their graph: of the whole batch, on every rank of several."""
         check_batch(batch, self.config, self._live)
-        views = self.method.views([self._to_device(view) for view in batch.images], self.runtime.dtype)
-        labels = self._to_device(batch.labels.astype(np.int64))
-        noise = None if batch.noise is None else self._to_device(batch.noise)
-        forward = partial(self._forward, len(batch.labels))
-        return self.method.loss(forward, Inputs(views, labels, noise), self._classes, self.config)
+        return self._losses(*self._on_device(self._arrays(batch)))
+
+    def _arrays(self, batch: Batch) -> list[Tensor | None]:
+        """Return a batch's labels, noise and views, ready to be copied to the device."""
+        arrays = [batch.labels.astype(np.int64), batch.noise, *batch.images]
+        return [None if array is None else self._pinned(array) for array in arrays]
+
+    def _losses(self, labels: Tensor, noise: Tensor | None, *views: Tensor) -> dict[str, Tensor]:
+        inputs = Inputs(self.method.views(views, self.runtime.dtype), labels, noise)
+        return self.method.loss(partial(self._forward, len(labels)), inputs, self._classes, self.config)
 
     def _forward(self, count: int, role: str, *inputs: Tensor | None) -> tuple[Tensor, ...]:
         """Run a network on this rank's part of a batch of `count` rows, and return what all ranks found."""
@@ -163,11 +179,15 @@ class TorchLearner:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.runtime.device.type, torch.bfloat16, enabled=self.runtime.autocast)
 
-    def _to_device(self, array: np.ndarray) -> Tensor:
+    def _pinned(self, array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(array))
-        if self.runtime.device.type == "cuda":
-            tensor = tensor.pin_memory().to(self.runtime.device, non_blocking=True)
-        return tensor
+        return tensor.pin_memory() if self.runtime.device.type == "cuda" else tensor
+
+    def _on_device(self, arrays: Iterable[Tensor | None]) -> list[Tensor | None]:
+        return [None if array is None else array.to(self.runtime.device, non_blocking=True) for array in arrays]
+
+    def _to_device(self, array: np.ndarray) -> Tensor:
+        return self._on_device([self._pinned(array)])[0]
 
     def losses(self) -> dict[str, float]:
         """Return the means since the last call; empty when no step was done."""

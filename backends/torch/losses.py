@@ -18,7 +18,7 @@ GUARD = 1e-5  # added to counts and sums of weights: an anchor without pairs of 
 def masked_log_softmax(logits: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
     """Logits (B, C) -> (log-probabilities (B, C) with 0 in dead columns, live mask (C,))."""
     live = torch.arange(logits.shape[1], device=logits.device) < classes
-    logits = torch.where(live, logits, logits.new_tensor(DEAD))
+    logits = torch.where(live, logits, logits.new_full((), DEAD))
     return torch.where(live, torch.log_softmax(logits, dim=1), logits.new_zeros(())), live
 
 

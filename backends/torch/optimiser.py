@@ -15,7 +15,7 @@ MOMENTUM = 0.9
 
 
 class _Grouped:
-    """What both optimisers share: rates that are tensors, set each step, one for each factor of the learning rate.
+    """What both optimisers share: a group of parameters for each factor of the learning rate.
 
     factors: of each parameter, by which its rate is multiplied; none: 1 for all.
     """
@@ -23,17 +23,15 @@ class _Grouped:
     def __init__(self, parameters: Sequence[Tensor], factors: Sequence[float] = ()) -> None:
         self.parameters = list(parameters)
         factors = list(factors) or [1.0] * len(self.parameters)
-        zero = torch.zeros((), dtype=self.parameters[0].dtype, device=self.parameters[0].device)
-        self._rates = {factor: zero.clone() for factor in dict.fromkeys(factors)}
-        self._groups = [
-            {"params": [p for p, own in zip(self.parameters, factors, strict=True) if own == factor], "lr": rate}
-            for factor, rate in self._rates.items()
-        ]
+        self._groups = {
+            factor: {"params": [p for p, own in zip(self.parameters, factors, strict=True) if own == factor]}
+            for factor in dict.fromkeys(factors)
+        }
 
     def step(self, rate: float) -> None:
         """Update the parameters from their gradients and clear those."""
-        for factor, own_rate in self._rates.items():
-            own_rate.fill_(rate * factor)
+        for factor, group in zip(self._groups, self._optimiser.param_groups, strict=True):
+            group["lr"] = rate * factor
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
 
@@ -44,7 +42,7 @@ class Adam(_Grouped):
     def __init__(self, parameters: Sequence[Tensor], weight_decay: float, factors: Sequence[float] = ()) -> None:
         super().__init__(parameters, factors)
         self._optimiser = torch.optim.Adam(
-            self._groups, betas=BETAS, eps=EPSILON, weight_decay=weight_decay, fused=True
+            list(self._groups.values()), betas=BETAS, eps=EPSILON, weight_decay=weight_decay, fused=True
         )
 
     def moments(self) -> tuple[int, list[Tensor], list[Tensor]]:
@@ -73,7 +71,7 @@ class SGD(_Grouped):
         super().__init__(parameters, factors)
         self._steps = 0
         self._optimiser = torch.optim.SGD(
-            self._groups, momentum=MOMENTUM, nesterov=True, weight_decay=weight_decay, fused=True
+            list(self._groups.values()), lr=0.0, momentum=MOMENTUM, nesterov=True, weight_decay=weight_decay, fused=True
         )
 
     def step(self, rate: float) -> None:

@@ -1,0 +1,68 @@
+"""What torch must and must not do on a device, as far as it can be seen without one."""
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+
+from backends.torch import learner as learner_module
+from backends.torch import losses, networks
+from backends.torch.learner import TorchLearner
+from backends.torch.ranks import Single
+from backends.torch.runtime import Runtime, RuntimeConfig, open_runtime
+from tests.conformance import examples, examples_mvd
+
+CONFIGS = {
+    "source": examples.SOURCE,
+    "baseline": examples.BASELINE,
+    "mmt": examples.MMT,
+    **{f"mvd, {name}": config for name, config in examples_mvd.CONFIGS.items()},
+}
+
+
+def on_meta(config, monkeypatch):
+    """A learner whose tensors have shapes but no numbers: to ask for a number, or a shape that needs one, raises."""
+    monkeypatch.setattr(TorchLearner, "_autocast", lambda _: nullcontext())
+    monkeypatch.setattr(learner_module, "make_optimiser", lambda *_: None)
+    runtime = Runtime(torch.device("meta"), torch.float32, autocast=False, compile=False, graph=False, ranks=Single())
+    return TorchLearner(config, runtime, seed=0)
+
+
+def gradients_on_meta(learner, config):
+    batch = (
+        examples_mvd.example_batch(config)
+        if config.method == "mvd"
+        else examples.example_batch(views=examples.views_of(config))
+    )
+    learner._set_classes(config.classes)
+    return learner._gradients(*learner._on_device(learner._arrays(batch)))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_step_asks_its_device_for_nothing(name, monkeypatch):
+    """So a CUDA graph can hold it, and without one Python runs ahead of the device."""
+    learner = on_meta(CONFIGS[name], monkeypatch)
+    values = gradients_on_meta(learner, CONFIGS[name])
+    assert values.device.type == "meta"
+    assert len(values) == len(learner._names)
+    assert all(value.grad is not None for name, value in learner._trained() if "conv1" in name)
+
+
+def test_a_step_that_asks_is_caught(monkeypatch):
+    learner = on_meta(examples.MMT, monkeypatch)
+    real = losses.euclidean_distances
+    monkeypatch.setattr(losses, "euclidean_distances", lambda x: real(x) * float(x.sum().item() >= 0))
+    with pytest.raises(RuntimeError, match="meta"):
+        gradients_on_meta(learner, examples.MMT)
+
+
+@pytest.mark.parametrize("group", [4, 2])
+def test_grouped_norms_keep_channels_last(group):
+    """Else every convolution behind them takes its images in the slower order, and copies them first."""
+    x = torch.randn(8, 6, 5, 3).to(memory_format=torch.channels_last)
+    out = networks.BatchNorm(6, group)(x)
+    assert out.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_graph_is_for_cuda_alone():
+    assert not open_runtime(RuntimeConfig(device="cpu")).graph

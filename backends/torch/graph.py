@@ -11,6 +11,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+Function = Callable[..., Tensor]
+"""(tensors on the device or None, ...) -> a tensor."""
+
 WARM = 3
 """Steps that run one kernel after the other first: cuDNN chooses its kernels, and allocations settle."""
 
@@ -18,12 +21,12 @@ WARM = 3
 class Replay:
     """A function of tensors that leaves gradients in parameters, recorded on a CUDA device and replayed.
 
-    function: (tensors on the device or None, ...) -> a tensor. Its Python code runs in the first `WARM` calls and in
-    the one that records, and again when shapes or types change. Gradients must be None at each call.
+    Its Python code runs in the first `WARM` calls and in the one that records, and again when shapes or types change.
+    Gradients must be None at each call.
     """
 
-    def __init__(self, function: Callable[..., Tensor], parameters: Sequence[Tensor], device: torch.device) -> None:
-        self.function, self.parameters, self.device = function, list(parameters), device
+    def __init__(self, parameters: Sequence[Tensor], device: torch.device) -> None:
+        self.parameters, self.device = list(parameters), device
         self.stream = torch.cuda.Stream(device)
         self._forget(())
 
@@ -31,8 +34,11 @@ class Replay:
         self.kinds, self.calls, self.graph = kinds, 0, None
         self.inputs, self.output, self.gradients = [], None, []
 
-    def __call__(self, *arrays: Tensor | None) -> Tensor:
-        """Return what the function makes of the arrays, which may still lie in pinned host memory."""
+    def __call__(self, function: Function, *arrays: Tensor | None) -> Tensor:
+        """Return what the function, always the same one, makes of arrays that may still lie in pinned host memory.
+
+        It is not kept: a learner whose step it is would hold itself, and its device memory, until Python cleans up.
+        """
         kinds = tuple(None if array is None else (array.shape, array.dtype) for array in arrays)
         if kinds != self.kinds:
             self._forget(kinds)
@@ -42,25 +48,26 @@ class Replay:
                 kept.copy_(array, non_blocking=True)
         self.calls += 1
         if self.calls <= WARM:
-            return self._beside()
+            return self._beside(function)
         if self.graph is None:
-            self._record()
+            self._record(function)
         self.graph.replay()
         for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
             parameter.grad = gradient
         return self.output
 
-    def _beside(self) -> Tensor:
+    def _beside(self, function: Function) -> Tensor:
         """Run the function on a stream of its own, as a recording does."""
         here = torch.cuda.current_stream(self.device)
         self.stream.wait_stream(here)
         with torch.cuda.stream(self.stream):
-            found = self.function(*self.inputs)
+            found = function(*self.inputs)
         here.wait_stream(self.stream)
         return found
 
-    def _record(self) -> None:
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, stream=self.stream):
-            self.output = self.function(*self.inputs)
+    def _record(self, function: Function) -> None:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=self.stream):
+            self.output = function(*self.inputs)
         self.gradients = [parameter.grad for parameter in self.parameters]
+        self.graph = graph

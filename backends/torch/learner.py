@@ -52,7 +52,7 @@ class TorchLearner:
         self._replay = None
         if self.runtime.graph:
             parameters = [parameter for _, parameter in self._trained()]
-            self._replay = Replay(self._gradients, parameters, self.runtime.device)
+            self._replay = Replay(parameters, self.runtime.device)
         self._forwards = {role: self._compiled(self.networks[role]) for role in self.roles.all}
         self._restart_optimiser()
 
@@ -132,7 +132,7 @@ class TorchLearner:
         """Forward, backward, optimiser, mean teachers. Nothing is read back."""
         check_batch(batch, self.config, self._live)
         arrays = self._arrays(batch)
-        values = self._replay(*arrays) if self._replay else self._gradients(*self._on_device(arrays))
+        values = self._replay(self._gradients, *arrays) if self._replay else self._gradients(*self._on_device(arrays))
         self._unite()
         self.optimiser.step(rate)
         if self.roles.teachers:

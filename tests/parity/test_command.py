@@ -64,6 +64,40 @@ def test_two_halves_of_one_backend_keep_their_names_apart(tmp_path):
     assert "Parity of torch and torch 2" in report.text(first, second, checks)
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], {"torch single": 3, "torch double": 3, "mindspore single": 0, "mindspore double": 0}),
+        (["--envelope", "1", "--double-envelope", "2"], {"torch single": 1, "torch double": 2}),
+        (
+            ["--double", "torch"],
+            {"torch single": 3, "torch double": 0, "mindspore single": 0, "mindspore double": None},
+        ),
+        (["--against"], {"torch single": None, "mindspore single": 0, "mindspore double": 0}),
+        (["--against", "--envelope", "2"], {"torch single": None, "mindspore single": 2, "mindspore double": 0}),
+    ],
+)
+def test_who_runs_from_disturbed_weights(words, expected, tmp_path, monkeypatch):
+    """The half that is run first; the second of two machines where it is asked to. float64 is torch's device's too."""
+    path, jobs = tmp_path / "half.safetensors", {}
+    halves.save(torch_half(), path)
+    made = {"torch": torch_half(), "mindspore": mindspore_half()}
+
+    def run(job, folder, part):
+        jobs[f"{job['backend']} {part}"] = job
+        return getattr(made[job["backend"]], part), dict(made[job["backend"]].facts[part])
+
+    monkeypatch.setattr(command, "_run", run)
+    words = [word for one in words for word in ([one, str(path)] if one == "--against" else [one])]
+    command.pair(command.parser().parse_args([*words, "--torch-device", "cuda", "--torch-compile"]))
+    assert {name: jobs[name]["draws"] if name in jobs else None for name in expected} == expected
+    if "torch double" in jobs:
+        assert jobs["torch double"]["runtime"] == {"device": "cuda"}
+        assert jobs["torch single"]["runtime"] == {"device": "cuda", "compile": True}
+    if "mindspore double" in jobs:
+        assert jobs["mindspore double"]["runtime"] == {"device": "cpu"}
+
+
 def test_a_run_s_checkpoint_is_a_starting_state(tmp_path):
     """Its weights, with a fresh optimiser; elsewhere on another machine; one that does not fit is refused."""
     path, file = tmp_path / "last.safetensors", tmp_path / "half.safetensors"

@@ -17,6 +17,10 @@ STEPS, RATE, EMA = 7, 0.1, 0.9
 """Steps done before the judged one, its rate (large, so that rounding of the weights does not hide the update) and the
 mean teachers' decay."""
 
+LEAST = 1e-4
+"""Of the whole gradient's norm: nothing is relative to less. A bias whose effect the next norm removes has no
+gradient; computed twice, on a device whose kernels sum in any order, two different remains of rounding are left."""
+
 State = Mapping[str, np.ndarray]
 
 
@@ -37,11 +41,12 @@ def step_errors(config: LearnerConfig, before: State, gradients: State, after: S
     """Return by rule and tensor how far a step at RATE and EMA strays from the formulas, given its own gradients.
 
     adam.first: b1 m + (1 - b1) (g + decay w), with the g from outside the step. adam.second: b2 v + (1 - b2) g'^2 with
-    the g' that adam.first shows. Both relative to the largest g' or g'^2. adam: the update from these moments (Kingma
-    and Ba, ICLR 2015, algorithm 1), relative to the rate times the larger of it and 1. ema: decay teacher +
-    (1 - decay) student, relative to the largest weight.
+    the g' that adam.first shows. Relative to the largest g' (or to LEAST of the whole gradient) and to the largest
+    g'^2. adam: the update from these moments (Kingma and Ba, ICLR 2015, algorithm 1), relative to the rate times the
+    larger of it and 1. ema: decay teacher + (1 - decay) student, relative to the largest weight.
     """
     found: dict[str, dict[str, float]] = {"adam.first": {}, "adam.second": {}, "adam": {}, "ema": {}}
+    least = LEAST * np.sqrt(sum(float(np.sum(np.square(value, dtype=np.float64))) for value in gradients.values()))
     for name in before:
         if not name.startswith(FIRST):
             continue
@@ -50,7 +55,7 @@ def step_errors(config: LearnerConfig, before: State, gradients: State, after: S
         first, second = FIRST + tensor, SECOND + tensor
         gradient = (new[first] - BETAS[0] * old[first]) / (1 - BETAS[0])
         decayed = np.asarray(gradients[tensor], np.float64) + config.weight_decay * old[tensor]
-        found["adam.first"][tensor] = float(np.abs(gradient - decayed).max() / np.abs(decayed).max())
+        found["adam.first"][tensor] = float(np.abs(gradient - decayed).max() / max(np.abs(decayed).max(), least))
         square = BETAS[1] * old[second] + (1 - BETAS[1]) * gradient**2
         found["adam.second"][tensor] = float(np.abs(new[second] - square).max() / square.max())
         mean, root = new[first] / (1 - BETAS[0] ** (STEPS + 1)), np.sqrt(new[second] / (1 - BETAS[1] ** (STEPS + 1)))

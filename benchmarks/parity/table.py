@@ -29,7 +29,7 @@ def row(found: dict[str, Any]) -> list[str]:
     double, single = short.get("double"), short.get("single")
     pairs = exam["images"] if exam["method"] != "mvd" else f"({exam['images']} + {exam['images']})"
     return [
-        f"{exam['method']}, {exam['network']['arch']}",
+        ", ".join([exam["method"], exam["network"]["arch"], *_devices(found)]),
         f"{exam['size']}, {exam['identities']} x {pairs}",
         f"{short['embeddings']:.1e}",
         ", ".join(_once(f"{raw:.1e}", f"{judged:.1e}") for raw, judged in short["gradients"].values()),
@@ -37,6 +37,12 @@ def row(found: dict[str, Any]) -> list[str]:
         f"{single['apart']:.1e} ({single['noise']:.1e}) in {_steps(single)}" if single else "",
         f"{short['passed']} of {short['checks']}",
     ]
+
+
+def _devices(found: dict[str, Any]) -> list[str]:
+    """Which backend computed on what, where it was no CPU."""
+    halves = [half["about"].partition(" on ") for half in found["backends"]]
+    return [f"{name.split()[0]} on {device}" for name, _, device in halves if not device.startswith("CPU")]
 
 
 def beside_noise(double: dict[str, Any]) -> str:

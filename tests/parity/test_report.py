@@ -234,6 +234,8 @@ def test_the_report_and_the_picture(tmp_path):
     assert head.count("|") == line.count("|")
     assert line.startswith("| mmt, tiny | 32x16, 4 x 2 |")
     assert line.endswith(f" in 3 steps | {len(checks)} of {len(checks)} |")
+    found["backends"][0]["about"] = "torch 2.11.0+cu130 on NVIDIA H100 80GB HBM3"
+    assert table.markdown([found]).splitlines()[2].startswith("| mmt, tiny, torch on NVIDIA H100 80GB HBM3 | 32x16")
     plot(first, second, checks, tmp_path / "parity.png")
     assert (tmp_path / "parity.png").read_bytes().startswith(b"\x89PNG")
 

@@ -109,6 +109,11 @@ class Exam:
         return replace(self.host.learner_config(), capacity=capacity, classes=self.people)
 
     @property
+    def each(self) -> str:
+        """How many images of an identity are in a batch, in words: for mvd of each modality."""
+        return f"({self.images} + {self.images})" if self.method == "mvd" else str(self.images)
+
+    @property
     def roles(self) -> Roles:
         return roles(self.method)
 

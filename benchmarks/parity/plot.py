@@ -42,7 +42,7 @@ def plot(first: Half, second: Half, checks: Sequence[Check], path: Path) -> None
         axis.set_title(words, loc="left", fontsize=10)
     verdict = "parity" if all(check.passed for check in checks) else "NO PARITY"
     figure.suptitle(
-        f"{exam.method}, {exam.network.arch}, {exam.size}, {exam.identities} x {exam.images} images: {verdict}",
+        f"{exam.method}, {exam.network.arch}, {exam.size}, {exam.identities} x {exam.each} images: {verdict}",
         fontsize=12,
     )
     figure.savefig(path, dpi=110)
@@ -84,8 +84,7 @@ def _apart(axis: Any, first: Half, second: Half) -> None:
     axis.set(yscale="log", xlabel="step", ylabel="relative")
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_title("farthest that any loss has been apart", loc="left", fontsize=10)
-    # Between 1e-8 and the distances in float64.
-    axis.legend(frameon=False, fontsize=7, labelspacing=0.2, loc="center right", bbox_to_anchor=(1.0, 0.36))
+    axis.legend(frameon=False, fontsize=7, labelspacing=0.2, loc="best")
 
 
 def _limit(axis: Any) -> None:
@@ -121,7 +120,7 @@ def _drift(axis: Any, first: Half, second: Half) -> None:
         _limit(axis)
     axis.set(xscale="log", yscale="log", xlabel="step", ylabel="distance / distance travelled")
     axis.set_title("drift of the weights apart", loc="left", fontsize=10)
-    axis.legend(frameon=False, fontsize=8, loc="center right", bbox_to_anchor=(1.0, 0.3))
+    axis.legend(frameon=False, fontsize=8, loc="best")
 
 
 def _bars(axis: Any, part: str, names: tuple[str, str], checks: Sequence[Check]) -> None:

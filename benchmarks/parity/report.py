@@ -68,7 +68,7 @@ def text(first: Half, second: Half, checks: Sequence[Check], *, every: bool = Fa
 def heading(first: Half, second: Half) -> list[str]:
     """Return what was compared, on what, and how long it took."""
     exam = first.exam
-    settings = f"{exam.method}, {exam.network.arch} at {exam.size}, batches of {exam.identities} x {exam.images}"
+    settings = f"{exam.method}, {exam.network.arch} at {exam.size}, batches of {exam.identities} x {exam.each}"
     lines = [f"Parity of {first.backend} and {second.backend}: {settings}, seed {exam.seed}"]
     for half in (first, second):
         for facts in half.facts.values():

@@ -42,7 +42,7 @@ def row(found: dict[str, Any]) -> list[str]:
 def _devices(found: dict[str, Any]) -> list[str]:
     """Which backend computed on what, where it was no CPU."""
     halves = [half["about"].partition(" on ") for half in found["backends"]]
-    return [f"{name.split()[0]} on {device}" for name, _, device in halves if not device.startswith("CPU")]
+    return [f"{name.split()[0]} on {device}" for name, _, device in halves if device[:3] not in ("", "CPU")]
 
 
 def beside_noise(double: dict[str, Any]) -> str:

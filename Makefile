@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: train train-mindspore test test-backends test-processes test-runs test-core test-numpy2 lint format check clean
+.PHONY: train train-mindspore test test-backends test-processes test-runs test-core test-numpy2 test-cuda lint format check clean
 
 train: $(VENV)/.torch  ## train, adapt and test on the synthetic pair with torch
 	$(BIN)/python -m backends.torch.train $(ARGS)
@@ -39,9 +39,15 @@ test-runs:
 test-core:
 	$(BIN)/python -m pytest tests --ignore tests/conformance --ignore tests/parity --ignore-glob 'tests/test_*.py' $(ARGS)
 
+WITHOUT_MINDSPORE := --ignore tests/conformance/test_ascend.py \
+	--ignore-glob 'tests/conformance/test_mindspore_*.py' -k "not mindspore"
+
 test-numpy2: $(VENV)-numpy2/.done  ## core, datasets and the torch backend under numpy 2, where MindSpore cannot be
 	$(VENV)-numpy2/bin/python -m pytest tests/core tests/datasets tests/conformance tests/test_train.py \
-		--ignore tests/conformance/test_ascend.py --ignore-glob 'tests/conformance/test_mindspore_*.py' -k "not mindspore" $(ARGS)
+		$(WITHOUT_MINDSPORE) $(ARGS)
+
+test-cuda:  ## torch on a CUDA device against float64, in the environment of PYTHON
+	$(PYTHON) -m pytest tests/conformance $(WITHOUT_MINDSPORE) --torch-device cuda $(ARGS)
 
 lint: $(VENV)/.all
 	$(BIN)/ruff format --check .

@@ -94,8 +94,7 @@ def open_runtime(config: RuntimeConfig) -> Runtime:
         raise UserError(f"--device-id {config.device_id} has no meaning on the CPU: drop it or use --device cuda.")
     device = torch.device(kind, device_id) if kind == "cuda" else torch.device("cpu")
     if kind == "cuda":
-        if size > 1:
-            torch.cuda.set_device(device)
+        torch.cuda.set_device(device)
         # TensorFloat-32 rounds the inputs of matrix products to 10 bits: not the float32 that parity is stated for.
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False

@@ -9,7 +9,7 @@ from backends.torch import learner as learner_module
 from backends.torch import losses, networks
 from backends.torch.learner import TorchLearner
 from backends.torch.ranks import Single
-from backends.torch.runtime import Runtime, RuntimeConfig, open_runtime
+from backends.torch.runtime import Runtime, RuntimeConfig, _choose_kernels, open_runtime
 from tests.conformance import examples, examples_mvd
 
 CONFIGS = {
@@ -66,3 +66,22 @@ def test_grouped_norms_keep_channels_last(group):
 
 def test_a_graph_is_for_cuda_alone():
     assert not open_runtime(RuntimeConfig(device="cpu")).graph
+
+
+@pytest.mark.parametrize(
+    ("precision", "deterministic", "searches"),
+    [("float32", False, True), ("float32", True, False), ("bfloat16", False, False), ("float64", False, False)],
+)
+def test_kernels_are_searched_for_or_sum_in_a_fixed_order(precision, deterministic, searches, monkeypatch):
+    """The flags of a process are those of the runtime that was opened last."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", not searches)
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(not deterministic)
+    try:
+        _choose_kernels(torch, RuntimeConfig(device="cuda", precision=precision, deterministic=deterministic))
+        assert torch.backends.cudnn.benchmark is searches
+        assert torch.are_deterministic_algorithms_enabled() is deterministic
+        assert torch.is_deterministic_algorithms_warn_only_enabled()  # max-pooling has no other backward pass
+    finally:
+        torch.use_deterministic_algorithms(before)

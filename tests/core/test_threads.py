@@ -4,13 +4,22 @@ import threading
 import time
 
 import pytest
-from threadpoolctl import threadpool_info
 
-from core.threads import each
+from core.threads import _controller, each
 
 
 def blas_threads():
-    return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+    """By library, NumPy's among them. One that OpenMP runs (faiss's, loaded by other tests) counts for each thread."""
+    found = [library for library in _controller().info() if library["user_api"] == "blas"]
+    return [library["num_threads"] for library in found if library.get("threading_layer") != "openmp"]
+
+
+@pytest.fixture(autouse=True)
+def _two_threads():
+    """For products, whatever OMP_NUM_THREADS says: with one, nothing here could fail."""
+    with _controller().limit(limits=2, user_api="blas"):
+        assert set(blas_threads()) == {2}
+        yield
 
 
 @pytest.fixture

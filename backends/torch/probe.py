@@ -32,12 +32,12 @@ def compute_on(config: RuntimeConfig) -> None:
     _chosen = config
 
 
-def _open(precision: str = "float32") -> Runtime:
+def _open(precision: str) -> Runtime:
     return open_runtime(replace(_chosen, precision=precision))
 
 
 def _tensors(*arrays: np.ndarray) -> list[torch.Tensor]:
-    device = _open().device
+    device = open_runtime(_chosen).device
     return [torch.tensor(np.asarray(array), device=device) for array in arrays]
 
 

@@ -21,7 +21,7 @@ _devices: dict[str, str] = {}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Where conformance is tested: `python -m pytest tests/conformance -k torch --torch-device cuda`."""
+    """Where conformance is tested: see `make test-cuda`."""
     for name in BACKENDS:
         words = f"device of {name} in the tests that take the fixtures `backend` and `probe` (default: cpu)"
         parser.addoption(f"--{name}-device", default="cpu", help=words)

@@ -21,11 +21,11 @@ test: $(VENV)/.all  ## every test, both backends
 		test-backends test-processes test-runs test-core
 
 # Several processes, or one that is killed, stopped, or succeeded by another.
-PROCESSES := $(addprefix tests/,test_faults.py test_faults_mindspore.py test_resume.py test_ranks.py \
-	parity/test_ranks.py)
+PROCESSES := $(addprefix tests/,test_faults.py test_faults_mindspore.py test_resume.py test_processes.py \
+	parity/test_processes.py)
 
 test-backends:  ## both against float64, and against each other
-	$(BIN)/python -m pytest tests/conformance tests/parity --ignore tests/parity/test_ranks.py $(ARGS)
+	$(BIN)/python -m pytest tests/conformance tests/parity --ignore tests/parity/test_processes.py $(ARGS)
 
 # MindSpore's backend sets this limit of oneDNN, which torch's obeys as well from then on: set from the beginning, a run
 # here and one in a child process choose the same kernels, and can be compared bit by bit.

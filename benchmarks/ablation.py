@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.ablation_rows import ABLATIONS, Ablation, Row
-from benchmarks.measure import environment, inherited
-from core.checkpoint import write_atomically
-from core.command import guarded
-from core.errors import UserError, unknown
-from core.report import table
+from duoreid.benchmarks.ablation_rows import ABLATIONS, Ablation, Row
+from duoreid.benchmarks.measure import environment, inherited
+from duoreid.core.checkpoints.files import write_atomically
+from duoreid.core.commands.command import guarded
+from duoreid.core.errors import UserError, unknown
+from duoreid.core.training.tables import table
 
 PLAN = "ablation.json"
 
@@ -222,4 +222,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    import duoreid.benchmarks.ablation as module
+
+    sys.exit(module.main())

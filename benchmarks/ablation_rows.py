@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from core.published import MMT_ABLATION
+from duoreid.core.settings.published import MMT_ABLATION
 
 
 @dataclass(frozen=True)

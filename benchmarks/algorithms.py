@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import CASES, QUICK, Sizes
-from benchmarks.measure import environment, extra_memory, interleaved
+from duoreid.benchmarks.cases import CASES, QUICK, Sizes
+from duoreid.benchmarks.measure import environment, extra_memory, interleaved
 
 RESULTS = Path(__file__).parent / "results"
 HEADINGS = (
@@ -139,4 +139,6 @@ def keep(output: Path, name: str, rows: list[dict[str, Any]], measured: dict[str
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    import duoreid.benchmarks.algorithms as module
+
+    sys.exit(module.main())

@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from benchmarks.features import Labelled, clustered, query_and_gallery
-from benchmarks.peers import compiled_ranking, dense_jaccard
-from core.dbscan import dbscan
-from core.distances import row_blocks
-from core.jaccard import jaccard_similarity, set_similarities, similarity_of
-from core.kmeans import kmeans, lloyd
-from core.neighbours import nearest, search
-from core.ranking import rank, rank_distances
-from core.reciprocal import encode, expanded_sets
-from core.rerank import rerank
-from core.seeding import start_rows
+from duoreid.benchmarks.features import Labelled, clustered, query_and_gallery
+from duoreid.benchmarks.peers import compiled_ranking, dense_jaccard
+from duoreid.core.dbscan import dbscan
+from duoreid.core.jaccard import jaccard_similarity, set_similarities, similarity_of
+from duoreid.core.kmeans import kmeans, lloyd
+from duoreid.core.neighbours import nearest, search
+from duoreid.core.numeric.inputs import row_blocks
+from duoreid.core.numeric.reciprocal import encode, expanded_sets
+from duoreid.core.numeric.starts import start_rows
+from duoreid.core.ranking import rank, rank_distances
+from duoreid.core.rerank import rerank
 
 RADIUS = 0.6
 Call = Callable[[], Any]

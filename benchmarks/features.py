@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.random import rng
+from duoreid.core.random import rng
 
 LATENT, LOOKS = 96, 40
 LOOK, OWN, CAMERA, NOISE, SPREAD, FLOOR = 0.7, 0.7, 0.3, 0.85, 0.35, 0.25

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from benchmarks.algorithms import RESULTS
-from benchmarks.features import clustered
-from benchmarks.measure import environment, extra_memory
-from core.approximate import nearest_approximate
-from core.jaccard import set_similarities, similarity_of
-from core.neighbours import search
-from core.reciprocal import encode, expanded_sets
+from duoreid.benchmarks.algorithms import RESULTS
+from duoreid.benchmarks.features import clustered
+from duoreid.benchmarks.measure import environment, extra_memory
+from duoreid.core.approximate import nearest_approximate
+from duoreid.core.jaccard import set_similarities, similarity_of
+from duoreid.core.neighbours import search
+from duoreid.core.numeric.reciprocal import encode, expanded_sets
 
 SIZES = (4000, 8000, 16000, 32000, 64000, 130000)
 IMAGES_PER_IDENTITY = 17
@@ -144,4 +144,6 @@ def keep(output: Path, row: dict[str, Any], measured: dict[str, Any]) -> dict[st
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    import duoreid.benchmarks.growth as module
+
+    sys.exit(module.main())

@@ -1,8 +1,8 @@
 """`python -m benchmarks.handover`: a run that changes its backend in the middle, beside what noise alone does to it.
 
 One backend trains MMT up to the middle and stops; the other takes the run up and ends it, and so does the first one
-itself, from the same moment and from copies of it whose weights are multiplied by 1 + 1e-7 times a normal number: the
-noise of float32. Prints the total loss of each epoch; `--plot FILE.png` draws it. The verdict: from the moment on the
+itself, from the same snapshot and from copies of it whose weights are multiplied by 1 + 1e-7 times a normal number: the
+noise of float32. Prints the total loss of each epoch; `--plot FILE.png` draws it. The verdict: from the snapshot on the
 run that changed its backend stays as close to the straight one as the widest of the disturbed ones does, times three.
 """
 
@@ -19,11 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.soak import RUN, begin, lines, summary, undisturbed
-from core import checkpoint, report
-from core.moment import LAST, PREVIOUS
-from core.random import rng
-from datasets.synthetic import generate
+from duoreid.benchmarks.soak import RUN, begin, lines, summary, undisturbed
+from duoreid.core.checkpoints import files as checkpoint
+from duoreid.core.random import rng
+from duoreid.core.training import tables as report
+from duoreid.core.training.snapshot import LAST, PREVIOUS
+from duoreid.datasets.synthetic import generate
 
 NOISE, DRAWS, FACTOR = 1e-7, 4, 3.0
 
@@ -39,7 +40,7 @@ def stop_in_the_middle(backend: str, argv: list[str], epoch: int, stack: Path) -
 
 
 def disturb(run: Path, draw: int) -> None:
-    """Multiply the weights of a run's last moment by 1 + noise."""
+    """Multiply the weights of a run's last snapshot by 1 + noise."""
     state, metadata = checkpoint.load(run / LAST)
     for name, value in state.items():
         if name.endswith(("weight", "bias")) and not name.startswith("adam."):
@@ -128,4 +129,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    import duoreid.benchmarks.handover as module
+
+    sys.exit(module.main())

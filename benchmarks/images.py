@@ -25,17 +25,17 @@ import numpy as np
 import PIL
 from PIL import Image, ImageOps
 
-from benchmarks.measure import environment
-from core.augment import Augmentation, augment
-from core.batches import prefetch
-from core.checkpoint import write_atomically
-from core.data import Images
-from core.errors import UserError
-from core.random import rng
-from datasets import open_dataset
-from datasets.cache import load_images
-from datasets.images import Decoded, cores
-from datasets.synthetic import NAMES, generate
+from duoreid.benchmarks.measure import environment
+from duoreid.core.checkpoints.files import write_atomically
+from duoreid.core.data import Images
+from duoreid.core.errors import UserError
+from duoreid.core.methods.augmentation import Augmentation, augment
+from duoreid.core.random import rng
+from duoreid.core.training.prefetch import prefetch
+from duoreid.datasets import open_dataset
+from duoreid.datasets.cache import load_images
+from duoreid.datasets.images import Decoded, cores
+from duoreid.datasets.synthetic import NAMES, generate
 
 HEIGHT, WIDTH, BATCH, PADDING, ERASE = 256, 128, 64, 10, 0.5
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -212,4 +212,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    import duoreid.benchmarks.images as module
+
+    sys.exit(module.main())

@@ -20,8 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
-from core import checkpoint, report
-from datasets.synthetic import generate
+from duoreid.core.checkpoints import files as checkpoint
+from duoreid.core.training import tables as report
+from duoreid.datasets.synthetic import generate
 
 ROOT = Path(__file__).parent.parent
 RUN = [
@@ -171,4 +172,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    import duoreid.benchmarks.soak as module
+
+    sys.exit(module.main())

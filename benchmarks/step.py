@@ -24,19 +24,19 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measure import environment, inherited, peak_memory
-from core.command import guarded
-from core.config import Config
-from core.data import INFRARED, VISIBLE, Split
-from core.errors import UserError
-from core.methods.adaptation import Adaptation
-from core.methods.base import Labelling, Method, TrainingSet
-from core.methods.mvd import MVD
-from core.methods.roles import roles
-from core.options import parse
-from core.presets import presets
-from core.random import rng
-from core.report import table
+from duoreid.benchmarks.measure import environment, inherited, peak_memory
+from duoreid.core.commands.command import guarded
+from duoreid.core.commands.options import parse
+from duoreid.core.data import INFRARED, VISIBLE, Split
+from duoreid.core.errors import UserError
+from duoreid.core.methods.adaptation import Adaptation
+from duoreid.core.methods.base import Labelling, Method, TrainingSet
+from duoreid.core.methods.mvd import MVD
+from duoreid.core.methods.roles import roles
+from duoreid.core.random import rng
+from duoreid.core.settings.config import Config
+from duoreid.core.settings.presets import presets
+from duoreid.core.training.tables import table
 
 PUBLISHED = {"mvd": "mvd-regdb-port", "mmt": "mmt-resnet50-duke-market"}
 SETTLING = 4
@@ -73,7 +73,7 @@ def prepared(config: Config) -> tuple[Method, Labelling]:
 
 def measure(backend: str, argv: Sequence[str], steps: int) -> dict[str, Any]:
     """Time a first step and then `steps` of them in this process; see the module."""
-    entry = importlib.import_module(f"backends.{backend}.train").BACKEND
+    entry = importlib.import_module(f"duoreid.backends.{backend}.entry").BACKEND
     method_name = argv[0]
     preset = [] if "--preset" in argv else ["--preset", PUBLISHED[method_name]]
     config, device = parse([*argv, *preset], "python -m benchmarks.step", entry.runtime, presets())
@@ -219,4 +219,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    import duoreid.benchmarks.step as module
+
+    sys.exit(module.main())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.distances import as_integers
+from duoreid.core.numeric.inputs import as_integers
 
 OUTLIER = -1
 

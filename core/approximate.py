@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from core.distances import as_count, as_features, row_blocks
+from duoreid.core.numeric.inputs import as_count, as_features, row_blocks
 
 ROUNDS = 5  # of k-means over the cells
 PER_CELL = 40  # points that each cell is trained on

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from core.distances import as_count
+from duoreid.core.numeric.inputs import as_count
 
 
 def dbscan(similarity: sparse.csr_array, *, eps: float, min_samples: int = 4) -> np.ndarray:

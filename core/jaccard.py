@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from core.distances import as_count, as_features
-from core.neighbours import search
-from core.reciprocal import encode, expanded_sets
+from duoreid.core.neighbours import search
+from duoreid.core.numeric.inputs import as_count, as_features
+from duoreid.core.numeric.reciprocal import encode, expanded_sets
 
 ACCUMULATORS = 1 << 19  # sums held at a time: 4 MiB of float64, near the processor's caches
 TERMS = 1 << 20  # terms of sums formed at a time

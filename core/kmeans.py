@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from core.assignment import Assignment
-from core.distances import as_count, as_features, row_blocks
-from core.seeding import start_rows
+from duoreid.core.numeric.assignment import Assignment
+from duoreid.core.numeric.inputs import as_count, as_features, row_blocks
+from duoreid.core.numeric.starts import start_rows
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class KMeans:
 def kmeans(features: np.ndarray, clusters: int, *, seed: int, restarts: int = 1, iterations: int = 100) -> KMeans:
     """Cluster features (N, D), not necessarily normalised, and return the run of lowest inertia.
 
-    Each of `restarts` runs starts from `core.seeding.start_rows` and ends when no label changes or after
+    Each of `restarts` runs starts from `core.numeric.starts.start_rows` and ends when no label changes or after
     `iterations` rounds. A cluster that loses its last point gets the point farthest from its own centroid.
     The same seed gives the same bytes whatever the number of threads. Memory: N K bounds, 512 MiB at most,
     and 128 numbers for each point.

@@ -11,8 +11,8 @@ from threading import Lock
 
 import numpy as np
 
-from core.distances import as_count, as_features
-from core.threads import each
+from duoreid.core.numeric.inputs import as_count, as_features
+from duoreid.core.numeric.threads import each
 
 TILE = 2048  # rows and columns of a tile at most: 16 MiB, large enough for the product to run at full speed
 TILES = 8  # at least so many, unless they would get too small, so that threads share them evenly

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from core.data import Dataset, Search, Trial
-from core.distances import as_features
-from core.errors import UserError
-from core.matches import Matches
-from core.ranking import Ranking, rank, rank_distances
-from core.rerank import rerank_blocks
+from duoreid.core.data import Dataset, Search, Trial
+from duoreid.core.errors import UserError
+from duoreid.core.numeric.inputs import as_features
+from duoreid.core.numeric.matches import Matches
+from duoreid.core.ranking import Ranking, rank, rank_distances
+from duoreid.core.rerank import rerank_blocks
 
 SYSU_SAME_PLACE = (3, 2)
 """Queries of the first camera do not see the second in the gallery."""

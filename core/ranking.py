@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.distances import as_count, as_features, row_blocks, squared_norms
-from core.matches import Matches
-from core.positions import Positions
-from core.threads import workers
+from duoreid.core.numeric.inputs import as_count, as_features, row_blocks, squared_norms
+from duoreid.core.numeric.matches import Matches
+from duoreid.core.numeric.positions import Positions
+from duoreid.core.numeric.threads import workers
 
 UNIT = 1e-5  # squared norms this near to one leave cosine distances as they are
 

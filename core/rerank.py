@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from core.distances import as_count, as_features, row_blocks, squared_norms
-from core.jaccard import set_similarities, upper_similarity
-from core.neighbours import search
-from core.reciprocal import encode, expanded_sets
+from duoreid.core.jaccard import set_similarities, upper_similarity
+from duoreid.core.neighbours import search
+from duoreid.core.numeric.inputs import as_count, as_features, row_blocks, squared_norms
+from duoreid.core.numeric.reciprocal import encode, expanded_sets
 
 
 def rerank(query: np.ndarray, gallery: np.ndarray, *, k1: int = 20, k2: int = 6, weight: float = 0.3) -> np.ndarray:

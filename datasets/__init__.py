@@ -3,6 +3,6 @@
 `open_dataset(name, root)` reads the index of any dataset in NAMES; `datasets.cache.load_images` its images.
 """
 
-from datasets.opening import NAMES, open_dataset
+from duoreid.datasets.opening import NAMES, open_dataset
 
 __all__ = ["NAMES", "open_dataset"]

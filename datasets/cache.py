@@ -23,10 +23,10 @@ import numpy as np
 import PIL
 from tqdm import tqdm
 
-from core.data import Images, Split
-from datasets import decode
-from datasets.errors import DatasetError, listed
-from datasets.images import Decoded, Mapped, cores
+from duoreid.core.data import Images, Split
+from duoreid.datasets import decode
+from duoreid.datasets.errors import DatasetError, listed
+from duoreid.datasets.images import Decoded, Mapped, cores
 
 VERIFIED = 256  # rows whose checksum is compared each time a cache is opened
 CHUNK = 64

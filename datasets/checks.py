@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from core.data import Dataset, Search, Trial
-from core.protocols import SYSU_SAME_PLACE
-from datasets.counts import PUBLISHED, count
-from datasets.errors import Problem
+from duoreid.core.data import Dataset, Search, Trial
+from duoreid.core.protocols import SYSU_SAME_PLACE
+from duoreid.datasets.counts import PUBLISHED, count
+from duoreid.datasets.errors import Problem
 
 OWN_NUMBERS = frozenset({"msmt17", "regdb", "synthetic-regdb"})
 """Datasets whose training and test number their identities each from 0."""

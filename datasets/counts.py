@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.data import INFRARED, VISIBLE, Dataset
+from duoreid.core.data import INFRARED, VISIBLE, Dataset
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from core.data import INFRARED, VISIBLE
-from core.errors import unknown
-from datasets.errors import DatasetError, Problem
-from datasets.files import Listing, inside
+from duoreid.core.data import INFRARED, VISIBLE
+from duoreid.core.errors import unknown
+from duoreid.datasets.errors import DatasetError, Problem
+from duoreid.datasets.files import Listing, inside
 
 COLUMNS = ("path", "identity", "camera", "split", "modality")
 SPLITS = ("train", "query", "gallery")

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.data import Dataset
-from core.errors import UserError
-from datasets import opening
-from datasets.checks import check_index, compare_counts
-from datasets.counts import PUBLISHED
-from datasets.errors import DatasetError, Problem
-from datasets.files import OTHER
-from datasets.inspection import check_images, image_files, look_at_all, sizes
+from duoreid.core.data import Dataset
+from duoreid.core.errors import UserError
+from duoreid.datasets import opening
+from duoreid.datasets.checks import check_index, compare_counts
+from duoreid.datasets.counts import PUBLISHED
+from duoreid.datasets.errors import DatasetError, Problem
+from duoreid.datasets.files import OTHER
+from duoreid.datasets.inspection import check_images, image_files, look_at_all, sizes
 
 FIT, UNFIT, UNCHECKED = 0, 1, 2
 EPILOG = """exit status: 0 fit to train and test on (there may be remarks), 1 problems found, 2 not checked (wrong
@@ -174,4 +174,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    import duoreid.datasets.doctor as module
+
+    sys.exit(module.main())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.errors import UserError
+from duoreid.core.errors import UserError
 
 SHOWN = 6
 

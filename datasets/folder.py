@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from core.data import VISIBLE, Dataset, Search, Split, Trial
-from datasets.csv_index import Row, csv_rows
-from datasets.errors import DatasetError, Problem, listed
-from datasets.files import DIGITS, images, subfolders
+from duoreid.core.data import VISIBLE, Dataset, Search, Split, Trial
+from duoreid.datasets.csv_index import Row, csv_rows
+from duoreid.datasets.errors import DatasetError, Problem, listed
+from duoreid.datasets.files import DIGITS, images, subfolders
 
 SPLITS = ("train", "query", "gallery")
 UNLABELLED = ("unlabelled", "unlabeled")

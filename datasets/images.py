@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from PIL import Image
 
-from core.data import Images, Split
-from datasets.decode import check_interpolation, decode, resize
+from duoreid.core.data import Images, Split
+from duoreid.datasets.decode import check_interpolation, decode, resize
 
 
 def cores() -> int:

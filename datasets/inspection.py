@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from core.data import Dataset
-from datasets.decode import ImageError, open_rgb, reason
-from datasets.errors import Problem
-from datasets.images import cores
+from duoreid.core.data import Dataset
+from duoreid.datasets.decode import ImageError, open_rgb, reason
+from duoreid.datasets.errors import Problem
+from duoreid.datasets.images import cores
 
 HANDLED = {
     "L": "greyscale, repeated over three channels",

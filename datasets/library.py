@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.config import DataConfig
-from core.pipeline import OpenData
-from datasets import open_dataset
-from datasets.cache import load_images
-from datasets.errors import DatasetError
-from datasets.synthetic import NAMES, generate
+from duoreid.core.settings.config import DataConfig
+from duoreid.core.training.pipelines.adaptation import OpenData
+from duoreid.datasets import open_dataset
+from duoreid.datasets.cache import load_images
+from duoreid.datasets.errors import DatasetError
+from duoreid.datasets.synthetic import NAMES, generate
 
 
 def open_data(name: str, config: DataConfig) -> OpenData:

@@ -11,11 +11,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from core.data import Dataset
-from datasets.errors import DatasetError, Problem
-from datasets.files import images
-from datasets.roots import Part, require
-from datasets.table import Table, one_search
+from duoreid.core.data import Dataset
+from duoreid.datasets.errors import DatasetError, Problem
+from duoreid.datasets.files import images
+from duoreid.datasets.roots import Part, require
+from duoreid.datasets.table import Table, one_search
 
 SPELLINGS = {
     "market1501": ("Market-1501-v15.09.15", "market1501"),

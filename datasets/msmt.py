@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from core.data import Dataset
-from datasets.errors import DatasetError, Problem
-from datasets.files import Listing, labelled_lines
-from datasets.roots import Part, require
-from datasets.table import Table, one_search
+from duoreid.core.data import Dataset
+from duoreid.datasets.errors import DatasetError, Problem
+from duoreid.datasets.files import Listing, labelled_lines
+from duoreid.datasets.roots import Part, require
+from duoreid.datasets.table import Table, one_search
 
 SPELLINGS = ("MSMT17_V1", "MSMT17_V2", "msmt17", "MSMT17")
 PARTS = (

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.data import Dataset
-from core.errors import unknown
-from datasets import folder, market, msmt, regdb, sysu
-from datasets.errors import DatasetError, Problem, raise_fatal
-from datasets.roots import Part, draw, find_root, plain
+from duoreid.core.data import Dataset
+from duoreid.core.errors import unknown
+from duoreid.datasets import folder, market, msmt, regdb, sysu
+from duoreid.datasets.errors import DatasetError, Problem, raise_fatal
+from duoreid.datasets.roots import Part, draw, find_root, plain
 
 Read = Callable[[Path, list[Problem], int, int], Dataset]
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from core.data import INFRARED, VISIBLE, Dataset, Search, Trial
-from datasets.errors import DatasetError, Problem
-from datasets.files import Listing, labelled_lines
-from datasets.roots import Part, require
-from datasets.table import Table
+from duoreid.core.data import INFRARED, VISIBLE, Dataset, Search, Trial
+from duoreid.datasets.errors import DatasetError, Problem
+from duoreid.datasets.files import Listing, labelled_lines
+from duoreid.datasets.roots import Part, require
+from duoreid.datasets.table import Table
 
 SPELLINGS = ("RegDB", "regdb")
 TRIALS = range(1, 11)

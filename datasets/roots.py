@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.errors import DatasetError
-from datasets.files import subfolders
+from duoreid.datasets.errors import DatasetError
+from duoreid.datasets.files import subfolders
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from core.data import INFRARED, VISIBLE, Dataset, Split
-from datasets.errors import DatasetError, Problem
-from datasets.files import DIGITS, images, read_lines
-from datasets.images import Mapped, Stacked
-from datasets.roots import Part, require
-from datasets.sysu_draws import GALLERY, INFRARED_CAMERAS, VISIBLE_CAMERAS, load_mat, searches
-from datasets.table import Table
+from duoreid.core.data import INFRARED, VISIBLE, Dataset, Split
+from duoreid.datasets.errors import DatasetError, Problem
+from duoreid.datasets.files import DIGITS, images, read_lines
+from duoreid.datasets.images import Mapped, Stacked
+from duoreid.datasets.roots import Part, require
+from duoreid.datasets.sysu_draws import GALLERY, INFRARED_CAMERAS, VISIBLE_CAMERAS, load_mat, searches
+from duoreid.datasets.table import Table
 
 SPELLINGS = ("SYSU-MM01", "sysu")
 PARTS = (

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from core.data import Search, Split, Trial
-from core.random import rng
-from datasets.errors import DatasetError
+from duoreid.core.data import Search, Split, Trial
+from duoreid.core.random import rng
+from duoreid.datasets.errors import DatasetError
 
 VISIBLE_CAMERAS, INFRARED_CAMERAS = (1, 2, 4, 5), (3, 6)
 GALLERY = {"all": VISIBLE_CAMERAS, "indoor": (1, 2)}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from core.data import VISIBLE, Search, Split, Trial
-from datasets.errors import DatasetError, listed
+from duoreid.core.data import VISIBLE, Search, Split, Trial
+from duoreid.datasets.errors import DatasetError, listed
 
 LARGEST = np.iinfo(np.int32).max
 

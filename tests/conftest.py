@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from core.config import LearnerConfig
+from duoreid.core.settings.config import LearnerConfig
 
 BACKENDS = ["torch", "mindspore"]
 _devices: dict[str, str] = {}
@@ -35,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @cache
 def probe_of(name: str) -> ModuleType:
     """Return a backend's probe: NumPy in, NumPy out, computed on the device of --NAME-device."""
-    probe = importlib.import_module(f"backends.{name}.probe")
+    probe = importlib.import_module(f"duoreid.backends.{name}.probe")
     chosen = probe.RuntimeConfig(device=_devices[name])
     probe.compute_on(replace(chosen, deterministic=True) if hasattr(chosen, "deterministic") else chosen)
     return probe

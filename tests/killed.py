@@ -17,9 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from core.command import train
-from core.methods import pseudo_labels
-from core.moment import LAST
+from duoreid.core.commands.command import train
+from duoreid.core.methods import pseudo_labels
+from duoreid.core.training.snapshot import LAST
 
 DELAY = 0.003
 
@@ -44,26 +44,26 @@ def counted(function: Callable, count: int, delay: float | None = None) -> Calla
     return called
 
 
-def main(backend: str, moment: str, count: int, argv: list[str]) -> int:
-    entry = importlib.import_module(f"backends.{backend}.train")
+def main(backend: str, snapshot: str, count: int, argv: list[str]) -> int:
+    entry = importlib.import_module(f"duoreid.backends.{backend}.entry")
     target = entry.BACKEND
-    if moment in ("step", "embed"):
+    if snapshot in ("step", "embed"):
         tick = counted(lambda verb, *args: verb(*args), count, DELAY)
 
         def make(*given: Any) -> Any:
             learner = entry.BACKEND.make_learner(*given)
-            setattr(learner, moment, partial(tick, getattr(learner, moment)))
+            setattr(learner, snapshot, partial(tick, getattr(learner, snapshot)))
             return learner
 
         target = replace(target, make_learner=make)
-    elif moment == "cluster":
+    elif snapshot == "cluster":
         pseudo_labels.kmeans = counted(pseudo_labels.kmeans, count)
-    elif moment == "save":
+    elif snapshot == "save":
         rename = os.replace
         last = counted(rename, count)
         os.replace = lambda old, new: (last if Path(new).name == LAST else rename)(old, new)
     else:
-        raise ValueError(f"unknown moment {moment!r}")
+        raise ValueError(f"unknown snapshot {snapshot!r}")
     return train(target, entry.open_data, argv)
 
 

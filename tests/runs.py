@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from core import checkpoint
-from core.moment import PREVIOUS
-from datasets.synthetic import generate
+from duoreid.core.checkpoints import files as checkpoint
+from duoreid.core.training.snapshot import PREVIOUS
+from duoreid.datasets.synthetic import generate
 
 ROOT = Path(__file__).parent.parent
 SMALL = [
@@ -42,7 +42,7 @@ def small_data() -> Path:
 
 def train(backend: str, *argv: str) -> int:
     """Run in this process, and leave torch's threads as they were; returns the exit status."""
-    entry, threads = importlib.import_module(f"backends.{backend}.train"), torch.get_num_threads()
+    entry, threads = importlib.import_module(f"duoreid.backends.{backend}.entry"), torch.get_num_threads()
     try:
         return entry.train(entry.BACKEND, entry.open_data, list(argv))
     finally:

@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from backends.torch.runtime import RuntimeConfig
-from benchmarks import ablation
-from benchmarks.ablation_rows import ABLATIONS, MMT, MVD
-from core.errors import UserError
-from core.options import parse
-from core.presets import presets
-from core.published import MMT_ABLATION
-from datasets.synthetic import generate
+from duoreid.backends.torch.runtime import RuntimeConfig
+from duoreid.benchmarks import ablation
+from duoreid.benchmarks.ablation_rows import ABLATIONS, MMT, MVD
+from duoreid.core.commands.options import parse
+from duoreid.core.errors import UserError
+from duoreid.core.settings.presets import presets
+from duoreid.core.settings.published import MMT_ABLATION
+from duoreid.datasets.synthetic import generate
 from tests.runs import small_data, train
 
 SIZE = ["--size", "tiny", "--height", "32", "--width", "16", "--epochs", "1", "--iterations", "2", "--threads", "1"]

@@ -9,10 +9,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FRAMEWORKS = {"torch", "torchvision", "mindspore"}
-OURS = {"core", "datasets", "backends", "benchmarks", "tests"}
 THIRD_PARTY = {"numpy", "scipy", "faiss", "PIL", "tqdm", "safetensors", "threadpoolctl"}
 BACKENDS = ("torch", "mindspore")
-ENTRY_POINTS = {"train.py", "evaluate.py", "export.py"}
+ENTRY_POINTS = {"entry.py"}
 ONE_SIDED = {
     "mindspore": {"layers.py"},  # MindSpore has no double-precision convolution and batch norm: they are written out
     # inputs: what its losses are functions of, where MindSpore's are cells; graph: MindSpore compiles its steps anyway
@@ -41,12 +40,13 @@ def imports_of(folder: str) -> dict[Path, set[str]]:
     """Return the imports of every file under a folder of the repository, by path relative to it."""
     files = sorted((ROOT / folder).rglob("*.py"))
     assert files, f"no files under {folder}"
-    names = {file: ".".join(file.relative_to(ROOT).parent.parts) for file in files}
+    names = {file: ".".join(("duoreid", *file.relative_to(ROOT).parent.parts)) for file in files}
     return {file.relative_to(ROOT): imports(file.read_text(), package) for file, package in names.items()}
 
 
 def roots(modules: set[str]) -> set[str]:
-    return {module.split(".")[0] for module in modules}
+    """Return the top-level names that modules belong to; of ours, the room below `duoreid`."""
+    return {module.removeprefix("duoreid.").split(".")[0] for module in modules}
 
 
 def under(modules: set[str], prefix: str) -> set[str]:
@@ -60,8 +60,8 @@ from mindspore import ops
 if TYPE_CHECKING:
     import faiss
 def lazily():
-    from backends.torch import losses
-    importlib.import_module("datasets.market")
+    from duoreid.backends.torch import losses
+    importlib.import_module("duoreid.datasets.market")
     __import__("scipy")
 from . import sibling
 from ..other import thing
@@ -70,8 +70,8 @@ from ..other import thing
         "torch.nn",
         "mindspore.ops",
         "faiss",
-        "backends.torch.losses",
-        "datasets.market",
+        "duoreid.backends.torch.losses",
+        "duoreid.datasets.market",
         "scipy",
         "core.methods.sibling",
         "core.other.thing",
@@ -89,16 +89,18 @@ def test_core_and_datasets_import_nothing_above_them(folder, ours):
 def test_backends_know_nothing_of_each_other(backend, other):
     framework = FRAMEWORKS - {backend} - ({"torchvision"} if backend == "torch" else set())
     for file, modules in imports_of(f"backends/{backend}").items():
-        assert not under(modules, f"backends.{other}"), file
+        assert not under(modules, f"duoreid.backends.{other}"), file
         assert not roots(modules) & framework, file
         assert not roots(modules) & {"benchmarks", "tests"}, file
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_only_entry_points_of_a_backend_open_datasets(backend):
-    users = {file.name for file, modules in imports_of(f"backends/{backend}").items() if under(modules, "datasets")}
+    users = {
+        file.name for file, modules in imports_of(f"backends/{backend}").items() if under(modules, "duoreid.datasets")
+    }
     assert users <= ENTRY_POINTS
-    assert "train.py" in users, "training opens its data somewhere else: the rule looks at the wrong files"
+    assert "entry.py" in users, "training opens its data somewhere else: the rule looks at the wrong files"
 
 
 def test_backends_have_the_same_files():
@@ -113,7 +115,7 @@ import importlib, pkgutil, sys
 
 class Blocker:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {blocked!r}:
+        if name.removeprefix("duoreid.").split(".")[0] in {blocked!r}:
             raise ImportError(f"{{name}} is blocked")
 
 sys.meta_path.insert(0, Blocker())
@@ -124,7 +126,7 @@ for top in {packages!r}:
     names += [top, *found]
 for name in names + {extra!r}:
     importlib.import_module(name)
-assert not {{name.split(".")[0] for name in sys.modules}} & {blocked!r}
+assert not {{name.removeprefix("duoreid.").split(".")[0] for name in sys.modules}} & {blocked!r}
 print(len(names))
 """
 
@@ -136,25 +138,25 @@ def run_blocked(blocked: set[str], packages: list[str], extra: list[str]) -> sub
 
 
 def test_core_and_datasets_import_without_any_framework():
-    extra = [f"backends.{backend}.{name}" for backend in BACKENDS for name in ("runtime", "train")]
-    done = run_blocked(FRAMEWORKS, ["core", "datasets"], extra)
+    extra = [f"duoreid.backends.{backend}.{name}" for backend in BACKENDS for name in ("runtime", "entry")]
+    done = run_blocked(FRAMEWORKS, ["duoreid.core", "duoreid.datasets"], extra)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 40
 
 
 def test_core_imports_without_the_packages_above_it():
-    done = run_blocked(FRAMEWORKS | {"backends", "datasets", "benchmarks", "tests"}, ["core"], [])
+    done = run_blocked(FRAMEWORKS | {"backends", "datasets", "benchmarks", "tests"}, ["duoreid.core"], [])
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_block_holds(backend):
-    done = run_blocked(FRAMEWORKS, [], [f"backends.{backend}.learner"])
+    done = run_blocked(FRAMEWORKS, [], [f"duoreid.backends.{backend}.learner"])
     assert done.returncode != 0
     assert f"{backend} is blocked" in done.stderr
 
 
 @pytest.mark.parametrize(("backend", "other"), [BACKENDS, BACKENDS[::-1]])
 def test_a_backend_needs_its_own_framework_only(backend, other):
-    done = run_blocked({other}, [f"backends.{backend}"], [])
+    done = run_blocked({other}, [f"duoreid.backends.{backend}"], [])
     assert done.returncode == 0, done.stderr

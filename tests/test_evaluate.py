@@ -12,16 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core import checkpoint, evaluation
-from core import evaluate as features_command
-from core.config import Config, DataConfig, LearnerConfig, NetworkConfig, as_dict
-from core.data import Dataset, Search, Split, Trial
-from core.presets import presets
-from core.protocols import evaluate
-from core.run import OpenData
-from core.state import check_state, initial, network
-from core.trained import Trained, open_trained
-from datasets import open_dataset
+from duoreid.core.checkpoints import files as checkpoint
+from duoreid.core.checkpoints.trained import Trained, open_trained
+from duoreid.core.commands import evaluate as evaluation
+from duoreid.core.commands import score as features_command
+from duoreid.core.contract.state import check_state, initial, network
+from duoreid.core.data import Dataset, Search, Split, Trial
+from duoreid.core.protocols import evaluate
+from duoreid.core.settings.config import Config, DataConfig, LearnerConfig, NetworkConfig, as_dict
+from duoreid.core.settings.presets import presets
+from duoreid.core.training.run import OpenData
+from duoreid.datasets import open_dataset
 from tests.conftest import probe_of
 from tests.datasets import trees
 
@@ -68,7 +69,7 @@ def opened(name: str = "dukemtmc", *, ignore: str = "same-camera", trials: int =
 
 def run(argv: list, data: OpenData, backend: str = "torch") -> int:
     """Run the command with a dataset that lies in memory."""
-    module = importlib.import_module(f"backends.{backend}.train")
+    module = importlib.import_module(f"duoreid.backends.{backend}.entry")
     return evaluation.evaluate(module.BACKEND, lambda name, config: data, [str(word) for word in argv])
 
 
@@ -176,7 +177,7 @@ def test_the_trial_of_the_training_is_what_is_opened(saved, tmp_path):
         seen.append((name, config.trials))
         return opened(trial=4)
 
-    module = importlib.import_module("backends.torch.train")
+    module = importlib.import_module("duoreid.backends.torch.entry")
     assert evaluation.evaluate(module.BACKEND, open_dataset, [str(path), "--network", "teacher1"]) == 0
     assert seen == [("dukemtmc", (4,))]
 

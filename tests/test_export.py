@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core import architectures, checkpoint, exporting, formats
-from core.architectures import Architecture
-from core.config import Config, DataConfig, LearnerConfig, MVDConfig, NetworkConfig, as_dict
-from core.exporting import Format, normalised, pictures
-from core.state import initial, network
-from core.trained import open_trained
+from duoreid.core.checkpoints import files as checkpoint
+from duoreid.core.checkpoints import formats
+from duoreid.core.checkpoints.trained import open_trained
+from duoreid.core.commands import export as exporting
+from duoreid.core.commands.export import Format, normalised, pictures
+from duoreid.core.contract.state import initial, network
+from duoreid.core.networks import architectures
+from duoreid.core.networks.architectures import Architecture
+from duoreid.core.settings.config import Config, DataConfig, LearnerConfig, MVDConfig, NetworkConfig, as_dict
 from tests.conftest import probe_of
 from tests.runs import SMALL, small_data, train
 
@@ -50,7 +53,7 @@ def saved(folder: Path, kind: str = "basic", method: str = "mmt") -> tuple[Path,
 
 def run(backend: str, *words: object) -> int:
     """Run the command of a backend."""
-    module = importlib.import_module(f"backends.{backend}.export")
+    module = importlib.import_module(f"duoreid.backends.{backend}.export")
     return exporting.export(module.BACKEND, module.PROGRAMS, module.load, [str(word) for word in words])
 
 
@@ -294,7 +297,7 @@ def test_an_export_that_differs_is_not_kept(tmp_path, capsys, change, message):
     path, _ = saved(tmp_path, method="source")
     output = tmp_path / "x.onnx"
     output.write_text("an earlier export")
-    module = importlib.import_module("backends.torch.export")
+    module = importlib.import_module("duoreid.backends.torch.export")
     sound = module.load("onnx")
     broken = Format(sound.suffix, sound.write, lambda path, images: change(sound.run(path, images)))
     words = [str(path), "--format", "onnx", "--output", str(output)]

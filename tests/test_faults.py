@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from core import checkpoint, moment
+from duoreid.core.checkpoints import files as checkpoint
+from duoreid.core.training import snapshot as snapshot
 from tests.runs import ROOT, SMALL, assert_same_run, finish, small_data, start, train
 
 LONG = ["--iterations", "400", "--save-every", "0"]
@@ -58,7 +59,7 @@ def test_a_full_disk(whole, tmp_path):
     assert "could not be written: File too large" in errors.splitlines()[-1]
     assert "Traceback" not in errors
     assert not list(folder.glob(".last*")), "the half-written file is left"
-    assert str(moment.load(folder / "last.safetensors").position) == "stage 1, network 2, epoch 1, iteration 3"
+    assert str(snapshot.load(folder / "last.safetensors").position) == "stage 1, network 2, epoch 1, iteration 3"
     assert train("torch", "--resume", str(folder)) == 0
     assert_same_run(folder, whole)
 
@@ -70,7 +71,8 @@ def test_a_read_only_folder_as_another_user(unfinished, tmp_path):
         path.chmod(0o644)
     unfinished.chmod(0o555)
     code = (
-        "import os, sys; from pathlib import Path; from core.config import Config; from core.record import Record\n"
+        "import os, sys; from pathlib import Path; from duoreid.core.settings.config import Config\n"
+        "from duoreid.core.training.record import Record\n"
         "os.chdir(sys.argv[1]); os.setuid(65534)\n"
         "try: Record.reopen(Path(), Config())\n"
         "except ValueError as error: print(error)"
@@ -118,7 +120,7 @@ def test_both_moments_damaged(unfinished, capsys):
 
 
 def test_settings_that_do_not_fit(unfinished, capsys):
-    """What the moment holds decides: changed settings, or networks of another shape."""
+    """What the snapshot holds decides: changed settings, or networks of another shape."""
     path = unfinished / "config.json"
     settings = json.loads(path.read_text())
     path.write_text(json.dumps(settings | {"adapt": settings["adapt"] | {"rate": 0.5}}))
@@ -195,7 +197,7 @@ def test_two_runs_in_one_folder_and_both_signals(tmp_path):
         assert process.returncode == status, errors
         assert f"go on with --resume {folder}" in printed
         assert f"stopped by {number.name}" in errors
-    found = moment.load(folder / "last.safetensors")
+    found = snapshot.load(folder / "last.safetensors")
     assert found.position.stage == 2
     assert found.position.step > 0
     assert found.progress.losses.done == found.position.step
@@ -214,7 +216,7 @@ def test_divergence_keeps_the_last_good_state(tmp_path, capsys):
     assert train("torch", *new(folder, "--rate", "1e30", "--loss-every", "1")) == 2
     errors = capsys.readouterr().err
     assert "diverged" in errors
-    found = moment.load(folder / "last.safetensors")
+    found = snapshot.load(folder / "last.safetensors")
     assert str(found.position) == "stage 1, network 2, epoch 1, iteration 3"
 
 

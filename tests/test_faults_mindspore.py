@@ -11,7 +11,7 @@ import resource
 import signal
 import time
 
-from core import moment
+from duoreid.core.training import snapshot as snapshot
 from tests.runs import SMALL, finish, small_data, start
 
 MODULE = "backends.mindspore.train"
@@ -21,20 +21,20 @@ INTERRUPTED = (130, 143)
 
 
 def position_of(path):
-    return moment.load(path).position
+    return snapshot.load(path).position
 
 
 def position(folder):
-    return position_of(folder / moment.LAST)
+    return position_of(folder / snapshot.LAST)
 
 
 def moments(folder):
     """Return the times at which the moments in a folder were written."""
-    return {path.stat().st_mtime_ns for name in (moment.LAST, moment.PREVIOUS) if (path := folder / name).exists()}
+    return {path.stat().st_mtime_ns for name in (snapshot.LAST, snapshot.PREVIOUS) if (path := folder / name).exists()}
 
 
 def interrupt(number, folder, *argv):
-    """Start a run and send a signal once it has saved a moment within an epoch -> (status, output, errors).
+    """Start a run and send a signal once it has saved a snapshot within an epoch -> (status, output, errors).
     Before SIGTERM a second process is tried on its folder.
     """
     before = moments(folder)
@@ -42,7 +42,7 @@ def interrupt(number, folder, *argv):
     until = time.monotonic() + 240
     while not moments(folder) - before:
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until, "no moment was ever saved"
+        assert time.monotonic() < until, "no snapshot was ever saved"
         time.sleep(0.1)
     if number == signal.SIGTERM:
         refused, _, told = finish(MODULE, "--resume", str(folder))
@@ -70,7 +70,7 @@ def test_one_fault_after_the_other(tmp_path):
     first = position(folder)
     assert first.step > 0
 
-    damage(folder / moment.LAST, "flip")
+    damage(folder / snapshot.LAST, "flip")
     resume = ["--resume", str(folder)]
     status, printed, errors = interrupt(signal.SIGINT, folder, *resume)
     assert status in INTERRUPTED, errors
@@ -78,8 +78,8 @@ def test_one_fault_after_the_other(tmp_path):
     assert "Going on from previous.safetensors" in printed
     assert position(folder) > first
 
-    damage(folder / moment.LAST, "cut")
-    whole = folder / moment.PREVIOUS
+    damage(folder / snapshot.LAST, "cut")
+    whole = folder / snapshot.PREVIOUS
     good, limit = position_of(whole), whole.stat().st_size - 1
     status, printed, errors = finish(
         MODULE, *resume, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -88,4 +88,4 @@ def test_one_fault_after_the_other(tmp_path):
     assert "Going on from previous.safetensors" in printed
     assert "could not be written: File too large" in errors.splitlines()[-1]
     assert not list(folder.glob(".last*")), "the half-written file is left"
-    assert position(folder) == position_of(whole) == good, "the damaged moment must not push out the good one"
+    assert position(folder) == position_of(whole) == good, "the damaged snapshot must not push out the good one"

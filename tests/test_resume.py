@@ -13,8 +13,8 @@ CHAINS = {
     "torch": [("save", 2), ("embed", 1), ("cluster", 1), ("step", 3)],
     "mindspore": [("step", 6)],
 }
-"""Deaths one after the other. torch: as the second moment is renamed into place, in the test of stage 1, in the first
-clustering, and in a step after a moment within the epoch; then at random. mindspore: in such a step.
+"""Deaths one after the other. torch: as the second snapshot is renamed into place, in the test of stage 1, in the first
+clustering, and in a step after a snapshot within the epoch; then at random. mindspore: in such a step.
 
 Every process of MindSpore compiles its functions anew, so it trains the one network of the baseline, and
 `benchmarks.soak` kills it at random."""
@@ -40,9 +40,9 @@ def reference(request, tmp_path_factory):
 def test_killed_again_and_again(reference, tmp_path, capsys):
     backend, expected, seconds = reference
     folder, argv = tmp_path / "run", [METHODS[backend], *data(), *SMALL, "--output", str(tmp_path / "run")]
-    for moment, count in CHAINS[backend]:
-        status, _, errors = finish("tests.killed", backend, moment, str(count), *argv)
-        assert status == -signal.SIGKILL, (moment, errors)
+    for snapshot, count in CHAINS[backend]:
+        status, _, errors = finish("tests.killed", backend, snapshot, str(count), *argv)
+        assert status == -signal.SIGKILL, (snapshot, errors)
         argv = ["--resume", str(folder)]
     if backend == "torch":
         kill_at_random("backends.torch.train", argv, seconds)
@@ -55,7 +55,7 @@ def test_killed_again_and_again(reference, tmp_path, capsys):
 
 
 def kill_at_random(module, argv, seconds):
-    """Start a process and kill it at a random moment after it has begun; it may also have ended by then."""
+    """Start a process and kill it at a random snapshot after it has begun; it may also have ended by then."""
     process = start(module, *argv)
     process.stdout.readline()
     time.sleep(random.uniform(0, seconds))

@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from benchmarks import step
-from core.architectures import architecture, entries, variational_entries
+from duoreid.benchmarks import step
+from duoreid.core.networks.architectures import architecture, entries, variational_entries
 
 SIZE = ["--arch", "tiny", "--height", "32", "--width", "16", "--identities", "4", "--images", "2", "--threads", "1"]
 

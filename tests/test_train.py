@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core import checkpoint
-from datasets.synthetic import generate
+from duoreid.core.checkpoints import files as checkpoint
+from duoreid.datasets.synthetic import generate
 from tests.conftest import BACKENDS
 
 ROOT = Path(__file__).parent.parent
@@ -35,7 +35,7 @@ def data(tmp_path_factory):
 
 def train(backend, data, *argv):
     """Run in this process; returns the exit status."""
-    entry = importlib.import_module(f"backends.{backend}.train")
+    entry = importlib.import_module(f"duoreid.backends.{backend}.entry")
     return entry.train(entry.BACKEND, entry.open_data, ["--data", str(data), *SMALL, *argv])
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core import checkpoint, evaluation
-from datasets.synthetic import generate
+from duoreid.core.checkpoints import files as checkpoint
+from duoreid.core.commands import evaluate as evaluation
+from duoreid.datasets.synthetic import generate
 from tests.tolerances import check_close
 
 SMALL = [
@@ -29,7 +30,7 @@ def data(tmp_path_factory):
 
 def train(backend, data, *argv):
     """Run in this process; returns the exit status."""
-    entry = importlib.import_module(f"backends.{backend}.train")
+    entry = importlib.import_module(f"duoreid.backends.{backend}.entry")
     return entry.train(entry.BACKEND, entry.open_data, [*SMALL, "--data", str(data), *argv])
 
 
@@ -79,7 +80,7 @@ def test_a_run_goes_on_as_if_it_had_never_stopped(data, tmp_path, capsys):
     run, straight = tmp_path / "run", tmp_path / "straight"
     assert train("torch", data, "--output", str(straight), "--trials", "2") == 0
     assert train("torch", data, "--output", str(run), "--trials", "2", "--epochs", "1") == 0
-    entry = importlib.import_module("backends.torch.train")
+    entry = importlib.import_module("duoreid.backends.torch.entry")
     argv = ["--resume", str(run), "--epochs", "2", "--threads", "1"]
     assert entry.train(entry.BACKEND, entry.open_data, argv) == 0
     found, expected = (checkpoint.load(folder / "mvd.safetensors")[0] for folder in (run, straight))
@@ -93,7 +94,7 @@ SHORT = ["--trials", "2", "--loss-every", "1"]
 
 def resume(backend, run, *argv):
     """Go on with a run; returns the exit status."""
-    entry = importlib.import_module(f"backends.{backend}.train")
+    entry = importlib.import_module(f"duoreid.backends.{backend}.entry")
     return entry.train(entry.BACKEND, entry.open_data, ["--resume", str(run), "--epochs", "2", "--threads", "1", *argv])
 
 
@@ -119,7 +120,7 @@ def test_mindspore_goes_on_with_a_run_of_torch(data, tmp_path, capsys, elsewhere
     state, _ = checkpoint.load(run / "mvd.safetensors")
     assert state["adam.step"] == 4
     results = json.loads((run / "summary.json").read_text())["searches"]
-    entry = importlib.import_module("backends.torch.evaluate")
+    entry = importlib.import_module("duoreid.backends.torch.evaluate")
     argv = [str(run / "mvd.safetensors"), "--data", str(data), "--json"]
     assert evaluation.evaluate(entry.BACKEND, entry.open_data, argv) == 0
     again = json.loads(capsys.readouterr().out)["results"]
@@ -143,7 +144,7 @@ def test_mindspore_alone_without_compilation(data, tmp_path, capsys, elsewhere, 
 
 def test_several_trials_cannot_be_extended(data, tmp_path, capsys):
     assert train("torch", data, "--output", str(tmp_path / "run"), "--trials", "1", "2", "--epochs", "1") == 0
-    entry = importlib.import_module("backends.torch.train")
+    entry = importlib.import_module("duoreid.backends.torch.entry")
     argv = ["--resume", str(tmp_path / "run"), "--epochs", "2", "--threads", "1"]
     assert entry.train(entry.BACKEND, entry.open_data, argv) == 2
     assert "only a run of one trial can be extended" in capsys.readouterr().err

@@ -1,11 +1,9 @@
 """`python -m backends.mindspore.evaluate`: the shared command with MindSpore behind it."""
 
-from __future__ import annotations
-
 import sys
 
-from backends.mindspore.train import BACKEND, open_data
-from core.evaluation import evaluate
-
 if __name__ == "__main__":
+    from duoreid.backends.mindspore.entry import BACKEND, open_data
+    from duoreid.core.commands.evaluate import evaluate
+
     sys.exit(evaluate(BACKEND, open_data))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backends.mindspore.train import BACKEND
-from core.exporting import Format, Request, export
+from duoreid.backends.mindspore.entry import BACKEND
+from duoreid.core.commands.export import Format, Request, export
 
 if TYPE_CHECKING:
     from mindspore import nn
@@ -32,7 +32,7 @@ def program(request: Request) -> nn.Cell:
     import mindspore as ms
     from mindspore import Tensor, nn
 
-    from backends.mindspore.networks import ReIDNetwork, normalise
+    from duoreid.backends.mindspore.networks import ReIDNetwork, normalise
 
     if request.joint:
         return _joint_program(request)
@@ -55,8 +55,8 @@ def _joint_program(request: Request) -> nn.Cell:
     import mindspore as ms
     from mindspore import Tensor, nn
 
-    from backends.mindspore.multi_view import both_forms, four_observations
-    from backends.mindspore.networks import VariationalNetwork, pixels
+    from duoreid.backends.mindspore.multi_view import both_forms, four_observations
+    from duoreid.backends.mindspore.networks import VariationalNetwork, pixels
 
     class Program(nn.Cell):
         def __init__(self) -> None:
@@ -116,5 +116,12 @@ def _write_ckpt(request: Request, path: Path) -> None:
     ms.save_checkpoint(given, str(path), crc_check=True)
 
 
+def main() -> int:
+    """Run the command line; return the exit status."""
+    return export(BACKEND, PROGRAMS, load)
+
+
 if __name__ == "__main__":
-    sys.exit(export(BACKEND, PROGRAMS, load))
+    import duoreid.backends.mindspore.export as module
+
+    sys.exit(module.main())

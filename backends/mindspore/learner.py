@@ -10,22 +10,22 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor
 
-from backends.mindspore.methods import METHODS
-from backends.mindspore.networks import ReIDNetwork
-from backends.mindspore.optimiser import MeanTeachers, compiled, load, make_optimiser
-from backends.mindspore.ranks import Sum, averaging
-from backends.mindspore.runtime import Runtime
-from core.config import LearnerConfig
-from core.crossing import check_batch, check_centroids, check_chunk
-from core.learner import Batch
-from core.methods.roles import roles
-from core.state import MOMENTS, capacity_of, check_state, initial, step_name
+from duoreid.backends.mindspore.methods import METHODS
+from duoreid.backends.mindspore.networks import ReIDNetwork
+from duoreid.backends.mindspore.optimiser import MeanTeachers, compiled, load, make_optimiser
+from duoreid.backends.mindspore.processes import Sum, averaging
+from duoreid.backends.mindspore.runtime import Runtime
+from duoreid.core.contract.checks import check_batch, check_centroids, check_chunk
+from duoreid.core.contract.learner import Batch
+from duoreid.core.contract.state import MOMENTS, capacity_of, check_state, initial, step_name
+from duoreid.core.methods.roles import roles
+from duoreid.core.settings.config import LearnerConfig
 
 log = logging.getLogger(__name__)
 
 
 class MindSporeLearner:
-    """Networks, losses and optimiser of one method on one device; see core/learner.py for the verbs.
+    """Networks, losses and optimiser of one method on one device; see core/contract/learner.py for the verbs.
 
     A step is three compiled functions: losses with gradients (teachers included, their gradients stopped inside the
     losses), the optimiser, and the mean teachers. On the CPU one function for the whole step, and teachers in a
@@ -48,7 +48,7 @@ class MindSporeLearner:
         self.config = replace(self.config, capacity=capacity)
         graph, dtype = self.runtime.graph, self.runtime.dtype
         half = METHODS[self.config.method]
-        method, feature = half.cell(self.config, dtype, self.runtime.ranks), half.embed
+        method, feature = half.cell(self.config, dtype, self.runtime.processes), half.embed
         self.method = method
         for role in self.roles.teachers:
             for parameter in self.network(role).get_parameters():
@@ -62,11 +62,11 @@ class MindSporeLearner:
         differentiated = ms.value_and_grad(method, None, self.optimiser.update.parameters_, has_aux=True)
         embedders = [self.network(role) for role in self.roles.embedders]
 
-        over_ranks = Sum(self.runtime.ranks)
+        over_processes = Sum(self.runtime.processes)
 
         def losses_and_gradients(*inputs: Tensor) -> tuple:
             values, gradients = differentiated(*inputs)
-            return values, over_ranks(gradients)
+            return values, over_processes(gradients)
 
         def embed(images: Tensor) -> Tensor:
             return feature(embedders, images, dtype)
@@ -75,9 +75,9 @@ class MindSporeLearner:
             return method.adapt(view)
 
         self._unite = None
-        if self.runtime.ranks.size > 1:
+        if self.runtime.processes.size > 1:
             statistics = [parameter for parameter in method.get_parameters() if ".running_" in parameter.name]
-            self._unite = compiled(averaging(self.runtime.ranks, statistics), graph)
+            self._unite = compiled(averaging(self.runtime.processes, statistics), graph)
         self._adapt = compiled(adapt, graph)
         self._losses_and_gradients, self._embed = compiled(losses_and_gradients, graph), compiled(embed, graph)
         self._chunk = 0
@@ -155,7 +155,7 @@ class MindSporeLearner:
         """Return the losses of a batch, in the order of the method's NAMES, and the trained tensors' gradients."""
         check_batch(batch, self.config, self._live)
         self.method.check(batch)
-        batch = self.runtime.ranks.own(batch)
+        batch = self.runtime.processes.own(batch)
         views = np.ascontiguousarray(batch.images)
         labels = Tensor(np.asarray(batch.labels, np.int32))
         noise = [] if batch.noise is None else [Tensor(np.asarray(batch.noise, np.float32))]

@@ -15,14 +15,14 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, ops
 
-from backends.mindspore.layers import constant, exact, nothing, of, relu
+from duoreid.backends.mindspore.layers import constant, exact, nothing, of, relu
 
 DEAD = -1e9  # a logit that no softmax sees
 MINIMUM_SQUARED_DISTANCE, MINIMUM_SQUARED_LENGTH = exact(1e-12), exact(1e-24)
 GUARD = exact(1e-5)  # added to counts and sums of weights: an anchor without pairs of a kind costs 0
 MARGIN = exact(0.3)  # of the triplet losses where none is given
 WITHIN, ACROSS = (exact(2.2 - 0.9), exact(2.2)), (exact(2.0 - 1.0), exact(2.0))
-"""Of the rank loss, within a modality and across: the distance that positives may have, and that of negatives."""
+"""Of the ranked-list loss, within a modality and across: the distance of positives, and that of negatives."""
 LOG_2 = exact(math.log(2))
 EPSILON, THRESHOLD = exact(0.01), exact(0.1)  # of the transport, where none is given
 
@@ -131,7 +131,7 @@ def centre_triplet(features: Tensor, labels: Tensor, modalities: Tensor, margin:
     return kept.sum() / first.astype(hinge.dtype).sum() + nothing(features, (0, 1))
 
 
-def rank(features: Tensor, labels: Tensor, modalities: Tensor) -> Tensor:
+def ranked_list(features: Tensor, labels: Tensor, modalities: Tensor) -> Tensor:
     """Ranked-list loss within a modality plus that across (MVD's public code), for all anchors at once.
 
     Features (B, D) are normalised here.

@@ -2,9 +2,9 @@
 
 A method's cell holds its networks under their roles, so that the parameters have the names of the canonical state.
 NAMES: of the losses. together: how many views `construct` takes at once; those behind them go to `adapt`. check: raise
-ValueError for a batch that the networks cannot take, which compiled functions cannot say. Where several ranks share a
-batch, the views are this rank's rows of it and the labels those of all rows, to which `whole` extends what a network
-has found.
+ValueError for a batch that the networks cannot take, which compiled functions cannot say. Where several processes
+share a batch, the views are this process's rows of it and the labels those of all rows, to which `whole` extends what
+a network has found.
 """
 
 from __future__ import annotations
@@ -16,12 +16,18 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from backends.mindspore import multi_view
-from backends.mindspore.losses import cross_entropy, soft_cross_entropy, soft_softmax_triplet, softmax_triplet, weigh
-from backends.mindspore.networks import ReIDNetwork, normalise
-from backends.mindspore.ranks import Single, Whole
-from core.config import LearnerConfig
-from core.learner import Batch
+from duoreid.backends.mindspore import multi_view
+from duoreid.backends.mindspore.losses import (
+    cross_entropy,
+    soft_cross_entropy,
+    soft_softmax_triplet,
+    softmax_triplet,
+    weigh,
+)
+from duoreid.backends.mindspore.networks import ReIDNetwork, normalise
+from duoreid.backends.mindspore.processes import Single, Whole
+from duoreid.core.contract.learner import Batch
+from duoreid.core.settings.config import LearnerConfig
 
 
 class Supervised(nn.Cell):
@@ -34,9 +40,9 @@ class Supervised(nn.Cell):
 
     NAMES = ("hard_ce", "hard_triplet", "total")
 
-    def __init__(self, config: LearnerConfig, dtype: ms.dtype, ranks: Single) -> None:
+    def __init__(self, config: LearnerConfig, dtype: ms.dtype, processes: Single) -> None:
         super().__init__()
-        self.whole = Whole(ranks)
+        self.whole = Whole(processes)
         self.dtype, self.smoothing = dtype, Tensor(config.smoothing, dtype)
         self.weights = _weights(config, self.NAMES, dtype)
         self.student = ReIDNetwork(config.network, config.capacity, dtype)
@@ -64,9 +70,9 @@ class MutualMeanTeaching(nn.Cell):
 
     NAMES = ("hard_ce", "hard_triplet", "soft_ce", "soft_triplet", "total")
 
-    def __init__(self, config: LearnerConfig, dtype: ms.dtype, ranks: Single) -> None:
+    def __init__(self, config: LearnerConfig, dtype: ms.dtype, processes: Single) -> None:
         super().__init__()
-        self.whole = Whole(ranks)
+        self.whole = Whole(processes)
         self.dtype, self.smoothing = dtype, Tensor(config.smoothing, dtype)
         self.weights = _weights(config, self.NAMES, dtype)
         self.together = 2
@@ -112,7 +118,7 @@ def one_feature_each(networks: Sequence[ReIDNetwork], images: Tensor, dtype: ms.
 class DeviceHalf(NamedTuple):
     """What a learner needs to know of a method.
 
-    cell: (configuration, type, ranks) -> its networks and its losses. embed: (embedding networks, images uint8
+    cell: (configuration, type, processes) -> its networks and its losses. embed: (embedding networks, images uint8
     (b, H, W, 3), type) -> features (M, b, D).
     """
 

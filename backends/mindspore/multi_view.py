@@ -12,12 +12,12 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from backends.mindspore import losses
-from backends.mindspore.networks import ReIDNetwork, VariationalNetwork, grey, normalise, unit
-from backends.mindspore.ranks import Single, Whole
-from core.config import LearnerConfig, MVDConfig
-from core.learner import Batch
-from core.losses.mvd import VIEW_WEIGHTS, VIEWS, View
+from duoreid.backends.mindspore import losses
+from duoreid.backends.mindspore.networks import ReIDNetwork, VariationalNetwork, grey, normalise, unit
+from duoreid.backends.mindspore.processes import Single, Whole
+from duoreid.core.contract.learner import Batch
+from duoreid.core.losses.mvd import VIEW_WEIGHTS, VIEWS, View
+from duoreid.core.settings.config import LearnerConfig, MVDConfig
 
 Views = Sequence[tuple[Tensor, Tensor, Tensor, Tensor]]
 """The outputs of the four views in the order of VIEWS, each in the order of a View's fields: compiled functions take
@@ -54,9 +54,9 @@ def halves(rows: Tensor) -> tuple[Tensor, Tensor]:
 class VariationalDistillation(nn.Cell):
     """Objective of MVD; a term of weight 0 is not computed and is no part."""
 
-    def __init__(self, config: LearnerConfig, dtype: ms.dtype, ranks: Single) -> None:
+    def __init__(self, config: LearnerConfig, dtype: ms.dtype, processes: Single) -> None:
         super().__init__()
-        self.whole = Whole(ranks)
+        self.whole = Whole(processes)
         mvd, self.dtype, self.together = config.mvd, dtype, 2
         self.terms = distillation_terms(mvd)
         self.with_metric, self.metric, self.form, self.drops = (
@@ -88,7 +88,7 @@ class VariationalDistillation(nn.Cell):
         return losses.weigh(parts, self.weights)
 
     def four_views(self, views: Tensor, noise: Tensor | None, labels: int) -> Views:
-        """Run each branch once: images of each modality -> the outputs of the four views, for all ranks' rows."""
+        """Run each branch once: images of each modality -> the outputs of the four views, for all processes' rows."""
         count = 2 * views.shape[1]
         colour, grey = both_forms(views.reshape((count, *views.shape[2:])), self.dtype)
         first, second, third = (
@@ -129,13 +129,13 @@ def identity(views: Views, labels: Tensor, classes: Tensor, smoothing: Tensor) -
 
 
 def metric(views: Views, labels: Tensor, modalities: Tensor, kind: str, margin: Tensor) -> Tensor:
-    """Metric loss of all eight features, weighted by view. kind: "rank", "triplet" or "centre"."""
+    """Metric loss of all eight features, weighted by view. kind: "ranked-list", "triplet" or "centre"."""
     total = ops.zeros_like(margin)
     for index in range(len(SHARES)):
         share, view = SHARES[index], views[index]
         for features in (view[V], view[Z]):
-            if kind == "rank":
-                loss = losses.rank(features, labels, modalities)
+            if kind == "ranked-list":
+                loss = losses.ranked_list(features, labels, modalities)
             elif kind == "triplet":
                 loss = losses.triplet(features, labels, margin)
             else:

@@ -1,4 +1,4 @@
-"""The re-ID network in MindSpore. Cell names are the canonical names of core/architectures.py."""
+"""The re-ID network in MindSpore. Cell names are the canonical names of core/networks/architectures.py."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from backends.mindspore.layers import BatchNorm, Conv2d, InstanceNorm, Linear, MaxPool2d, exact, of, relu
-from core.architectures import ATTENTIVE_LAYERS, BOTTLENECK_WIDTHS, HEAD_WIDTH, Block, architecture, blocks
-from core.augment import GREY_WEIGHTS
-from core.config import LearnerConfig, NetworkConfig
+from duoreid.backends.mindspore.layers import BatchNorm, Conv2d, InstanceNorm, Linear, MaxPool2d, exact, of, relu
+from duoreid.core.methods.augmentation import GREY_WEIGHTS
+from duoreid.core.networks.architectures import (
+    ATTENTIVE_LAYERS,
+    BOTTLENECK_WIDTHS,
+    HEAD_WIDTH,
+    Block,
+    architecture,
+    blocks,
+)
+from duoreid.core.settings.config import LearnerConfig, NetworkConfig
 
 MEAN, DEVIATION = exact((0.485, 0.456, 0.406)), exact((0.229, 0.224, 0.225))
 GREY, SLOPE = exact(GREY_WEIGHTS), exact(0.1)

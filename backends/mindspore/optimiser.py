@@ -10,9 +10,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
-from backends.mindspore.layers import DONE, constant, exact, of
-from core.architectures import is_head
-from core.config import LearnerConfig
+from duoreid.backends.mindspore.layers import DONE, constant, exact, of
+from duoreid.core.networks.architectures import is_head
+from duoreid.core.settings.config import LearnerConfig
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 KEEP, TAKE = [exact(beta) for beta in BETAS], [exact(1 - beta) for beta in BETAS]

@@ -13,13 +13,13 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn
 
-from backends.mindspore import losses
-from backends.mindspore.learner import MindSporeLearner
-from backends.mindspore.networks import ReIDNetwork, normalise
-from backends.mindspore.optimiser import SGD, Adam, MeanTeachers, load
-from backends.mindspore.runtime import RuntimeConfig, open_runtime
-from core.config import LearnerConfig, NetworkConfig
-from core.learner import Batch
+from duoreid.backends.mindspore import losses
+from duoreid.backends.mindspore.learner import MindSporeLearner
+from duoreid.backends.mindspore.networks import ReIDNetwork, normalise
+from duoreid.backends.mindspore.optimiser import SGD, Adam, MeanTeachers, load
+from duoreid.backends.mindspore.runtime import RuntimeConfig, open_runtime
+from duoreid.core.contract.learner import Batch
+from duoreid.core.settings.config import LearnerConfig, NetworkConfig
 
 INPUTS = {"layer1.0": "maxpool", "neck": "features"}
 """Layers whose input `layers` also returns, and its name: what has no tensors of its own runs in no layer."""

@@ -6,11 +6,11 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from core.config import option
-from core.errors import UserError
+from duoreid.core.errors import UserError
+from duoreid.core.settings.config import option
 
 if TYPE_CHECKING:
-    from backends.mindspore.ranks import Single
+    from duoreid.backends.mindspore.processes import Single
 
 TARGETS = {"ascend": "Ascend", "gpu": "GPU", "cpu": "CPU"}
 """Names of devices here and in MindSpore, in the order in which "auto" prefers them."""
@@ -41,27 +41,28 @@ class RuntimeConfig:
 class Runtime:
     """A RuntimeConfig made real.
 
-    device: "cpu", "gpu" or "ascend". dtype: a mindspore dtype. graph: compiled. ranks: of the job.
+    device: "cpu", "gpu" or "ascend". dtype: a mindspore dtype. graph: compiled. processes: of the job.
     """
 
     device: str
     device_id: int
     dtype: Any
     graph: bool
-    ranks: Single
+    processes: Single
 
     @property
     def name(self) -> str:
         """The hardware, in words, for reports."""
-        if self.ranks.size > 1:
-            return f"{self.ranks.size} processes, each on {'CPU' if self.device == 'cpu' else TARGETS[self.device]}"
+        if self.processes.size > 1:
+            return f"{self.processes.size} processes, each on {'CPU' if self.device == 'cpu' else TARGETS[self.device]}"
         return "CPU" if self.device == "cpu" else f"{TARGETS[self.device]} {self.device_id}"
 
 
 def launched() -> tuple[int, int, int]:
-    """Return what msrun's environment says: (rank, number of ranks, rank on this machine); (0, 1, 0) without it.
+    """Return what msrun's environment says: (index, processes, index on this machine); (0, 1, 0) without
+    it.
 
-    msrun's scheduler runs the same command: it counts as a rank behind the last.
+    msrun's scheduler runs the same command: it counts as a process behind the last.
     """
     role, size = os.environ.get("MS_ROLE"), int(os.environ.get("MS_WORKER_NUM", 1))
     if role == "MS_SCHED":
@@ -71,7 +72,7 @@ def launched() -> tuple[int, int, int]:
     return int(os.environ.get("RANK_ID", 0)), size, int(os.environ.get("DEVICE_ID", 0))
 
 
-def rank() -> int:
+def process_index() -> int:
     """Return this process' number in the job."""
     return launched()[0]
 
@@ -109,19 +110,19 @@ def open_runtime(config: RuntimeConfig) -> Runtime:
         )
     _set_device(ms, kind, config.device_id)
 
-    from backends.mindspore.ranks import Single, join
+    from duoreid.backends.mindspore.processes import Single, join
 
-    ranks = join(local) if size > 1 else Single()
+    processes = join(local) if size > 1 else Single()
     # Compiled functions are marked one by one, with ms.jit: around them everything runs at once.
     ms.set_context(mode=ms.PYNATIVE_MODE)
     if config.threads:
         _set_threads(ms, config.threads)
     dtype = ms.float64 if config.precision == "float64" else ms.float32
-    return Runtime(kind, config.device_id, dtype, config.mode == "graph", ranks)
+    return Runtime(kind, config.device_id, dtype, config.mode == "graph", processes)
 
 
 def _shared_out(config: RuntimeConfig, kind: str, number: int, size: int, local: int, available: int) -> RuntimeConfig:
-    """Return the configuration of a rank: its device is the one with its number on this machine."""
+    """Return the configuration of a process: its device is the one with its number on this machine."""
     if config.device_id:
         raise UserError(
             f"--device-id {config.device_id} was given in a job of several processes, of which each takes the device "

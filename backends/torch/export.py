@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backends.torch.train import BACKEND
-from core.errors import UserError
-from core.exporting import TRACED, Format, Request, export
-from core.methods.roles import roles
-from core.state import network as network_of
+from duoreid.backends.torch.entry import BACKEND
+from duoreid.core.commands.export import TRACED, Format, Request, export
+from duoreid.core.contract.state import network as network_of
+from duoreid.core.errors import UserError
+from duoreid.core.methods.roles import roles
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from backends.torch.networks import ReIDNetwork
+    from duoreid.backends.torch.networks import ReIDNetwork
 
 PROGRAMS = {
     "onnx": "a graph for onnxruntime and others, opset 17",
@@ -45,7 +45,7 @@ def program(request: Request) -> nn.Module:
     """Return a module that takes the request's images and returns L2-normalised features, in test mode on the CPU."""
     import torch
 
-    from backends.torch.networks import ReIDNetwork, normalise
+    from duoreid.backends.torch.networks import ReIDNetwork, normalise
 
     if request.joint:
         return _joint_program(request)
@@ -66,8 +66,8 @@ def _joint_program(request: Request) -> nn.Module:
     """Return the program whose feature all networks make together, from images in colour and in grey."""
     import torch
 
-    from backends.torch.multi_view import both_forms, joint_feature
-    from backends.torch.networks import VariationalNetwork, pixels
+    from duoreid.backends.torch.multi_view import both_forms, joint_feature
+    from duoreid.backends.torch.networks import VariationalNetwork, pixels
 
     class Program(torch.nn.Module):
         def __init__(self) -> None:
@@ -135,5 +135,12 @@ def _run_torch(path: Path, images: np.ndarray) -> np.ndarray:
     return torch.export.load(path).module()(torch.from_numpy(images)).numpy()
 
 
+def main() -> int:
+    """Run the command line; return the exit status."""
+    return export(BACKEND, PROGRAMS, load)
+
+
 if __name__ == "__main__":
-    sys.exit(export(BACKEND, PROGRAMS, load))
+    import duoreid.backends.torch.export as module
+
+    sys.exit(module.main())

@@ -11,23 +11,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backends.torch.graph import Replay
-from backends.torch.inputs import Inputs
-from backends.torch.methods import METHODS
-from backends.torch.networks import ReIDNetwork
-from backends.torch.optimiser import make_optimiser, update_teachers
-from backends.torch.runtime import Runtime
-from core.config import LearnerConfig
-from core.crossing import check_batch, check_centroids, check_chunk
-from core.learner import Batch
-from core.methods.roles import roles
-from core.state import MOMENTS, capacity_of, check_state, initial, step_name
+from duoreid.backends.torch.graph import Replay
+from duoreid.backends.torch.inputs import Inputs
+from duoreid.backends.torch.methods import METHODS
+from duoreid.backends.torch.networks import ReIDNetwork
+from duoreid.backends.torch.optimiser import make_optimiser, update_teachers
+from duoreid.backends.torch.runtime import Runtime
+from duoreid.core.contract.checks import check_batch, check_centroids, check_chunk
+from duoreid.core.contract.learner import Batch
+from duoreid.core.contract.state import MOMENTS, capacity_of, check_state, initial, step_name
+from duoreid.core.methods.roles import roles
+from duoreid.core.settings.config import LearnerConfig
 
 log = logging.getLogger(__name__)
 
 
 class TorchLearner:
-    """Networks, losses and optimiser of one method on one device; see core/learner.py for the verbs."""
+    """Networks, losses and optimiser of one method on one device; see core/contract/learner.py for the verbs."""
 
     def __init__(self, config: LearnerConfig, runtime: Runtime, seed: int) -> None:
         self.config, self.runtime = config, runtime
@@ -148,14 +148,14 @@ class TorchLearner:
         return torch.stack([part.detach() for part in parts.values()])
 
     def _unite(self) -> None:
-        """Make gradients and batch-norm statistics those of the whole batch, where several ranks see parts of it."""
-        if self.runtime.ranks.size > 1:
+        """Make gradients and batch-norm statistics those of the whole batch, where processes see parts of it."""
+        if self.runtime.processes.size > 1:
             gradients = [p.grad for role in self.roles.students for p in self._parameters([role]) if p.grad is not None]
             statistics = [buffer for network in self.networks.values() for buffer in network.buffers()]
-            self.runtime.ranks.unite(gradients, statistics)
+            self.runtime.processes.unite(gradients, statistics)
 
     def losses_of(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the losses of a batch, by name, with their graph: of the whole batch, on every rank of several."""
+        """Return the losses of a batch, by name, with their graph: of the whole batch, on every process of several."""
         check_batch(batch, self.config, self._live)
         return self._losses(*self._on_device(self._arrays(batch)))
 
@@ -169,12 +169,12 @@ class TorchLearner:
         return self.method.loss(partial(self._forward, len(labels)), inputs, self._classes, self.config)
 
     def _forward(self, count: int, role: str, *inputs: Tensor | None) -> tuple[Tensor, ...]:
-        """Run a network on this rank's part of a batch of `count` rows, and return what all ranks found."""
-        ranks = self.runtime.ranks
-        parts = [None if rows is None else ranks.own(rows, count) for rows in inputs]
+        """Run a network on this process's part of a batch of `count` rows, and return what all processes found."""
+        processes = self.runtime.processes
+        parts = [None if rows is None else processes.own(rows, count) for rows in inputs]
         with self._autocast():
             outputs = self._forwards[role](*parts)
-        return ranks.whole([output.to(self.runtime.dtype) for output in outputs], count)
+        return processes.whole([output.to(self.runtime.dtype) for output in outputs], count)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.runtime.device.type, torch.bfloat16, enabled=self.runtime.autocast)

@@ -100,7 +100,7 @@ def centre_triplet(features: Tensor, labels: Tensor, modalities: Tensor, margin:
     return torch.where(first, hinge, hinge.new_zeros(())).sum() / first.sum()
 
 
-def rank(
+def ranked_list(
     features: Tensor,
     labels: Tensor,
     modalities: Tensor,

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from backends.torch import multi_view
-from backends.torch.inputs import Forward, Inputs
-from backends.torch.losses import cross_entropy, soft_cross_entropy, soft_softmax_triplet, softmax_triplet
-from backends.torch.networks import ReIDNetwork, VariationalNetwork, normalise
-from core.config import LearnerConfig
+from duoreid.backends.torch import multi_view
+from duoreid.backends.torch.inputs import Forward, Inputs
+from duoreid.backends.torch.losses import cross_entropy, soft_cross_entropy, soft_softmax_triplet, softmax_triplet
+from duoreid.backends.torch.networks import ReIDNetwork, VariationalNetwork, normalise
+from duoreid.core.settings.config import LearnerConfig
 
 
 def supervised(forward: Forward, inputs: Inputs, classes: Tensor, config: LearnerConfig) -> dict[str, Tensor]:

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from backends.torch import losses
-from backends.torch.inputs import Forward, Inputs
-from backends.torch.networks import ReIDNetwork, grey, normalise
-from core.config import LearnerConfig
-from core.losses.mvd import VIEW_WEIGHTS, View
+from duoreid.backends.torch import losses
+from duoreid.backends.torch.inputs import Forward, Inputs
+from duoreid.backends.torch.networks import ReIDNetwork, grey, normalise
+from duoreid.core.losses.mvd import VIEW_WEIGHTS, View
+from duoreid.core.settings.config import LearnerConfig
 
 
 def both_forms(views: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
@@ -100,11 +100,11 @@ def identity(views: dict[str, View], labels: Tensor, classes: Tensor, smoothing:
 
 
 def metric(views: dict[str, View], labels: Tensor, modalities: Tensor, kind: str, margin: float) -> Tensor:
-    """Metric loss of all eight features, weighted by view. kind: "rank", "triplet" or "centre"."""
+    """Metric loss of all eight features, weighted by view. kind: "ranked-list", "triplet" or "centre"."""
 
     def loss(features: Tensor) -> Tensor:
-        if kind == "rank":
-            return losses.rank(features, labels, modalities)
+        if kind == "ranked-list":
+            return losses.ranked_list(features, labels, modalities)
         if kind == "triplet":
             return losses.triplet(features, labels, margin)
         return losses.centre_triplet(features, labels, modalities, margin)

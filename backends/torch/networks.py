@@ -1,4 +1,4 @@
-"""The re-ID network in torch. Module names are the canonical names of core/architectures.py."""
+"""The re-ID network in torch. Module names are the canonical names of core/networks/architectures.py."""
 
 from __future__ import annotations
 
@@ -8,9 +8,16 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from core.architectures import ATTENTIVE_LAYERS, BOTTLENECK_WIDTHS, HEAD_WIDTH, Block, architecture, blocks
-from core.augment import GREY_WEIGHTS
-from core.config import LearnerConfig, NetworkConfig
+from duoreid.core.methods.augmentation import GREY_WEIGHTS
+from duoreid.core.networks.architectures import (
+    ATTENTIVE_LAYERS,
+    BOTTLENECK_WIDTHS,
+    HEAD_WIDTH,
+    Block,
+    architecture,
+    blocks,
+)
+from duoreid.core.settings.config import LearnerConfig, NetworkConfig
 
 EPSILON, MOMENTUM = 1e-5, 0.1
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

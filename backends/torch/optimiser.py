@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from core.architectures import is_head
-from core.config import LearnerConfig
+from duoreid.core.networks.architectures import is_head
+from duoreid.core.settings.config import LearnerConfig
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 MOMENTUM = 0.9

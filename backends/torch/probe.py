@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from backends.torch import losses
-from backends.torch.learner import TorchLearner
-from backends.torch.networks import ReIDNetwork, normalise
-from backends.torch.optimiser import SGD, Adam, update_teachers
-from backends.torch.runtime import Runtime, RuntimeConfig, open_runtime
-from core.config import LearnerConfig, NetworkConfig
-from core.learner import Batch
+from duoreid.backends.torch import losses
+from duoreid.backends.torch.learner import TorchLearner
+from duoreid.backends.torch.networks import ReIDNetwork, normalise
+from duoreid.backends.torch.optimiser import SGD, Adam, update_teachers
+from duoreid.backends.torch.runtime import Runtime, RuntimeConfig, open_runtime
+from duoreid.core.contract.learner import Batch
+from duoreid.core.settings.config import LearnerConfig, NetworkConfig
 
 INPUTS = {"layer1.0": "maxpool", "neck": "features"}
 """Layers whose input `layers` also returns, and its name: what has no tensors of its own runs in no module."""

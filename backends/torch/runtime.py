@@ -7,13 +7,13 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from core.config import option
-from core.errors import UserError
+from duoreid.core.errors import UserError
+from duoreid.core.settings.config import option
 
 if TYPE_CHECKING:
     import torch
 
-    from backends.torch.ranks import Single
+    from duoreid.backends.torch.processes import Single
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class RuntimeConfig:
 class Runtime:
     """A RuntimeConfig made real.
 
-    autocast: networks compute in bfloat16; weights stay in `dtype`. graph: steps are CUDA graphs. ranks: of the job.
+    autocast: networks compute in bfloat16; weights stay in `dtype`. graph: steps are CUDA graphs. processes: of the
+    job.
     """
 
     device: torch.device
@@ -43,7 +44,7 @@ class Runtime:
     autocast: bool
     compile: bool
     graph: bool
-    ranks: Single
+    processes: Single
 
     @property
     def name(self) -> str:
@@ -54,18 +55,18 @@ class Runtime:
             found = torch.cuda.get_device_name(self.device)
         else:
             found = f"CPU, {torch.get_num_threads()} threads"
-        return found if self.ranks.size == 1 else f"{self.ranks.size} processes, each on {found}"
+        return found if self.processes.size == 1 else f"{self.processes.size} processes, each on {found}"
 
 
 def launched() -> tuple[int, int, int]:
-    """Return what torchrun's environment says: (rank, number of ranks, rank on this machine); (0, 1, 0) without it."""
+    """Return what torchrun's environment says: (index, processes, index on this machine); (0, 1, 0) without."""
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
     if any(name not in os.environ for name in (*names, "TORCHELASTIC_RUN_ID")):
         return 0, 1, 0
     return tuple(int(os.environ[name]) for name in names)
 
 
-def rank() -> int:
+def process_index() -> int:
     """Return this process' number in the job."""
     return launched()[0]
 
@@ -101,11 +102,11 @@ def open_runtime(config: RuntimeConfig) -> Runtime:
         _choose_kernels(torch, config)
     dtype = torch.float64 if config.precision == "float64" else torch.float32
 
-    from backends.torch.ranks import join
+    from duoreid.backends.torch.processes import join
 
     graph = config.graph and kind == "cuda" and size == 1 and not config.compile
-    ranks = join(number, size, local, device)
-    return Runtime(device, dtype, config.precision == "bfloat16", config.compile, graph, ranks)
+    processes = join(number, size, local, device)
+    return Runtime(device, dtype, config.precision == "bfloat16", config.compile, graph, processes)
 
 
 def _choose_kernels(torch: Any, config: RuntimeConfig) -> None:
@@ -124,7 +125,7 @@ def _choose_kernels(torch: Any, config: RuntimeConfig) -> None:
 
 
 def _shared_out(given: int, local: int, available: int) -> int:
-    """Return the device of a rank: the one with its number on this machine."""
+    """Return the device of a process: the one with its number on this machine."""
     if given:
         raise UserError(
             f"--device-id {given} was given in a job of several processes, of which each takes the device with its "

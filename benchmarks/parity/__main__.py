@@ -24,15 +24,15 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.parity import halves, report
-from benchmarks.parity.compare import compare
-from benchmarks.parity.exam import Exam
-from benchmarks.parity.halves import Half
-from core import checkpoint
-from core.command import guarded
-from core.config import NetworkConfig, as_dict, validate
-from core.errors import UserError
-from core.model_options import add_fields
+from duoreid.benchmarks.parity import halves, report
+from duoreid.benchmarks.parity.compare import compare
+from duoreid.benchmarks.parity.exam import Exam
+from duoreid.benchmarks.parity.halves import Half
+from duoreid.core.checkpoints import files as checkpoint
+from duoreid.core.commands.command import guarded
+from duoreid.core.commands.model_options import add_fields
+from duoreid.core.errors import UserError
+from duoreid.core.settings.config import NetworkConfig, as_dict, validate
 
 ROOT = Path(__file__).parents[2]
 BACKENDS = ("torch", "mindspore")
@@ -93,7 +93,7 @@ def add_exam(made: argparse.ArgumentParser) -> None:
 
 
 def _runtime(backend: str) -> list[Any]:
-    runtime = importlib.import_module(f"backends.{backend}.runtime").RuntimeConfig
+    runtime = importlib.import_module(f"duoreid.backends.{backend}.runtime").RuntimeConfig
     return list(fields(runtime))
 
 
@@ -245,7 +245,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if given.json:
             given.json.write_text(json.dumps(report.as_json(*found, checks)) + "\n")
         if given.plot:
-            from benchmarks.parity.plot import plot
+            from duoreid.benchmarks.parity.plot import plot
 
             plot(*found, checks, given.plot)
         status = 0 if all(check.passed for check in checks) else 1
@@ -254,4 +254,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    import duoreid.benchmarks.parity.__main__ as module
+
+    sys.exit(module.main())

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-import core.losses
-from benchmarks.parity import judge
-from core.random import rng
-from core.report import table
+import duoreid.core.losses
+from duoreid.benchmarks.parity import judge
+from duoreid.core.random import rng
+from duoreid.core.training.tables import table
 
 Rows = Iterator[tuple[str, float]]
 
@@ -57,7 +57,7 @@ def summed(x: np.ndarray, weight: np.ndarray, at_once: int) -> np.ndarray:
 def _mindspore_convolution(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     from mindspore import Tensor, ops
 
-    import backends.mindspore  # noqa: F401  sets the environment before the framework is imported
+    import duoreid.backends.mindspore  # noqa: F401  sets the environment before the framework is imported
 
     return ops.Conv2D(len(weight), 3, pad_mode="pad", pad=1)(Tensor(x), Tensor(weight)).asnumpy().copy()
 
@@ -126,13 +126,13 @@ def distances() -> Rows:
     """The soft triplet loss's gradient over 8 rows of 2048 features: the distances as they are, and less rounded."""
     import torch
 
-    from backends.mindspore import probe
-    from backends.torch import losses
+    from duoreid.backends.mindspore import probe
+    from duoreid.backends.torch import losses
 
     draw = rng(4, "parity/bisect")
     features, teacher = (draw.standard_normal((2, 8, 2048)) + 2 * draw.random((2, 8, 1))).astype(np.float32)
     labels = np.repeat(np.arange(4), 2)
-    _, true = core.losses.soft_softmax_triplet(features, teacher, labels)[:2]
+    _, true = duoreid.core.losses.soft_softmax_triplet(features, teacher, labels)[:2]
     _, found = probe.loss("soft_softmax_triplet", (features, teacher), labels)
     yield "MindSpore, x x + y y - 2 x y", judge.distance(found, true)
     own = losses.euclidean_distances
@@ -170,4 +170,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    import duoreid.benchmarks.parity.bisect as module
+
+    sys.exit(module.main())

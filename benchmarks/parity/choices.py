@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.parity import judge
-from benchmarks.parity.exam import Exam
-from core.learner import Batch
+from duoreid.benchmarks.parity import judge
+from duoreid.benchmarks.parity.exam import Exam
+from duoreid.core.contract.learner import Batch
 
 TIE = 1e-12
 """Two numbers of a pooling window no further apart, relative to the larger, are equal: either place is right."""

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.parity import doubles, judge, trajectories
-from benchmarks.parity.exam import Exam
-from benchmarks.parity.halves import Arrays, Half
-from benchmarks.parity.record import MODES, followed
-from benchmarks.parity.sampling import relative, sample, together
+from duoreid.benchmarks.parity import doubles, judge, trajectories
+from duoreid.benchmarks.parity.exam import Exam
+from duoreid.benchmarks.parity.halves import Arrays, Half
+from duoreid.benchmarks.parity.record import MODES, followed
+from duoreid.benchmarks.parity.sampling import relative, sample, together
 from tests.tolerances import TOLERANCES
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.parity import judge
-from benchmarks.parity.halves import Arrays
-from benchmarks.parity.trajectories import Row, marks, noisy
+from duoreid.benchmarks.parity import judge
+from duoreid.benchmarks.parity.halves import Arrays
+from duoreid.benchmarks.parity.trajectories import Row, marks, noisy
 from tests.tolerances import TOLERANCES
 
 

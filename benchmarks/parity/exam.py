@@ -12,19 +12,19 @@ from pathlib import Path
 
 import numpy as np
 
-from core import checkpoint
-from core.augment import GREY_WEIGHTS
-from core.config import Config, LearnerConfig, NetworkConfig, option, validate
-from core.data import INFRARED, Split
-from core.errors import UserError
-from core.learner import Batch
-from core.methods.adaptation import Adaptation
-from core.methods.base import Labelling, TrainingSet
-from core.methods.mvd import MVD
-from core.methods.roles import Roles, roles
-from core.presets import SYNTHETIC, SYNTHETIC_VI
-from core.random import rng
-from core.state import FIRST, SECOND, capacity_of, check_state, initial
+from duoreid.core.checkpoints import files as checkpoint
+from duoreid.core.contract.learner import Batch
+from duoreid.core.contract.state import FIRST, SECOND, capacity_of, check_state, initial
+from duoreid.core.data import INFRARED, Split
+from duoreid.core.errors import UserError
+from duoreid.core.methods.adaptation import Adaptation
+from duoreid.core.methods.augmentation import GREY_WEIGHTS
+from duoreid.core.methods.base import Labelling, TrainingSet
+from duoreid.core.methods.mvd import MVD
+from duoreid.core.methods.roles import Roles, roles
+from duoreid.core.random import rng
+from duoreid.core.settings.config import Config, LearnerConfig, NetworkConfig, option, validate
+from duoreid.core.settings.presets import SYNTHETIC, SYNTHETIC_VI
 
 EACH = 4  # pictures of a person (of each modality) to train on, and as many of others to test on
 SPARE = 4  # rows of the classifiers behind the live ones

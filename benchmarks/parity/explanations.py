@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.parity.compare import Check
+from duoreid.benchmarks.parity.compare import Check
 
 RATIO, LEAST = 2.0, 1e-6
 """What is reported: means of a kind's errors, and single losses and rules above LEAST, further apart than RATIO."""

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.parity.exam import Exam
-from core import checkpoint
-from core.errors import UserError
-from core.options import from_dict
+from duoreid.benchmarks.parity.exam import Exam
+from duoreid.core.checkpoints import files as checkpoint
+from duoreid.core.commands.options import from_dict
+from duoreid.core.errors import UserError
 
 Arrays = dict[str, np.ndarray]
 

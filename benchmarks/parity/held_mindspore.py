@@ -10,10 +10,10 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, ops
 
-from backends.mindspore import layers, networks, probe
-from benchmarks.parity.choices import Held
-from benchmarks.parity.judge import max_places
-from core.learner import Batch
+from duoreid.backends.mindspore import layers, networks, probe
+from duoreid.benchmarks.parity.choices import Held
+from duoreid.benchmarks.parity.judge import max_places
+from duoreid.core.contract.learner import Batch
 
 COMPILED = True
 """Whether a step's gradients come from other code than these."""

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from backends.torch import probe
-from benchmarks.parity.choices import Held
-from core.learner import Batch
+from duoreid.backends.torch import probe
+from duoreid.benchmarks.parity.choices import Held
+from duoreid.core.contract.learner import Batch
 
 COMPILED = False
 """Whether a step's gradients come from other code than these."""

@@ -2,7 +2,8 @@
 
 Given the outputs that a backend reports, a stage tells what it should have made of its own inputs: the error that this
 layer introduces, free of what it inherits. Given nothing but the images, the stages in order are the whole network: the
-truth. Sources of the layers: see core/architectures.py and backends/*/networks.py; written from the formulas alone.
+truth. Sources of the layers: see core/networks/architectures.py and backends/*/networks.py; written from the formulas
+alone.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from core.architectures import ATTENTIVE_LAYERS, Block, architecture, blocks
-from core.augment import GREY_WEIGHTS
-from core.config import LearnerConfig
-from core.methods.roles import roles
+from duoreid.core.methods.augmentation import GREY_WEIGHTS
+from duoreid.core.methods.roles import roles
+from duoreid.core.networks.architectures import ATTENTIVE_LAYERS, Block, architecture, blocks
+from duoreid.core.settings.config import LearnerConfig
 
 EPSILON, MOMENTUM = 1e-5, 0.1
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

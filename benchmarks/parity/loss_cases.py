@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.parity.judge import distance
-from core import losses
-from core.config import LearnerConfig
-from core.methods.roles import roles
-from core.random import rng
+from duoreid.benchmarks.parity.judge import distance
+from duoreid.core import losses
+from duoreid.core.methods.roles import roles
+from duoreid.core.random import rng
+from duoreid.core.settings.config import LearnerConfig
 
 
 class Case(NamedTuple):
@@ -42,7 +42,7 @@ def cases(config: LearnerConfig, identities: int, images: int, width: int) -> di
     modalities = np.arange(rows) % 2
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     metric = {
-        "rank": Case(losses.rank, (unit,), (labels, modalities), {}),
+        "ranked_list": Case(losses.ranked_list, (unit,), (labels, modalities), {}),
         "triplet": Case(losses.triplet, (features,), (labels,), {"margin": config.mvd.margin}),
         "centre": Case(losses.centre_triplet, (features,), (labels, modalities), {"margin": config.mvd.margin}),
     }[config.mvd.metric]

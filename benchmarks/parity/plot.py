@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.parity import trajectories
-from benchmarks.parity.compare import Check
-from benchmarks.parity.halves import Half
-from benchmarks.parity.report import place
+from duoreid.benchmarks.parity import trajectories
+from duoreid.benchmarks.parity.compare import Check
+from duoreid.benchmarks.parity.halves import Half
+from duoreid.benchmarks.parity.report import place
 from tests.tolerances import TOLERANCES
 
 COLOURS = ("#d55e00", "#0072b2")

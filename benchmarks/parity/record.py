@@ -1,8 +1,8 @@
 """What one backend sees in one precision: `python -m benchmarks.parity.record JOB.json OUT`, a process of its own.
 
-A record is a safetensors file (core/checkpoint.py): samples of outputs, gradients and weights, curves and embeddings,
-and beside them, as JSON, how far every layer, loss and rule is from what NumPy makes of the same inputs in float64.
-No framework is needed to read it.
+A record is a safetensors file (core/checkpoints/files.py): samples of outputs, gradients and weights, curves and
+embeddings, and beside them, as JSON, how far every layer, loss and rule is from what NumPy makes of the same inputs in
+float64. No framework is needed to read it.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.parity import judge, loss_cases, rules, switches
-from benchmarks.parity.exam import Exam, disturbed
-from benchmarks.parity.sampling import WEIGHTS_LIMIT, sample
-from core import checkpoint
-from core.architectures import architecture
-from core.command import guarded
-from core.config import as_dict
-from core.learner import Learner
-from core.methods.pseudo_labels import average, centroids_of
-from core.options import from_dict
-from core.random import rng
+from duoreid.benchmarks.parity import judge, loss_cases, rules, switches
+from duoreid.benchmarks.parity.exam import Exam, disturbed
+from duoreid.benchmarks.parity.sampling import WEIGHTS_LIMIT, sample
+from duoreid.core.checkpoints import files as checkpoint
+from duoreid.core.commands.command import guarded
+from duoreid.core.commands.options import from_dict
+from duoreid.core.contract.learner import Learner
+from duoreid.core.methods.pseudo_labels import average, centroids_of
+from duoreid.core.networks.architectures import architecture
+from duoreid.core.random import rng
+from duoreid.core.settings.config import as_dict
 
 MODES = {"test": False, "train": True}
 CHUNK = 32  # images embedded at once
@@ -162,8 +162,8 @@ def main(job: Path, out: Path) -> None:
     """Do a job: {"backend", "precision", "runtime", "exam", "steps", "draws"}."""
     given = json.loads(job.read_text())
     exam = from_dict(Exam(), given["exam"])
-    backend = importlib.import_module(f"backends.{given['backend']}.train").BACKEND
-    probe = importlib.import_module(f"backends.{given['backend']}.probe")
+    backend = importlib.import_module(f"duoreid.backends.{given['backend']}.train").BACKEND
+    probe = importlib.import_module(f"duoreid.backends.{given['backend']}.probe")
     options = from_dict(backend.runtime(), given["runtime"] | {"precision": given["precision"]})
     runtime = backend.open_runtime(options)
     probe.compute_on(options)
@@ -180,4 +180,6 @@ def main(job: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(lambda: main(Path(sys.argv[1]), Path(sys.argv[2]))))
+    import duoreid.benchmarks.parity.record as module
+
+    sys.exit(guarded(lambda: module.main(Path(sys.argv[1]), Path(sys.argv[2]))))

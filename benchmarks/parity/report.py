@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.parity import doubles, explanations, trajectories
-from benchmarks.parity.compare import BOTH, Check, gradient_errors, signs, stages
-from benchmarks.parity.halves import Half
-from core.architectures import architecture
-from core.config import as_dict
-from core.report import table
+from duoreid.benchmarks.parity import doubles, explanations, trajectories
+from duoreid.benchmarks.parity.compare import BOTH, Check, gradient_errors, signs, stages
+from duoreid.benchmarks.parity.halves import Half
+from duoreid.core.networks.architectures import architecture
+from duoreid.core.settings.config import as_dict
+from duoreid.core.training.tables import table
 from tests.tolerances import TOLERANCES
 
 PARTS = {

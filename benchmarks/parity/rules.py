@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from core.architectures import is_head
-from core.config import LearnerConfig
-from core.methods.roles import roles
-from core.random import rng
-from core.state import FIRST, SECOND
+from duoreid.core.contract.state import FIRST, SECOND
+from duoreid.core.methods.roles import roles
+from duoreid.core.networks.architectures import is_head
+from duoreid.core.random import rng
+from duoreid.core.settings.config import LearnerConfig
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 STEPS, RATE, EMA = 7, 0.1, 0.9

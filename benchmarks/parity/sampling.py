@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from core.random import rng
+from duoreid.core.random import rng
 
 LIMIT = 4096
 WEIGHTS_LIMIT = 512

@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.parity import choices
-from benchmarks.parity.exam import Exam
-from benchmarks.parity.sampling import relative, sample
-from core.command import guarded
+from duoreid.benchmarks.parity import choices
+from duoreid.benchmarks.parity.exam import Exam
+from duoreid.benchmarks.parity.sampling import relative, sample
+from duoreid.core.commands.command import guarded
 
 SHOWN = 8
 """Places that are told of each batch."""
@@ -71,7 +71,7 @@ def gradients(
 
 
 def _module(backend: str) -> ModuleType:
-    return importlib.import_module(f"benchmarks.parity.held_{backend}")
+    return importlib.import_module(f"duoreid.benchmarks.parity.held_{backend}")
 
 
 def apart(found: dict[str, np.ndarray], true: dict[str, np.ndarray]) -> float:
@@ -81,7 +81,7 @@ def apart(found: dict[str, np.ndarray], true: dict[str, np.ndarray]) -> float:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the switches of every batch of an exam, and its gradients' distances, for torch in float32 on the CPU."""
-    from benchmarks.parity.__main__ import add_exam, exam_of
+    from duoreid.benchmarks.parity.__main__ import add_exam, exam_of
 
     made = argparse.ArgumentParser(
         prog="python -m benchmarks.parity.switches",
@@ -97,8 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _print(exam: Exam, channels_first: bool) -> None:
-    from backends.torch import probe
-    from benchmarks.parity.held_torch import to_channels_first
+    from duoreid.backends.torch import probe
+    from duoreid.benchmarks.parity.held_torch import to_channels_first
 
     single, double = (probe.make_learner(exam.learner, precision=precision) for precision in ("float32", "float64"))
     if channels_first:
@@ -112,4 +112,6 @@ def _print(exam: Exam, channels_first: bool) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    import duoreid.benchmarks.parity.switches as module
+
+    sys.exit(module.main())

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from core.command import guarded
-from core.errors import UserError
+from duoreid.core.commands.command import guarded
+from duoreid.core.errors import UserError
 
 HEADER = (
     "",
@@ -88,4 +88,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    import duoreid.benchmarks.parity.table as module
+
+    sys.exit(module.main())

@@ -12,14 +12,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from benchmarks.parity.exam import Exam
-from benchmarks.parity.halves import Arrays
-from benchmarks.parity.sampling import together
-from core.agreement import agreement
-from core.kmeans import kmeans
-from core.methods.pseudo_labels import average
-from core.ranking import rank
-from core.state import expected_shapes
+from duoreid.benchmarks.parity.exam import Exam
+from duoreid.benchmarks.parity.halves import Arrays
+from duoreid.benchmarks.parity.sampling import together
+from duoreid.core.agreement import agreement
+from duoreid.core.contract.state import expected_shapes
+from duoreid.core.kmeans import kmeans
+from duoreid.core.methods.pseudo_labels import average
+from duoreid.core.ranking import rank
 from tests.tolerances import TOLERANCES
 
 LATER = 2

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from core.losses.metric import distance_gradient, triplet
-from core.mining import euclidean_distances
+from duoreid.core.losses.metric import distance_gradient, triplet
+from duoreid.core.mining import euclidean_distances
 
 GUARD = 1e-5
 """Added to counts and to sums of weights, so that an anchor without pairs of a kind costs 0."""
 
 
-def rank(
+def ranked_list(
     features: np.ndarray,
     labels: np.ndarray,
     modalities: np.ndarray,
@@ -32,7 +32,7 @@ def rank(
     features, labels, modalities = _check(features, labels, modalities)
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
     if not (lengths > 0).all():
-        raise ValueError("The rank loss normalises features, but one has length 0: its network has died.")
+        raise ValueError("The ranked-list loss normalises features, but one has length 0: its network has died.")
     unit = features / lengths
     distances = euclidean_distances(unit)
     same_modality = modalities[:, None] == modalities

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from core.losses.classification import live_logits, log_softmax, soft_cross_entropy
+from duoreid.core.losses.classification import live_logits, log_softmax, soft_cross_entropy
 
 
 def distillation(

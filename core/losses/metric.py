@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from core.losses.classification import log_softmax
-from core.mining import MINIMUM_SQUARED_DISTANCE, batch_hard, euclidean_distances
+from duoreid.core.losses.classification import log_softmax
+from duoreid.core.mining import MINIMUM_SQUARED_DISTANCE, batch_hard, euclidean_distances
 
 
 def softmax_triplet(features: np.ndarray, labels: np.ndarray, margin: float = 0.0) -> tuple[float, np.ndarray]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from core.losses.classification import cross_entropy, soft_cross_entropy
-from core.losses.metric import soft_softmax_triplet, softmax_triplet
+from duoreid.core.losses.classification import cross_entropy, soft_cross_entropy
+from duoreid.core.losses.metric import soft_softmax_triplet, softmax_triplet
 
 Outputs = tuple[np.ndarray, np.ndarray]
 """What a network returns in training: logits (B, capacity) and features before the neck (B, D)."""

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from core.losses.classification import cross_entropy
-from core.losses.cross_modality import centre_triplet, rank
-from core.losses.distillation import distillation, jensen_shannon
-from core.losses.metric import triplet
-from core.losses.transport import mutual_learning
+from duoreid.core.losses.classification import cross_entropy
+from duoreid.core.losses.cross_modality import centre_triplet, ranked_list
+from duoreid.core.losses.distillation import distillation, jensen_shannon
+from duoreid.core.losses.metric import triplet
+from duoreid.core.losses.transport import mutual_learning
 
 VIEWS = ("visible", "infrared", "shared_visible", "shared_infrared")
 """The visible branch on colour, the infrared branch on grey, and the shared branch on colour and on grey."""
@@ -38,7 +38,7 @@ def mvd(
     modalities: np.ndarray,
     *,
     objective: str = "full",
-    metric: str = "rank",
+    metric: str = "ranked-list",
     margin: float = 0.3,
     form: str = "paper",
     cml: float = 0.0,
@@ -51,7 +51,7 @@ def mvd(
     """Return the loss, its parts before weighting, and the gradients of each view's outputs.
 
     views: all of VIEWS, of the same images in the same order. labels, modalities: integers (B,).
-    objective: "id", "id+tri" or "full". metric: "rank", "triplet" or "centre", the latter two with `margin`.
+    objective: "id", "id+tri" or "full". metric: "ranked-list", "triplet" or "centre", the latter two with `margin`.
     form: of the distillation, "paper" or "reference". cml, vsd, vcd, vml: weights; a term of weight 0 is not
     computed and is no part. With p the softmax of a view's observation logits and q that of its representation's:
 
@@ -114,7 +114,7 @@ def _distil(
 
 def _metric(name: str, margin: float) -> Callable[..., tuple[float, np.ndarray]]:
     metrics = {
-        "rank": rank,
+        "ranked-list": ranked_list,
         "triplet": lambda features, labels, modalities: triplet(features, labels, margin),
         "centre": lambda features, labels, modalities: centre_triplet(features, labels, modalities, margin),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from core.losses.classification import live_logits, log_softmax
+from duoreid.core.losses.classification import live_logits, log_softmax
 
 
 def mutual_learning(

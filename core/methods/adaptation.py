@@ -6,25 +6,25 @@ from typing import Any
 
 import numpy as np
 
-from core.augment import augment
-from core.config import Config, LearnerConfig
-from core.data import Chunks
-from core.learner import Batch, Learner
-from core.methods.base import Labelling, TrainingSet
-from core.methods.pseudo_labels import labelling
-from core.methods.recipe import augmentation
-from core.methods.roles import roles
-from core.random import rng
-from core.ranks import ALONE, Ranks, first
-from core.sampling import identity_batches
-from core.schedules import ema_decay
+from duoreid.core.contract.learner import Batch, Learner
+from duoreid.core.contract.processes import ALONE, Processes, first
+from duoreid.core.data import Chunks
+from duoreid.core.methods.augmentation import augment
+from duoreid.core.methods.base import Labelling, TrainingSet
+from duoreid.core.methods.pseudo_labels import labelling
+from duoreid.core.methods.recipe import augmentation
+from duoreid.core.methods.roles import roles
+from duoreid.core.methods.sampling import identity_batches
+from duoreid.core.methods.schedules import ema_decay
+from duoreid.core.random import rng
+from duoreid.core.settings.config import Config, LearnerConfig
 
 
 class Adaptation:
     """Host half of `baseline` and `mmt`: they differ in their networks and in the views that these see."""
 
-    def __init__(self, config: Config, target: TrainingSet, ranks: Ranks = ALONE) -> None:
-        self.name, self.ranks = config.method, ranks
+    def __init__(self, config: Config, target: TrainingSet, processes: Processes = ALONE) -> None:
+        self.name, self.processes = config.method, processes
         self.config, self.seed, self.target = config, config.run.seed, target
         self.schedule = config.adapt
         self.views = len(roles(self.name).students)
@@ -54,11 +54,11 @@ class Adaptation:
     def label(self, learner: Learner, epoch: int) -> Labelling:
         """Embed the target with the mean teachers, cluster, and give every network the centroids as classifier.
 
-        All ranks embed; the first clusters for all of them, since labels that differed in one image would train
+        All processes embed; the first clusters for all of them, since labels that differed in one image would train
         another model on each.
         """
         features = learner.embed(Chunks(self.target.images, self.config.run.evaluate_batch))
-        found = first(self.ranks, lambda: self._cluster(features, epoch))
+        found = first(self.processes, lambda: self._cluster(features, epoch))
         self._memory = found["memory"]
         learner.relabel(found["centroids"])
         return Labelling(found["labels"], found["classes"], found["facts"])

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from core.config import LearnerConfig, ScheduleConfig
-from core.data import Images, Split
-from core.learner import Batch, Learner
+from duoreid.core.contract.learner import Batch, Learner
+from duoreid.core.data import Images, Split
+from duoreid.core.settings.config import LearnerConfig, ScheduleConfig
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from core.architectures import HEAD_WIDTH
-from core.augment import augment
-from core.config import Config, LearnerConfig
-from core.data import INFRARED, VISIBLE
-from core.errors import UserError
-from core.learner import Batch, Learner
-from core.methods.base import Labelling, TrainingSet
-from core.methods.recipe import augmentation
-from core.random import rng
-from core.sampling import cross_modality_batches
-from core.schedules import warmup_log_linear, warmup_multistep
+from duoreid.core.contract.learner import Batch, Learner
+from duoreid.core.data import INFRARED, VISIBLE
+from duoreid.core.errors import UserError
+from duoreid.core.methods.augmentation import augment
+from duoreid.core.methods.base import Labelling, TrainingSet
+from duoreid.core.methods.recipe import augmentation
+from duoreid.core.methods.sampling import cross_modality_batches
+from duoreid.core.methods.schedules import warmup_log_linear, warmup_multistep
+from duoreid.core.networks.architectures import HEAD_WIDTH
+from duoreid.core.random import rng
+from duoreid.core.settings.config import Config, LearnerConfig
 
 MODALITIES = {VISIBLE: "visible", INFRARED: "infrared"}
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from core.agreement import agreement
-from core.config import AdaptConfig
-from core.dbscan import dbscan, eps_from_share
-from core.errors import UserError
-from core.jaccard import jaccard_similarity
-from core.kmeans import kmeans
-from core.methods.base import Labelling
+from duoreid.core.agreement import agreement
+from duoreid.core.dbscan import dbscan, eps_from_share
+from duoreid.core.errors import UserError
+from duoreid.core.jaccard import jaccard_similarity
+from duoreid.core.kmeans import kmeans
+from duoreid.core.methods.base import Labelling
+from duoreid.core.settings.config import AdaptConfig
 
 
 def normalise(rows: np.ndarray) -> np.ndarray:

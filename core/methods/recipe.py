@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from core.augment import Augmentation
-from core.config import ScheduleConfig
+from duoreid.core.methods.augmentation import Augmentation
+from duoreid.core.settings.config import ScheduleConfig
 
 
 def augmentation(schedule: ScheduleConfig) -> Augmentation:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.errors import unknown
+from duoreid.core.errors import unknown
 
 
 @dataclass(frozen=True)

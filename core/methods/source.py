@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from core.augment import augment
-from core.config import Config, LearnerConfig
-from core.errors import UserError
-from core.learner import Batch, Learner
-from core.methods.base import Labelling, TrainingSet
-from core.methods.recipe import augmentation
-from core.random import rng
-from core.sampling import identity_batches, shuffled_batches
-from core.schedules import warmup_multistep
+from duoreid.core.contract.learner import Batch, Learner
+from duoreid.core.errors import UserError
+from duoreid.core.methods.augmentation import augment
+from duoreid.core.methods.base import Labelling, TrainingSet
+from duoreid.core.methods.recipe import augmentation
+from duoreid.core.methods.sampling import identity_batches, shuffled_batches
+from duoreid.core.methods.schedules import warmup_multistep
+from duoreid.core.random import rng
+from duoreid.core.settings.config import Config, LearnerConfig
 
 
 @lru_cache(maxsize=2)

@@ -7,8 +7,8 @@ image), `layouts` (which files) and `writer` (to disk) are its parts.
 
 from __future__ import annotations
 
-from datasets.synthetic.layouts import LAYOUTS
-from datasets.synthetic.writer import generate
+from duoreid.datasets.synthetic.layouts import LAYOUTS
+from duoreid.datasets.synthetic.writer import generate
 
 NAMES = tuple(LAYOUTS)
 

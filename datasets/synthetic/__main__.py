@@ -30,10 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> str:
     if options.preview:
-        from datasets.synthetic.preview import preview
+        from duoreid.datasets.synthetic.preview import preview
 
         return str(preview(options.output, seed=options.seed))
-    from datasets.synthetic import generate
+    from duoreid.datasets.synthetic import generate
 
     return str(
         generate(
@@ -48,4 +48,6 @@ def _run(options: argparse.Namespace) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    import duoreid.datasets.synthetic.__main__ as module
+
+    sys.exit(module.main())

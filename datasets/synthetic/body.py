@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.synthetic import clothes
-from datasets.synthetic.identities import Identity
-from datasets.synthetic.shapes import Canvas, Surface
+from duoreid.datasets.synthetic import clothes
+from duoreid.datasets.synthetic.identities import Identity
+from duoreid.datasets.synthetic.shapes import Canvas, Surface
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datasets.synthetic.identities import Garment, Identity
-from datasets.synthetic.shapes import Canvas, Paint, Surface
+from duoreid.datasets.synthetic.identities import Garment, Identity
+from duoreid.datasets.synthetic.shapes import Canvas, Paint, Surface
 
 if TYPE_CHECKING:
-    from datasets.synthetic.body import Person
+    from duoreid.datasets.synthetic.body import Person
 
 TORSO_RADIUS = 0.16  # metres of arc per radian around the torso
 STRAP = (0.42, 0.85)  # where backpack straps lie, radians from the front

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.random import rng
-from datasets.synthetic.plans import Item, Plan, sightings
+from duoreid.core.random import rng
+from duoreid.datasets.synthetic.plans import Item, Plan, sightings
 
 VISIBLE, INFRARED = (1, 2, 4, 5), (3, 6)  # cameras of SYSU-MM01
 TRIALS = range(1, 11)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from datasets.synthetic.cameras import REGDB_CAMERAS, SUMMER_CAMERAS, SYSU_CAMERAS, WINTER_CAMERAS, Camera
+from duoreid.datasets.synthetic.cameras import REGDB_CAMERAS, SUMMER_CAMERAS, SYSU_CAMERAS, WINTER_CAMERAS, Camera
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.random import rng
-from datasets.synthetic.materials import cloth, hair, second_cloth, skin
+from duoreid.core.random import rng
+from duoreid.datasets.synthetic.materials import cloth, hair, second_cloth, skin
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ def _pick(generator: np.random.Generator, weights: Mapping[str, float]) -> str:
 
 def _contrast(generator: np.random.Generator, weights: Mapping[str, float], first: np.ndarray) -> str:
     """Pick a colour whose brightness or hue differs visibly from `first`, from a few draws."""
-    from datasets.synthetic.materials import COLOURS, linear
+    from duoreid.datasets.synthetic.materials import COLOURS, linear
 
     names = [_pick(generator, weights) for _ in range(5)] + ["white", "black"]
     distances = [np.abs(np.sqrt(linear(COLOURS[n])) - np.sqrt(first[:3])).sum() for n in names[:5]]

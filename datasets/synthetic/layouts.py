@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datasets.synthetic.cross_modal import REGDB_SIZES, SYSU_SIZES, regdb, sysu
-from datasets.synthetic.market_layout import MARKET_SIZES, market
-from datasets.synthetic.plans import Plan
+from duoreid.datasets.synthetic.cross_modal import REGDB_SIZES, SYSU_SIZES, regdb, sysu
+from duoreid.datasets.synthetic.market_layout import MARKET_SIZES, market
+from duoreid.datasets.synthetic.plans import Plan
 
 LAYOUTS = {
     "synthetic-a": (market, MARKET_SIZES),

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from core.random import rng
-from datasets.synthetic.domains import DOMAINS
-from datasets.synthetic.plans import Item, Plan, sightings
+from duoreid.core.random import rng
+from duoreid.datasets.synthetic.domains import DOMAINS
+from duoreid.datasets.synthetic.plans import Item, Plan, sightings
 
 
 @dataclass(frozen=True)

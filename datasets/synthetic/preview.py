@@ -7,9 +7,9 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from datasets.synthetic.cameras import HEIGHT, WIDTH
-from datasets.synthetic.domains import DOMAINS
-from datasets.synthetic.views import view
+from duoreid.datasets.synthetic.cameras import HEIGHT, WIDTH
+from duoreid.datasets.synthetic.domains import DOMAINS
+from duoreid.datasets.synthetic.views import view
 
 GAP, CAPTION, MARGIN = 14, 34, 10
 PAPER, INK = (250, 250, 248), (30, 30, 34)

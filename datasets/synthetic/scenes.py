@@ -10,8 +10,8 @@ from functools import lru_cache
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, zoom
 
-from core.random import rng
-from datasets.synthetic.materials import material
+from duoreid.core.random import rng
+from duoreid.datasets.synthetic.materials import material
 
 HEIGHT, WIDTH = 192, 640
 HORIZON = 84  # row where the ground begins

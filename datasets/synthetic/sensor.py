@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter1d
 
-from datasets.synthetic.cameras import HEIGHT, WIDTH, Camera
+from duoreid.datasets.synthetic.cameras import HEIGHT, WIDTH, Camera
 
 
 def expose(pixels: np.ndarray, camera: Camera, gain: float, generator: np.random.Generator) -> Image.Image:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from core.random import rng
-from datasets.synthetic import scenes
-from datasets.synthetic.body import Person, Pose, Projection
-from datasets.synthetic.cameras import HEIGHT, Camera
-from datasets.synthetic.domains import DOMAINS, Domain
-from datasets.synthetic.identities import identity
-from datasets.synthetic.materials import material
-from datasets.synthetic.sensor import expose, jpeg
-from datasets.synthetic.shapes import SPECTRA, Canvas, Light
+from duoreid.core.random import rng
+from duoreid.datasets.synthetic import scenes
+from duoreid.datasets.synthetic.body import Person, Pose, Projection
+from duoreid.datasets.synthetic.cameras import HEIGHT, Camera
+from duoreid.datasets.synthetic.domains import DOMAINS, Domain
+from duoreid.datasets.synthetic.identities import identity
+from duoreid.datasets.synthetic.materials import material
+from duoreid.datasets.synthetic.sensor import expose, jpeg
+from duoreid.datasets.synthetic.shapes import SPECTRA, Canvas, Light
 
 AVERAGE_HEIGHT = 1.73  # metres
 

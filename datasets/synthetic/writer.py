@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import operator
 import os
+import re
 import shutil
 import sys
 import time
@@ -19,10 +20,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from datasets.synthetic.layouts import plan
-from datasets.synthetic.plans import Item
+from duoreid.datasets.synthetic.layouts import plan
+from duoreid.datasets.synthetic.plans import Item
 
 MANIFEST = "manifest.json"
+IMPORTS = re.compile(rb"(?m)^(?:from|import) [^\n(]*(?:\([^)]*\))?\n")
 CHUNK = 50  # images per task
 SERIAL = 400  # sets up to this many images are drawn faster without other processes
 
@@ -92,11 +94,11 @@ def generate(
 
 @lru_cache
 def code_digest() -> str:
-    """Digest of this package's source: a set drawn by other code is another set."""
+    """Digest of this package's source without its imports: a set drawn by other code is another set."""
     digest = blake2b(digest_size=8)
     for source in sorted(Path(__file__).parent.glob("*.py")):
         if source.name not in ("__main__.py", "preview.py", "writer.py"):
-            digest.update(source.read_bytes())
+            digest.update(IMPORTS.sub(b"", source.read_bytes()))
     return digest.hexdigest()
 
 
@@ -144,7 +146,7 @@ def _draw_all(domain, items, folder: Path, seed: int, workers: int | None, progr
 
 
 def _draw(domain: str, items: tuple[Item, ...], folder: Path, seed: int) -> int:
-    from datasets.synthetic.views import junk_jpeg, view_jpeg
+    from duoreid.datasets.synthetic.views import junk_jpeg, view_jpeg
 
     for item in items:
         if item.junk:

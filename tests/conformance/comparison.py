@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from core import losses
+from duoreid.core import losses
 from tests.conformance.examples import FeatureCase, LogitCase
 from tests.tolerances import check_close
 

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from core.architectures import ARCHITECTURES, Architecture, architecture, initial_state
-from core.config import LearnerConfig, NetworkConfig
-from core.learner import Batch
-from core.methods.roles import roles
-from core.random import rng
-from core.state import FIRST, SECOND, expected_shapes
+from duoreid.core.contract.learner import Batch
+from duoreid.core.contract.state import FIRST, SECOND, expected_shapes
+from duoreid.core.methods.roles import roles
+from duoreid.core.networks.architectures import ARCHITECTURES, Architecture, architecture, initial_state
+from duoreid.core.random import rng
+from duoreid.core.settings.config import LearnerConfig, NetworkConfig
 
 HEIGHT, WIDTH, CAPACITY, CLASSES = 32, 16, 10, 6
 LABELS = np.repeat([3, 0, 5, 2], 2).astype(np.int32)

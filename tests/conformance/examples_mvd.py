@@ -7,11 +7,11 @@ from functools import cache
 
 import numpy as np
 
-from core.architectures import HEAD_WIDTH
-from core.config import LearnerConfig, MVDConfig, NetworkConfig
-from core.learner import Batch
-from core.random import rng
-from core.state import FIRST, MOMENTUM, SECOND, initial
+from duoreid.core.contract.learner import Batch
+from duoreid.core.contract.state import FIRST, MOMENTUM, SECOND, initial
+from duoreid.core.networks.architectures import HEAD_WIDTH
+from duoreid.core.random import rng
+from duoreid.core.settings.config import LearnerConfig, MVDConfig, NetworkConfig
 from tests.conformance.examples import CAPACITY, CLASSES, HEIGHT, WIDTH
 
 LABELS = np.repeat([3, 0, 5, 2], 2).astype(np.int32)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from core.architectures import Block, architecture, blocks
-from core.config import LearnerConfig, NetworkConfig
-from core.learner import Batch
-from core.losses import cross_entropy, mmt, softmax_triplet
-from core.methods.roles import roles
-from core.state import network
+from duoreid.core.contract.learner import Batch
+from duoreid.core.contract.state import network
+from duoreid.core.losses import cross_entropy, mmt, softmax_triplet
+from duoreid.core.methods.roles import roles
+from duoreid.core.networks.architectures import Block, architecture, blocks
+from duoreid.core.settings.config import LearnerConfig, NetworkConfig
 
 EPSILON = 1e-5
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from core.architectures import architecture, blocks
-from core.augment import GREY_WEIGHTS
-from core.config import LearnerConfig
-from core.learner import Batch
-from core.losses.mvd import View, mvd
-from core.state import network
+from duoreid.core.contract.learner import Batch
+from duoreid.core.contract.state import network
+from duoreid.core.losses.mvd import View, mvd
+from duoreid.core.methods.augmentation import GREY_WEIGHTS
+from duoreid.core.networks.architectures import architecture, blocks
+from duoreid.core.settings.config import LearnerConfig
 from tests.conformance.reference import DEVIATION, MEAN, Network, State, convolve, max_pool
 
 ROLES = ("visible", "infrared", "shared")

@@ -11,11 +11,11 @@ from mindspore import Tensor, ops
 from mindspore._c_expression import JitExecutor_
 from mindspore.graph import api
 
-import backends.mindspore
+import duoreid.backends.mindspore
 from tests.conformance.examples import MMT, example_batch, example_state
 from tests.conftest import learner_of
 
-FOLDER = Path(backends.mindspore.__file__).parent
+FOLDER = Path(duoreid.backends.mindspore.__file__).parent
 HOST = {"__init__.py", "evaluate.py", "export.py", "probe.py", "runtime.py", "train.py"}
 TREES = {path.name: ast.parse(path.read_text()) for path in FOLDER.glob("*.py") if path.name not in HOST}
 """The files whose code runs on the device, new ones included."""

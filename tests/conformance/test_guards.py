@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from core.config import NetworkConfig
-from core.errors import UserError
+from duoreid.core.errors import UserError
+from duoreid.core.settings.config import NetworkConfig
 from tests.conformance.examples import BASELINE, MMT, example_batch, example_state
 from tests.conftest import learner_of, probe_of
 
@@ -92,7 +92,7 @@ ACCELERATOR = {"torch": "cuda", "mindspore": "ascend"}
 
 
 def runtime_of(backend):
-    module = importlib.import_module(f"backends.{backend}.runtime")
+    module = importlib.import_module(f"duoreid.backends.{backend}.runtime")
     return module.RuntimeConfig, module.open_runtime
 
 
@@ -198,17 +198,17 @@ LAUNCHED = {
 
 
 def test_what_a_launcher_says(backend, monkeypatch):
-    module = importlib.import_module(f"backends.{backend}.runtime")
-    assert (module.launched(), module.rank()) == ((0, 1, 0), 0)
+    module = importlib.import_module(f"duoreid.backends.{backend}.runtime")
+    assert (module.launched(), module.process_index()) == ((0, 1, 0), 0)
     for name, value in LAUNCHED[backend].items():
         monkeypatch.setenv(name, value)
-    assert (module.launched(), module.rank()) == ((3, 4, 1), 3)
+    assert (module.launched(), module.process_index()) == ((3, 4, 1), 3)
 
 
 def test_a_scheduler_is_not_the_first(monkeypatch):
     for name, value in (LAUNCHED["mindspore"] | {"MS_ROLE": "MS_SCHED", "RANK_ID": "0"}).items():
         monkeypatch.setenv(name, value)
-    assert importlib.import_module("backends.mindspore.runtime").rank() == 4
+    assert importlib.import_module("duoreid.backends.mindspore.runtime").process_index() == 4
 
 
 @pytest.mark.parametrize(("options", "message"), [({}, r"has (no|\d+) "), ({"device_id": 2}, "leave it out")])

@@ -14,20 +14,20 @@ import pytest
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.graph import api
 
-import backends.mindspore
-import core.losses
-from backends.mindspore import layers, losses, optimiser, probe
-from backends.mindspore.learner import MindSporeLearner
-from backends.mindspore.runtime import RuntimeConfig, open_runtime
-from core.config import NetworkConfig
-from core.errors import UserError
+import duoreid.backends.mindspore
+import duoreid.core.losses
+from duoreid.backends.mindspore import layers, losses, optimiser, probe
+from duoreid.backends.mindspore.learner import MindSporeLearner
+from duoreid.backends.mindspore.runtime import RuntimeConfig, open_runtime
+from duoreid.core.errors import UserError
+from duoreid.core.settings.config import NetworkConfig
 from tests.conformance import examples_mvd
 from tests.conformance.examples import BASELINE, CLASSES, MMT, SHALLOW, example_batch, example_state, fresh
 from tests.conformance.examples_mvd import FULL
 from tests.conftest import learner_of
 from tests.tolerances import check_close
 
-FOLDER = Path(backends.mindspore.__file__).parent
+FOLDER = Path(duoreid.backends.mindspore.__file__).parent
 TRAINING = (
     "__init__",
     "runtime",
@@ -167,7 +167,7 @@ def test_names_in_the_backend_mirror_torch():
     assert {"runtime.py", "networks.py", "losses.py", "methods.py", "optimiser.py", "learner.py", "probe.py"} <= (
         TREES.keys() & torch_files
     )
-    ours, theirs = (importlib.import_module(f"backends.{name}.probe") for name in ("mindspore", "torch"))
+    ours, theirs = (importlib.import_module(f"duoreid.backends.{name}.probe") for name in ("mindspore", "torch"))
     functions = {
         name: value
         for name, value in vars(theirs).items()
@@ -289,11 +289,15 @@ def test_the_transport_s_loop_ends_on_the_device_where_the_oracle_ends():
     for draw, scale in enumerate((0.02, 0.1, 0.3, 1.0)):
         x, y = scale * np.random.default_rng(draw).standard_normal((2, 6, 4))
         value, gradients = compiled(Tensor(x), Tensor(y))
-        expected = core.losses.sinkhorn(x, y, threshold=1e-6)
+        expected = duoreid.core.losses.sinkhorn(x, y, threshold=1e-6)
         for found, true in zip((value, *gradients), expected, strict=True):
             check_close("loss.float64.transport", found.asnumpy(), true, scale=max(1.0, np.abs(true).max()))
         done.add(
-            next(n for n in range(1, 101) if core.losses.sinkhorn(x, y, iterations=n, threshold=1e-6)[0] == expected[0])
+            next(
+                n
+                for n in range(1, 101)
+                if duoreid.core.losses.sinkhorn(x, y, iterations=n, threshold=1e-6)[0] == expected[0]
+            )
         )
     assert len(done) >= 3, "all inputs stop alike"
     assert len(api.ms_compile_cache) == compiled_before + 1

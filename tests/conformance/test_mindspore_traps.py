@@ -12,8 +12,8 @@ import pytest
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.graph import api
 
-from backends.mindspore import layers, networks, optimiser
-from backends.mindspore.runtime import RuntimeConfig, open_runtime
+from duoreid.backends.mindspore import layers, networks, optimiser
+from duoreid.backends.mindspore.runtime import RuntimeConfig, open_runtime
 
 
 @pytest.fixture(scope="module", autouse=True)

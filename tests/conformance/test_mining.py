@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from core.mining import batch_hard, euclidean_distances
-from core.random import rng
+from duoreid.core.mining import batch_hard, euclidean_distances
+from duoreid.core.random import rng
 from tests.conformance.examples import FEATURE_CASES
 
 

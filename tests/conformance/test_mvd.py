@@ -11,11 +11,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from core import losses
-from core.architectures import is_head
-from core.config import NetworkConfig
-from core.random import rng
-from core.state import FIRST, MOMENTUM, SECOND, expected_shapes, initial
+from duoreid.core import losses
+from duoreid.core.contract.state import FIRST, MOMENTUM, SECOND, expected_shapes, initial
+from duoreid.core.networks.architectures import is_head
+from duoreid.core.random import rng
+from duoreid.core.settings.config import NetworkConfig
 from tests.conformance.examples_mvd import CONFIGS, FULL, example_batch, example_state, fresh, variant
 from tests.conformance.reference import adam
 from tests.conformance.reference_mvd import ROLES, MVDObjective, embedding
@@ -81,7 +81,7 @@ def compare(kind, found, expected, inputs):
 
 @DTYPES
 @pytest.mark.parametrize("case", FEATURES)
-@pytest.mark.parametrize("loss", ["rank", "triplet", "centre_triplet"])
+@pytest.mark.parametrize("loss", ["ranked-list", "triplet", "centre_triplet"])
 def test_metric_losses(probe, loss, case, dtype):
     features, *integers = FEATURES[case]
     features = features.astype(dtype)
@@ -193,7 +193,7 @@ def test_gradients_of_a_step(backend, name):
         role, short = tensor.split(".", 1)
         gradient = gradient_of(config, before, after, tensor)
         length = np.linalg.norm(gradient)
-        if config.mvd.metric != "rank" and short == "bottleneck.linear3.bias":
+        if config.mvd.metric != "ranked-list" and short == "bottleneck.linear3.bias":
             limit = 1e-10 if PRECISION[backend] == "float64" else 1e-5
             assert length < limit, "a shift of z changes no distance, and the batch norm behind it removes it"
             continue

@@ -5,9 +5,9 @@ from functools import cache
 import numpy as np
 import pytest
 
-from core.architectures import ARCHITECTURES
-from core.config import NetworkConfig
-from core.random import rng
+from duoreid.core.networks.architectures import ARCHITECTURES
+from duoreid.core.random import rng
+from duoreid.core.settings.config import NetworkConfig
 from tests.conformance.examples import CAPACITY, HEIGHT, WIDTH, example_network
 from tests.conformance.reference import Network
 from tests.tolerances import check_close

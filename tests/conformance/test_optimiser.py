@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from core.random import rng
+from duoreid.core.random import rng
 from tests.conformance.reference import adam
 from tests.tolerances import check_close
 

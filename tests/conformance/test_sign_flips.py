@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from core import losses
-from core.losses.classification import live_logits, log_softmax
-from core.mining import batch_hard, euclidean_distances
+from duoreid.core import losses
+from duoreid.core.losses.classification import live_logits, log_softmax
+from duoreid.core.mining import batch_hard, euclidean_distances
 from tests.conformance.comparison import LOSSES, compare_loss, oracle
 from tests.conformance.examples import FEATURE_CASES, LOGIT_CASES, FeatureCase
 

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from core.config import LearnerConfig
-from core.learner import Batch
-from core.methods.roles import roles
-from core.random import rng
-from core.state import FIRST, SECOND
+from duoreid.core.contract.learner import Batch
+from duoreid.core.contract.state import FIRST, SECOND
+from duoreid.core.methods.roles import roles
+from duoreid.core.random import rng
+from duoreid.core.settings.config import LearnerConfig
 from tests.conformance.examples import MMT, SOURCE, example_batch, example_state, fresh, views_of
 from tests.conformance.reference import WEIGHTS, Objective, adam
 from tests.conftest import learner_of

@@ -5,11 +5,11 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from backends.torch import learner as learner_module
-from backends.torch import losses, networks
-from backends.torch.learner import TorchLearner
-from backends.torch.ranks import Single
-from backends.torch.runtime import Runtime, RuntimeConfig, _choose_kernels, open_runtime
+from duoreid.backends.torch import learner as learner_module
+from duoreid.backends.torch import losses, networks
+from duoreid.backends.torch.learner import TorchLearner
+from duoreid.backends.torch.processes import Single
+from duoreid.backends.torch.runtime import Runtime, RuntimeConfig, _choose_kernels, open_runtime
 from tests.conformance import examples, examples_mvd
 
 CONFIGS = {

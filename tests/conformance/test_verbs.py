@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from core.methods.roles import roles
-from core.random import rng
-from core.state import FIRST, SECOND, check_state, expected_shapes, initial
+from duoreid.core.contract.state import FIRST, SECOND, check_state, expected_shapes, initial
+from duoreid.core.methods.roles import roles
+from duoreid.core.random import rng
 from tests.conformance.examples import BASELINE, CAPACITY, MMT, SHALLOW, example_batch, example_state, views_of
 from tests.conformance.reference import embeddings
 from tests.conftest import learner_of, probe_of

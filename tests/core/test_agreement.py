@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies
 
-from core.agreement import agreement
+from duoreid.core.agreement import agreement
 from tests.core.features import generators
 
 

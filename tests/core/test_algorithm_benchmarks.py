@@ -3,14 +3,14 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import algorithms, growth
-from benchmarks.cases import CASES
-from benchmarks.features import clustered, query_and_gallery
-from benchmarks.measure import extra_memory, interleaved
-from benchmarks.peers import dense_jaccard
-from core.jaccard import jaccard_similarity
-from core.neighbours import nearest
-from core.rerank import rerank
+from duoreid.benchmarks import algorithms, growth
+from duoreid.benchmarks.cases import CASES
+from duoreid.benchmarks.features import clustered, query_and_gallery
+from duoreid.benchmarks.measure import extra_memory, interleaved
+from duoreid.benchmarks.peers import dense_jaccard
+from duoreid.core.jaccard import jaccard_similarity
+from duoreid.core.neighbours import nearest
+from duoreid.core.rerank import rerank
 from tests.core import references
 
 

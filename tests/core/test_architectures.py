@@ -5,8 +5,15 @@ import math
 import numpy as np
 import pytest
 
-from core.architectures import ARCHITECTURES, Architecture, architecture, blocks, entries, initial_state
-from core.errors import UserError
+from duoreid.core.errors import UserError
+from duoreid.core.networks.architectures import (
+    ARCHITECTURES,
+    Architecture,
+    architecture,
+    blocks,
+    entries,
+    initial_state,
+)
 
 BACKBONES = {"resnet18": 11_176_512, "resnet50": 23_508_032}
 """Parameters without the classifier, of the published networks (11,689,512 and 25,557,032 with ImageNet's)."""

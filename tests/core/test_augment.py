@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from core.augment import ERASE_FILLS, Augmentation, augment, erase, flip, grey, luminance, pad_crop
-from core.random import rng
+from duoreid.core.methods.augmentation import ERASE_FILLS, Augmentation, augment, erase, flip, grey, luminance, pad_crop
+from duoreid.core.random import rng
 
 BLACK, PINK = (0, 0, 0), (255, 0, 180)
 

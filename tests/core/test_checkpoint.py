@@ -6,10 +6,10 @@ import os
 import numpy as np
 import pytest
 
-from core import checkpoint
-from core.config import Config
-from core.errors import UserError
-from core.record import Record, free_folder
+from duoreid.core.checkpoints import files as checkpoint
+from duoreid.core.errors import UserError
+from duoreid.core.settings.config import Config
+from duoreid.core.training.record import Record, free_folder
 
 
 def state():

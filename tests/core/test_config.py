@@ -5,7 +5,8 @@ from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
 
 import pytest
 
-from core.config import (
+from duoreid.core.errors import UserError
+from duoreid.core.settings.config import (
     AdaptConfig,
     Config,
     DataConfig,
@@ -16,7 +17,6 @@ from core.config import (
     option,
     validate,
 )
-from core.errors import UserError
 
 PARTS = {
     "data": DataConfig,

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings, strategies
 from scipy import sparse
 
-from core.dbscan import dbscan, eps_from_share
-from core.jaccard import jaccard_similarity
+from duoreid.core.dbscan import dbscan, eps_from_share
+from duoreid.core.jaccard import jaccard_similarity
 from tests.core import references
 from tests.core.features import clustered, generators
 

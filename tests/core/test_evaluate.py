@@ -5,9 +5,9 @@ import sys
 import numpy as np
 import pytest
 
-from core.evaluate import ARRAYS, main
-from core.ranking import rank, rank_distances
-from core.rerank import rerank
+from duoreid.core.commands.score import ARRAYS, main
+from duoreid.core.ranking import rank, rank_distances
+from duoreid.core.rerank import rerank
 from tests.core.features import clustered
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core import formats
-from core.errors import UserError
+from duoreid.core.checkpoints import formats
+from duoreid.core.errors import UserError
 
 torch = pytest.importorskip("torch")
 LEGACY = pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
@@ -260,7 +260,7 @@ def test_safetensors_are_told_from_kinds_that_begin_with_the_length_of_their_hea
 
 
 def ckpt(path: Path, parameters: dict, **options: object) -> Path:
-    import backends.mindspore  # noqa: F401 (sets the environment)
+    import duoreid.backends.mindspore  # noqa: F401 (sets the environment)
 
     ms = pytest.importorskip("mindspore")
     given = [{"name": name, "data": value} for name, value in parameters.items()]
@@ -270,7 +270,7 @@ def ckpt(path: Path, parameters: dict, **options: object) -> Path:
 
 @pytest.fixture(scope="module")
 def parameters() -> dict:
-    import backends.mindspore  # noqa: F401
+    import duoreid.backends.mindspore  # noqa: F401
 
     ms = pytest.importorskip("mindspore")
     numbers = np.random.default_rng(0)

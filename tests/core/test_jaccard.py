@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings, strategies
 
-from core.jaccard import jaccard_similarity
-from core.neighbours import nearest
+from duoreid.core.jaccard import jaccard_similarity
+from duoreid.core.neighbours import nearest
 from tests.core import references
 from tests.core.features import clustered, exact_unit_rows, generators
 

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies
 
-from core.assignment import Assignment
-from core.distances import squared_norms
-from core.kmeans import kmeans, lloyd
-from core.narrow import narrowed
-from core.seeding import start_rows
+from duoreid.core.kmeans import kmeans, lloyd
+from duoreid.core.numeric.assignment import Assignment
+from duoreid.core.numeric.inputs import squared_norms
+from duoreid.core.numeric.projections import narrowed
+from duoreid.core.numeric.starts import start_rows
 from tests.core.features import clustered, exact_unit_rows, generators
 
 
@@ -42,7 +42,7 @@ def test_equals_lloyd_in_float64(random, count, data):
 
 @pytest.mark.parametrize("bounds", [1, 500, 3000])
 def test_bounds_of_groups_of_centroids_change_nothing(bounds, monkeypatch):
-    monkeypatch.setattr("core.assignment.BOUNDS", bounds)
+    monkeypatch.setattr("duoreid.core.numeric.assignment.BOUNDS", bounds)
     features, _ = clustered(np.random.default_rng(11), 400, 15, noise=1.2)
     for seed in range(6):
         start = features[start_rows(features, 25, seed=seed)]
@@ -55,9 +55,9 @@ def test_bounds_of_groups_of_centroids_change_nothing(bounds, monkeypatch):
 @pytest.mark.parametrize("noise", [0.05, 0.5, 1.5])
 @pytest.mark.parametrize("bounds", [500, 1 << 27])
 def test_narrow_copies_change_nothing(noise, bounds, monkeypatch):
-    monkeypatch.setattr("core.narrow.COLUMNS", 8)
-    monkeypatch.setattr("core.narrow.MISSED", 1)
-    monkeypatch.setattr("core.assignment.BOUNDS", bounds)
+    monkeypatch.setattr("duoreid.core.numeric.projections.COLUMNS", 8)
+    monkeypatch.setattr("duoreid.core.numeric.projections.MISSED", 1)
+    monkeypatch.setattr("duoreid.core.numeric.assignment.BOUNDS", bounds)
     settled = []
     unsettled = Assignment._unsettled
 
@@ -85,8 +85,8 @@ def test_narrow_copies_with_ties_and_duplicates(random, count, data):
     start = features[random.choice(count, data.draw(strategies.integers(4, min(count, 9))), replace=False)]
     expected = lloyd(features, start)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("core.narrow.COLUMNS", 4)
-        patch.setattr("core.narrow.MISSED", 1)
+        patch.setattr("duoreid.core.numeric.projections.COLUMNS", 4)
+        patch.setattr("duoreid.core.numeric.projections.MISSED", 1)
         result = lloyd(features, start)
     np.testing.assert_array_equal(result.labels, expected.labels)
     np.testing.assert_array_equal(result.centroids, expected.centroids)
@@ -113,8 +113,8 @@ def test_narrow_rows_bound_products(random, scale):
     features[random.integers(60, size=5)] = features[0]
     features[random.integers(60)] = 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("core.narrow.COLUMNS", 16)
-        patch.setattr("core.narrow.MISSED", 1)
+        patch.setattr("duoreid.core.numeric.projections.COLUMNS", 16)
+        patch.setattr("duoreid.core.numeric.projections.MISSED", 1)
         points = narrowed(features, squared_norms(features), 16).points.astype(np.float64)
     exact = features.astype(np.float64) @ features.T.astype(np.float64)
     upper = points @ points.T

@@ -5,11 +5,11 @@ import copy
 import numpy as np
 import pytest
 
-from core.config import ScheduleConfig
-from core.errors import UserError
-from core.learner import Batch
-from core.loop import Keeper, Progress, train
-from core.methods.base import Labelling
+from duoreid.core.contract.learner import Batch
+from duoreid.core.errors import UserError
+from duoreid.core.methods.base import Labelling
+from duoreid.core.settings.config import ScheduleConfig
+from duoreid.core.training.loop import Keeper, Progress, train
 
 
 class Method:
@@ -66,7 +66,7 @@ def test_training_can_start_in_the_middle():
 
 
 class Copies(Keeper):
-    """Keeps a copy of every moment, each `every` iterations."""
+    """Keeps a copy of every snapshot, each `every` iterations."""
 
     def __init__(self, every):
         self.every, self.kept = every, []
@@ -90,14 +90,14 @@ def test_from_any_moment_the_rest_is_the_same(index):
     """The same batches and rates, the same means of the whole epoch; a labelling that is kept is not made again."""
     keeper, whole, reports = Copies(3), Learner(), []
     train(Method(), whole, reports.append, keeper=keeper)
-    moment = keeper.kept[index]
-    done = 7 * moment.epoch + moment.step
+    snapshot = keeper.kept[index]
+    done = 7 * snapshot.epoch + snapshot.step
     rest, again = Learner(), []
     rest.offset = done
-    train(Method(forbidden=moment.epoch), rest, again.append, keeper=Copies(3), start=moment)
+    train(Method(forbidden=snapshot.epoch), rest, again.append, keeper=Copies(3), start=snapshot)
     assert rest.seen == whole.seen[done:]
-    assert [report.epoch for report in again] == list(range(moment.epoch, 3))
-    for one, two in zip(again, reports[moment.epoch :], strict=True):
+    assert [report.epoch for report in again] == list(range(snapshot.epoch, 3))
+    for one, two in zip(again, reports[snapshot.epoch :], strict=True):
         assert one.losses["total"] == pytest.approx(two.losses["total"], rel=1e-12)
         assert one.facts == two.facts
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from core.losses import cross_entropy, mmt, soft_cross_entropy, soft_softmax_triplet, softmax_triplet, triplet
-from core.random import rng
+from duoreid.core.losses import cross_entropy, mmt, soft_cross_entropy, soft_softmax_triplet, softmax_triplet, triplet
+from duoreid.core.random import rng
 from tests.core.gradients import assert_gradient
 
 LABELS = np.array([0, 0, 1, 1, 2, 2, 4, 4])

@@ -3,8 +3,16 @@
 import numpy as np
 import pytest
 
-from core.losses import centre_triplet, distillation, jensen_shannon, mutual_learning, rank, sinkhorn, triplet
-from core.random import rng
+from duoreid.core.losses import (
+    centre_triplet,
+    distillation,
+    jensen_shannon,
+    mutual_learning,
+    ranked_list,
+    sinkhorn,
+    triplet,
+)
+from duoreid.core.random import rng
 from tests.core.gradients import assert_gradient
 
 LABELS = np.repeat([0, 1, 2], 4)
@@ -33,9 +41,9 @@ ON_LOGITS = {
     "mutual_learning, second": second(lambda x: mutual_learning(OBSERVATION, x)),
 }
 ON_FEATURES = {
-    "rank": lambda x: rank(x, LABELS, MODALITIES),
-    "rank, one modality": lambda x: rank(x, LABELS, 0 * MODALITIES),
-    "rank, narrow": lambda x: rank(x, LABELS, MODALITIES, within=(0.5, 1.3), across=(0.4, 1.2)),
+    "ranked_list": lambda x: ranked_list(x, LABELS, MODALITIES),
+    "rank, one modality": lambda x: ranked_list(x, LABELS, 0 * MODALITIES),
+    "rank, narrow": lambda x: ranked_list(x, LABELS, MODALITIES, within=(0.5, 1.3), across=(0.4, 1.2)),
     "centre_triplet": lambda x: centre_triplet(x, LABELS, MODALITIES, margin=1.0),
     "sinkhorn, first": lambda x: sinkhorn(x, draw(7, 4, step=4), epsilon=0.5),
     "sinkhorn, second": second(lambda x: sinkhorn(draw(7, 4, step=4), x, epsilon=0.5)),
@@ -208,25 +216,25 @@ def brute_force_rank(features, labels, modalities, within, across):
 @pytest.mark.parametrize("within", [(0.9, 2.2), (0.2, 1.0)])
 def test_rank_equals_brute_force(within):
     expected = brute_force_rank(FEATURES, LABELS, MODALITIES, within, (1.0, 2.0))
-    assert rank(FEATURES, LABELS, MODALITIES, within=within)[0] == pytest.approx(expected)
+    assert ranked_list(FEATURES, LABELS, MODALITIES, within=within)[0] == pytest.approx(expected)
     assert expected > 0
 
 
 def test_rank_pulls_positives_and_pushes_negatives():
     pair = np.array([[1.0, 0.0], [np.cos(2), np.sin(2)]])
-    only_positive = rank(pair, np.array([0, 0]), np.array([0, 0]))
+    only_positive = ranked_list(pair, np.array([0, 0]), np.array([0, 0]))
     distance = 2 * np.sin(1)
     assert only_positive[0] == pytest.approx((distance - 1.3) / 1.00001)
-    after = rank(pair - 0.01 * only_positive[1], np.array([0, 0]), np.array([0, 0]))[0]
+    after = ranked_list(pair - 0.01 * only_positive[1], np.array([0, 0]), np.array([0, 0]))[0]
     assert after < only_positive[0]
-    only_negative = rank(pair, np.array([0, 1]), np.array([0, 1]))
+    only_negative = ranked_list(pair, np.array([0, 1]), np.array([0, 1]))
     weight = np.exp(2 - distance)
     assert only_negative[0] == pytest.approx((2 - distance) * weight / (weight + 1e-5))
 
 
 def test_rank_ignores_the_length_of_features():
-    loss, gradient = rank(FEATURES, LABELS, MODALITIES)
-    longer, longer_gradient = rank(5 * FEATURES, LABELS, MODALITIES)
+    loss, gradient = ranked_list(FEATURES, LABELS, MODALITIES)
+    longer, longer_gradient = ranked_list(5 * FEATURES, LABELS, MODALITIES)
     assert longer == pytest.approx(loss)
     np.testing.assert_allclose(5 * longer_gradient, gradient)
     np.testing.assert_allclose((gradient * FEATURES).sum(axis=1), 0, atol=1e-14)
@@ -276,7 +284,7 @@ def test_losses_follow_a_permutation_of_the_batch():
         permuted, *permuted_gradients = function(OBSERVATION[order], REPRESENTATION[order])
         assert permuted == pytest.approx(loss)
         np.testing.assert_allclose(permuted_gradients[-1], gradients[-1][order], atol=1e-12)
-    for function in (rank, centre_triplet):
+    for function in (ranked_list, centre_triplet):
         loss, gradient = function(FEATURES, LABELS, MODALITIES)
         permuted, permuted_gradient = function(FEATURES[order], LABELS[order], MODALITIES[order])
         assert permuted == pytest.approx(loss)
@@ -297,9 +305,9 @@ def test_losses_follow_a_permutation_of_the_batch():
         (lambda: sinkhorn(FEATURES * np.inf, FEATURES), "finite"),
         (lambda: sinkhorn(FEATURES, FEATURES, epsilon=0.0), "above 0"),
         (lambda: sinkhorn(FEATURES[:0], FEATURES), "points"),
-        (lambda: rank(FEATURES * 0, LABELS, MODALITIES), "length 0"),
-        (lambda: rank(FEATURES * np.nan, LABELS, MODALITIES), "finite"),
-        (lambda: rank(FEATURES, LABELS, MODALITIES[:3]), "modality"),
+        (lambda: ranked_list(FEATURES * 0, LABELS, MODALITIES), "length 0"),
+        (lambda: ranked_list(FEATURES * np.nan, LABELS, MODALITIES), "finite"),
+        (lambda: ranked_list(FEATURES, LABELS, MODALITIES[:3]), "modality"),
         (lambda: centre_triplet(FEATURES, LABELS * 0, MODALITIES), "2 identities"),
         (lambda: centre_triplet(FEATURES, LABELS[:3], MODALITIES), "modality"),
     ],

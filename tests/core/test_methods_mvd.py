@@ -3,22 +3,31 @@
 import numpy as np
 import pytest
 
-from backends.torch.runtime import RuntimeConfig
-from core import options
-from core.architectures import architecture, variational_entries
-from core.config import Config, DataConfig, LearnerConfig, MVDConfig, NetworkConfig
-from core.data import INFRARED, VISIBLE, Dataset, Search, Split, Trial
-from core.errors import UserError
-from core.losses import centre_triplet, cross_entropy, distillation, jensen_shannon, mutual_learning, mvd, rank, triplet
-from core.losses.mvd import VIEW_WEIGHTS, VIEWS, View
-from core.methods.base import TrainingSet
-from core.methods.mvd import MVD
-from core.presets import presets
-from core.protocols import Metrics, summarise
-from core.published import published_searches
-from core.random import rng
-from core.state import MOMENTUM, check_state, expected_shapes, initial
-from core.visible_infrared import chosen, table
+from duoreid.backends.torch.runtime import RuntimeConfig
+from duoreid.core.commands import options
+from duoreid.core.contract.state import MOMENTUM, check_state, expected_shapes, initial
+from duoreid.core.data import INFRARED, VISIBLE, Dataset, Search, Split, Trial
+from duoreid.core.errors import UserError
+from duoreid.core.losses import (
+    centre_triplet,
+    cross_entropy,
+    distillation,
+    jensen_shannon,
+    mutual_learning,
+    mvd,
+    ranked_list,
+    triplet,
+)
+from duoreid.core.losses.mvd import VIEW_WEIGHTS, VIEWS, View
+from duoreid.core.methods.base import TrainingSet
+from duoreid.core.methods.mvd import MVD
+from duoreid.core.networks.architectures import architecture, variational_entries
+from duoreid.core.protocols import Metrics, summarise
+from duoreid.core.random import rng
+from duoreid.core.settings.config import Config, DataConfig, LearnerConfig, MVDConfig, NetworkConfig
+from duoreid.core.settings.presets import presets
+from duoreid.core.settings.published import published_searches
+from duoreid.core.training.pipelines.visible_infrared import chosen, table
 from tests.core.gradients import assert_gradient
 
 SEEN = [(5, VISIBLE, 4), (5, INFRARED, 3), (9, VISIBLE, 2), (2, INFRARED, 2), (2, VISIBLE, 5), (7, VISIBLE, 3)]
@@ -191,7 +200,7 @@ def test_the_objective_by_its_terms():
             for n, x in found.items()
         ),
         "metric": sum(
-            VIEW_WEIGHTS[n] * (rank(x[0], LABELS, MODALITIES)[0] + rank(x[2], LABELS, MODALITIES)[0])
+            VIEW_WEIGHTS[n] * (ranked_list(x[0], LABELS, MODALITIES)[0] + ranked_list(x[2], LABELS, MODALITIES)[0])
             for n, x in found.items()
         ),
         "vsd": distillation(v[1], v[3])[0] + distillation(i[1], i[3])[0],
@@ -339,7 +348,7 @@ def test_the_published_recipes():
     assert (reference.mvd.cml, reference.mvd.vsd, reference.mvd.vcd) == (8, 2, 2)
     assert (reference.mvd.distillation, reference.mvd.metric, reference.mvd.channel_attention) == (
         "reference",
-        "rank",
+        "ranked-list",
         True,
     )
     assert presets()["mvd-regdb"].data.trials == tuple(range(1, 11))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies
 
-from core.mining import batch_hard, euclidean_distances
-from core.random import rng
+from duoreid.core.mining import batch_hard, euclidean_distances
+from duoreid.core.random import rng
 from tests.core.features import generators
 
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies
 
-from core.approximate import nearest_approximate
-from core.neighbours import nearest
+from duoreid.core.approximate import nearest_approximate
+from duoreid.core.neighbours import nearest
 from tests.core import references
 from tests.core.features import clustered, exact_unit_rows, generators
 
@@ -23,7 +23,7 @@ def test_equals_sorting_with_ties_and_duplicates(random, count, data):
 
 @pytest.mark.parametrize(("tile", "k"), [(200, 33), (64, 90), (1399, 5)])
 def test_many_tiles_equal_one_full_sort(tile, k, monkeypatch):
-    monkeypatch.setattr("core.neighbours.TILE", tile)
+    monkeypatch.setattr("duoreid.core.neighbours.TILE", tile)
     random = np.random.default_rng(0)
     features = np.repeat(exact_unit_rows(random, 350), 2, axis=0)[random.permutation(700)]
     indices, similarities = nearest(features, k)

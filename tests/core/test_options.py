@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from backends.torch.runtime import RuntimeConfig
-from core import options
-from core.config import as_dict
-from core.errors import UserError
-from core.presets import presets
+from duoreid.backends.torch.runtime import RuntimeConfig
+from duoreid.core.commands import options
+from duoreid.core.errors import UserError
+from duoreid.core.settings.config import as_dict
+from duoreid.core.settings.presets import presets
 
 
 def parse(*argv):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from core.random import network_seed, rng
+from duoreid.core.random import network_seed, rng
 
 
 def test_the_same_key_gives_the_same_bytes():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies
 
-from core.ranking import rank, rank_distances
+from duoreid.core.ranking import rank, rank_distances
 from tests.core import references
 from tests.core.features import exact_unit_rows, generators
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies
 
-from core.rerank import rerank, rerank_blocks
+from duoreid.core.rerank import rerank, rerank_blocks
 from tests.core import references
 from tests.core.features import clustered, exact_unit_rows, generators
 

@@ -5,10 +5,10 @@ import time
 import numpy as np
 import pytest
 
-from core.data import INFRARED, VISIBLE
-from core.errors import UserError
-from core.random import rng
-from core.sampling import cross_modality_batches, identity_batches, shuffled_batches
+from duoreid.core.data import INFRARED, VISIBLE
+from duoreid.core.errors import UserError
+from duoreid.core.methods.sampling import cross_modality_batches, identity_batches, shuffled_batches
+from duoreid.core.random import rng
 
 
 def draw(labels, cameras=None, *, identities=4, images=4, iterations=10, seed=0, epoch=0, purpose="sampling"):

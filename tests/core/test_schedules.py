@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from core.schedules import ema_decay, warmup_log_linear, warmup_multistep
+from duoreid.core.methods.schedules import ema_decay, warmup_log_linear, warmup_multistep
 
 MULTISTEP = {"rate": 3.5e-4, "warmup_epochs": 10, "warmup_factor": 0.01, "milestones": (40, 70), "gamma": 0.1}
 LOG_LINEAR = {"rate": 1.0, "warmup_epochs": 5, "decay_start": 15, "decay_end": 27, "final_factor": 0.25}

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from core.architectures import architecture, entries
-from core.config import LearnerConfig, NetworkConfig
-from core.errors import UserError
-from core.methods.roles import ROLES, Roles, roles
-from core.state import FIRST, SECOND, capacity_of, check_state, expected_shapes, initial, network
+from duoreid.core.contract.state import FIRST, SECOND, capacity_of, check_state, expected_shapes, initial, network
+from duoreid.core.errors import UserError
+from duoreid.core.methods.roles import ROLES, Roles, roles
+from duoreid.core.networks.architectures import architecture, entries
+from duoreid.core.settings.config import LearnerConfig, NetworkConfig
 
 MMT = LearnerConfig("mmt", NetworkConfig("tiny"), 6, 4, 32, 16)
 SOURCE = LearnerConfig("source", NetworkConfig("tiny"), 6, 4, 32, 16)

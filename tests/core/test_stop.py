@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from core.command import guarded, out_of_memory
-from core.stop import Stop, Stopped
+from duoreid.core.commands.command import guarded, out_of_memory
+from duoreid.core.training.stop import Stop, Stopped
 
 
 def send(number=signal.SIGTERM):

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from core.threads import _controller, each
+from duoreid.core.numeric.threads import _controller, each
 
 
 def blas_threads():
@@ -24,7 +24,7 @@ def _two_threads():
 
 @pytest.fixture
 def four(monkeypatch):
-    monkeypatch.setattr("core.threads.workers", lambda: 4)
+    monkeypatch.setattr("duoreid.core.numeric.threads.workers", lambda: 4)
 
 
 def test_results_keep_their_order(four):
@@ -77,8 +77,8 @@ def test_an_exception_is_raised_and_ends_the_rest(four):
 
 THREADS = """
 import zlib, numpy as np
-from core.jaccard import jaccard_similarity
-from core.kmeans import kmeans
+from duoreid.core.jaccard import jaccard_similarity
+from duoreid.core.kmeans import kmeans
 random = np.random.default_rng(0)
 features = random.integers(-9, 10, (2500, 60)) @ random.integers(-9, 10, (60, 512))  # whole: no rounding in the product
 features = (features / 100).astype(np.float32)

@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core import checkpoint, weights
-from core.architectures import architecture, entries, initial_state
-from core.config import LearnerConfig, NetworkConfig
-from core.errors import UserError
-from core.state import initial, network
+from duoreid.core.checkpoints import files as checkpoint
+from duoreid.core.checkpoints import weights
+from duoreid.core.contract.state import initial, network
+from duoreid.core.errors import UserError
+from duoreid.core.networks.architectures import architecture, entries, initial_state
+from duoreid.core.settings.config import LearnerConfig, NetworkConfig
 
 RESNET18, RESNET50, IBN = (NetworkConfig(arch=name) for name in ("resnet18", "resnet50", "resnet50_ibn_a"))
 CLASSES = 751

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from core.batches import prefetch
+from duoreid.core.training.prefetch import prefetch
 
 
 def prefetching():

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.config import DataConfig
-from core.data import Split
-from datasets import cache, library, open_dataset
-from datasets.cache import load_images
-from datasets.errors import DatasetError
-from datasets.images import Mapped, Stacked
+from duoreid.core.data import Split
+from duoreid.core.settings.config import DataConfig
+from duoreid.datasets import cache, library, open_dataset
+from duoreid.datasets.cache import load_images
+from duoreid.datasets.errors import DatasetError
+from duoreid.datasets.images import Mapped, Stacked
 from tests.datasets import trees
 from tests.runs import bound_by_modes
 
@@ -182,8 +182,8 @@ def test_bad_rows_fail_alike(tmp_path, rows):
 KILLED = """
 import sys, time
 import numpy as np
-from core.data import Split
-from datasets import cache, images
+from duoreid.core.data import Split
+from duoreid.datasets import cache, images
 from pathlib import Path
 files = tuple(sorted(map(str, Path(sys.argv[1]).iterdir())))
 blank = np.zeros(len(files), np.int32)
@@ -267,8 +267,8 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from core.data import Split
-from datasets.cache import load_images
+from duoreid.core.data import Split
+from duoreid.datasets.cache import load_images
 files = tuple(sorted(map(str, Path(sys.argv[1]).iterdir())))
 blank = np.zeros(len(files), np.int32)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
@@ -295,8 +295,8 @@ def test_a_disk_that_fills_up_during_the_build(tmp_path):
 
 READ_ONLY = """
 import sys
-from core.config import DataConfig
-from datasets.library import open_data
+from duoreid.core.settings.config import DataConfig
+from duoreid.datasets.library import open_data
 try:
     print(len(open_data("folder", DataConfig(data=sys.argv[1], cache_folder=sys.argv[2])).train))
 except ValueError as error:

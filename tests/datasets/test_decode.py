@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.decode import ImageError, decode
+from duoreid.datasets.decode import ImageError, decode
 from tests.datasets import trees
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import counts, opening
-from datasets.cache import load_images
-from datasets.doctor import FIT, UNCHECKED, UNFIT, examine, main
+from duoreid.datasets import counts, opening
+from duoreid.datasets.cache import load_images
+from duoreid.datasets.doctor import FIT, UNCHECKED, UNFIT, examine, main
 from tests.datasets import trees
 from tests.runs import bound_by_modes
 
@@ -238,7 +238,7 @@ def test_help_is_fast_and_documents_the_status():
     )
     assert time.perf_counter() - began < 5
     assert "exit status: 0 fit" in done.stdout
-    loaded = "import sys, datasets.doctor; print(*sys.modules)"
+    loaded = "import sys, duoreid.datasets.doctor; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "mindspore", "faiss", "scipy.io", "matplotlib"} & set(modules)
 

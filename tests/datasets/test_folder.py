@@ -2,9 +2,9 @@
 
 import pytest
 
-from core.data import INFRARED, VISIBLE
-from datasets import open_dataset
-from datasets.errors import DatasetError
+from duoreid.core.data import INFRARED, VISIBLE
+from duoreid.datasets import open_dataset
+from duoreid.datasets.errors import DatasetError
 from tests.datasets import trees
 
 

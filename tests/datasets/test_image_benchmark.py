@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.images import BATCH, main
+from duoreid.benchmarks.images import BATCH, main
 from tests.datasets import trees
 
 

@@ -5,10 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from core.data import Dataset, Search, Split, Trial
-from core.protocols import Metrics, SearchResult, across_trials, evaluate, require_matches, require_trial, summarise
-from core.rerank import rerank
-from datasets import open_dataset
+from duoreid.core.data import Dataset, Search, Split, Trial
+from duoreid.core.protocols import (
+    Metrics,
+    SearchResult,
+    across_trials,
+    evaluate,
+    require_matches,
+    require_trial,
+    summarise,
+)
+from duoreid.core.rerank import rerank
+from duoreid.datasets import open_dataset
 from tests.datasets import trees
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from datasets import NAMES, open_dataset
-from datasets.errors import DatasetError
+from duoreid.datasets import NAMES, open_dataset
+from duoreid.datasets.errors import DatasetError
 from tests.datasets import trees
 
 HOMES = [

@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.data import INFRARED, VISIBLE
-from datasets import open_dataset
-from datasets.synthetic import NAMES, generate, views
-from datasets.synthetic.__main__ import main
-from datasets.synthetic.body import Person, Pose, Projection
-from datasets.synthetic.cross_modal import REGDB_SIZES, SYSU_SIZES
-from datasets.synthetic.domains import DOMAINS
-from datasets.synthetic.identities import identity
-from datasets.synthetic.layouts import LAYOUTS, plan
-from datasets.synthetic.market_layout import MARKET_SIZES
-from datasets.synthetic.preview import preview
-from datasets.synthetic.shapes import SPECTRA, Canvas, Light
-from datasets.synthetic.views import view, view_jpeg
+from duoreid.core.data import INFRARED, VISIBLE
+from duoreid.datasets import open_dataset
+from duoreid.datasets.synthetic import NAMES, generate, views
+from duoreid.datasets.synthetic.__main__ import main
+from duoreid.datasets.synthetic.body import Person, Pose, Projection
+from duoreid.datasets.synthetic.cross_modal import REGDB_SIZES, SYSU_SIZES
+from duoreid.datasets.synthetic.domains import DOMAINS
+from duoreid.datasets.synthetic.identities import identity
+from duoreid.datasets.synthetic.layouts import LAYOUTS, plan
+from duoreid.datasets.synthetic.market_layout import MARKET_SIZES
+from duoreid.datasets.synthetic.preview import preview
+from duoreid.datasets.synthetic.shapes import SPECTRA, Canvas, Light
+from duoreid.datasets.synthetic.views import view, view_jpeg
 
 MARKET_NAME = re.compile(r"(-1|\d{4})_c(\d)s(\d)_(\d{6})_(\d\d)\.jpg")
 FLAT = Light((0.0, 0.0, 1.0), 1.0)
@@ -208,7 +208,7 @@ def test_a_complete_set_is_kept_and_any_other_is_made_again(tmp_path: Path) -> N
 
 
 def test_an_interrupted_set_leaves_nothing_that_looks_complete(tmp_path, monkeypatch) -> None:
-    from datasets.synthetic import views
+    from duoreid.datasets.synthetic import views
 
     def stop(*_: object) -> bytes:
         raise KeyboardInterrupt

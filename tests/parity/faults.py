@@ -10,8 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from backends.torch import learner, losses, methods, networks, optimiser, probe
-from core.config import LearnerConfig
+from duoreid.backends.torch import learner, losses, methods, networks, optimiser, probe
+from duoreid.core.settings.config import LearnerConfig
 
 Plant = Callable[[pytest.MonkeyPatch, LearnerConfig], Any]
 """Patches the backend and returns the learner that carries the fault."""

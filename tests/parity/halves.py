@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import cache
 
-from benchmarks.parity import halves
-from benchmarks.parity.exam import Exam
-from benchmarks.parity.record import record
-from core.config import as_dict
+from duoreid.benchmarks.parity import halves
+from duoreid.benchmarks.parity.exam import Exam
+from duoreid.benchmarks.parity.record import record
+from duoreid.core.settings.config import as_dict
 from tests.conftest import learner_of, probe_of
 
 EXAM = Exam(size="32x16", identities=4, images=2, people=6, steps=3)

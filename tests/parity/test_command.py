@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.parity import __main__ as command
-from benchmarks.parity import halves, report, table
-from benchmarks.parity.compare import compare
-from benchmarks.parity.halves import Half
-from benchmarks.parity.sampling import relative
-from core import checkpoint
-from core.config import as_dict
-from core.errors import UserError
+from duoreid.benchmarks.parity import __main__ as command
+from duoreid.benchmarks.parity import halves, report, table
+from duoreid.benchmarks.parity.compare import compare
+from duoreid.benchmarks.parity.halves import Half
+from duoreid.benchmarks.parity.sampling import relative
+from duoreid.core.checkpoints import files as checkpoint
+from duoreid.core.errors import UserError
+from duoreid.core.settings.config import as_dict
 from tests.conformance.examples import MMT, example_state
 from tests.parity.halves import EXAM, failed, mindspore_half, torch_half
 

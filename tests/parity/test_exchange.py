@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from core import checkpoint
+from duoreid.core.checkpoints import files as checkpoint
 from tests.conformance.examples import MMT, SOURCE, example_state
 from tests.conftest import learner_of
 from tests.parity.trajectories import train

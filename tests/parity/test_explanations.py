@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from backends.torch import probe
-from benchmarks.parity import bisect, choices, explanations, judge, switches
-from benchmarks.parity.compare import Check
-from benchmarks.parity.exam import Exam
-from core.random import rng
+from duoreid.backends.torch import probe
+from duoreid.benchmarks.parity import bisect, choices, explanations, judge, switches
+from duoreid.benchmarks.parity.compare import Check
+from duoreid.benchmarks.parity.exam import Exam
+from duoreid.core.random import rng
 
 NAMES = ("torch", "mindspore")
 

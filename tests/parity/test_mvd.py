@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 
-from core.state import FIRST
+from duoreid.core.contract.state import FIRST
 from tests.conformance.examples_mvd import FULL, example_batch, example_state, fresh
 from tests.conftest import learner_of
 from tests.parity.gradients import check_as_close_as_torch

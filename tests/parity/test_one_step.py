@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from core.state import FIRST
+from duoreid.core.contract.state import FIRST
 from tests.conformance.examples import BASELINE, MMT, example_batch, example_state, fresh, views_of
 from tests.conftest import learner_of
 from tests.parity.gradients import check_as_close_as_torch

@@ -9,14 +9,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backends.torch import optimiser
-from benchmarks.parity import choices, doubles, judge, report, switches, table, trajectories
-from benchmarks.parity.compare import compare, compiled, double, gradients
-from benchmarks.parity.exam import disturbed, picture
-from benchmarks.parity.plot import plot
-from benchmarks.parity.record import record, training
-from benchmarks.parity.sampling import LIMIT, relative, sample
-from core.agreement import agreement
+from duoreid.backends.torch import optimiser
+from duoreid.benchmarks.parity import choices, doubles, judge, report, switches, table, trajectories
+from duoreid.benchmarks.parity.compare import compare, compiled, double, gradients
+from duoreid.benchmarks.parity.exam import disturbed, picture
+from duoreid.benchmarks.parity.plot import plot
+from duoreid.benchmarks.parity.record import record, training
+from duoreid.benchmarks.parity.sampling import LIMIT, relative, sample
+from duoreid.core.agreement import agreement
 from tests.conformance.examples import MMT
 from tests.conftest import learner_of, probe_of
 from tests.parity.faults import FAULTS

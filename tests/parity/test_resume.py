@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from core import checkpoint, moment
+from duoreid.core.checkpoints import files as checkpoint
+from duoreid.core.training import snapshot as snapshot
 from tests.runs import SMALL, lines, small_data, train
 from tests.tolerances import check_close
 
@@ -17,7 +18,7 @@ SHORT = [*SMALL, "--epochs", "1", "--iterations", "4", "--precision", "float64",
 
 def stop_in_step(backend, method, count, *argv):
     """Run in this process; SIGTERM comes in the midst of step number `count` of stage 2."""
-    entry = importlib.import_module(f"backends.{backend}.train")
+    entry = importlib.import_module(f"duoreid.backends.{backend}.entry")
 
     def make(config, *rest):
         learner, calls = entry.BACKEND.make_learner(config, *rest), 0
@@ -52,7 +53,7 @@ def test_the_other_backend_goes_on(straight, method, giver, taker, tmp_path, els
     run = tmp_path / "run"
     argv = ["--data", str(small_data()), *SHORT, "--start", str(straight), "--output", str(run)]
     assert stop_in_step(giver, method, 2, *argv) == 143
-    kept = moment.load(run / "last.safetensors")
+    kept = snapshot.load(run / "last.safetensors")
     assert (kept.position.stage, kept.position.step, int(kept.state["adam.step"])) == (2, 2, 2)
     assert train(taker, "--resume", str(run)) == 0
     found, metadata = checkpoint.load(run / "last.safetensors")

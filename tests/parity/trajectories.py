@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from core.config import LearnerConfig
-from core.random import rng
-from core.schedules import ema_decay
+from duoreid.core.methods.schedules import ema_decay
+from duoreid.core.random import rng
+from duoreid.core.settings.config import LearnerConfig
 from tests.conformance.examples import example_batch, example_state, fresh, views_of
 from tests.conftest import learner_of
 

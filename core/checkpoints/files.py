@@ -1,0 +1,110 @@
+"""Checkpoints: a state in one safetensors file, with JSON metadata, written so that a reader never sees half of one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from duoreid.core.errors import UserError
+
+FORMAT = "duoreid-2"
+
+
+def digest(state: Mapping[str, np.ndarray], metadata: str = "") -> str:
+    """Return a digest of the metadata's text and of names, types, shapes and bytes, whatever the order of the names."""
+    found = hashlib.blake2b(metadata.encode(), digest_size=16)
+    for name in sorted(state):
+        array = np.asarray(state[name], order="C")
+        found.update(f"{name}{array.dtype.str}{array.shape}".encode())
+        found.update(array.tobytes())
+    return found.hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """Return NumPy's numbers and arrays, and paths, as what JSON can hold: `default` of json.dumps."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"cannot write {type(value).__name__} as JSON")
+
+
+def save(path: Path, state: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
+    """Write atomically: temporary file in the same folder, fsync, rename, fsync of the folder.
+
+    metadata: anything that JSON can hold. On any failure the file that stood at `path` is still there, whole.
+    """
+    from safetensors.numpy import save as serialise
+
+    arrays = {name: np.asarray(value, order="C") for name, value in state.items()}
+    text = json.dumps(metadata, default=plain)
+    header = {"format": FORMAT, "digest": digest(arrays, text), "metadata": text}
+    write_atomically(path, serialise(arrays, metadata=header))
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace `path` by `content` or leave it as it was; UserError says why it could not be written."""
+    temporary = path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
+        raise UserError(
+            f"{path} ({len(content):,} bytes) could not be written: {error.strerror}. What was saved before is "
+            "untouched. Free some space, make the folder writable, or choose another --output."
+        ) from error
+
+
+def stand_for(file: Path, name: Path) -> None:
+    """Let a name stand for a file too, whatever it stood for before; nothing changes where there are no hard links."""
+    link = name.parent / f".{name.name}.link"
+    with suppress(OSError):
+        link.unlink(missing_ok=True)
+        os.link(file, link)
+        os.replace(link, name)
+        link.unlink(missing_ok=True)  # POSIX: a rename onto another name of the same file does nothing
+
+
+def remove_temporaries(folder: Path, stem: str) -> None:
+    """Remove what a process that was killed while it wrote STEM... into a folder has left there."""
+    for path in folder.glob(f".{stem}*.*"):
+        path.unlink(missing_ok=True)
+
+
+def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return (state, metadata), verified against the digest; UserError says what is wrong with the file."""
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path} is not a file: give a .safetensors checkpoint that a run has written.")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} cannot be read as safetensors ({error}): it is damaged or of another kind.") from error
+    if header.get("format") != FORMAT:
+        raise UserError(f"{path} is a safetensors file but no checkpoint of this library (format {FORMAT}).")
+    if header.get("digest") != digest(state, header.get("metadata", "")):
+        raise UserError(f"{path} is damaged: its contents do not match their digest. Use another checkpoint.")
+    return state, json.loads(header["metadata"])

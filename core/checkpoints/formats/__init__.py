@@ -1,0 +1,96 @@
+"""Files of weights, read without the framework that wrote them and without running anything that is in them.
+
+A file's kind is told from its first bytes, not from its name: both `.pth` and `.ckpt` are used for several kinds.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from duoreid.core.checkpoints import files as checkpoint
+from duoreid.core.checkpoints.formats import ckpt, pth
+from duoreid.core.errors import UserError
+
+CHECKPOINT, SAFETENSORS, NPZ, PTH, CKPT = "checkpoint", "safetensors", "npz", "torch file", "MindSpore file"
+
+
+FAMILY = checkpoint.FORMAT.rstrip("0123456789")
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The tensors of a file.
+
+    kind: CHECKPOINT (written by this library), SAFETENSORS, NPZ, PTH or CKPT.
+    tensors: by the file's own names, in its own floating type; bfloat16 comes as float32.
+    aside: what else the file holds ("epoch", "optimizer"), named so that a report can say that it was not used.
+    metadata: of a CHECKPOINT; empty otherwise.
+    """
+
+    path: Path
+    kind: str
+    tensors: dict[str, np.ndarray]
+    aside: tuple[str, ...] = ()
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def read(path: str | Path) -> Contents:
+    """Read a .pth, .pth.tar, .pt, .ckpt, .safetensors or .npz file of tensors.
+
+    UserError for a file that is absent, damaged, of another kind, or that asks for code to be run.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            head, size = file.read(16), path.stat().st_size
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): give a file of weights.") from error
+    if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8:
+        return _safetensors(path)
+    if zipfile.is_zipfile(path) and head.startswith(b"PK"):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        if names and all(name.endswith(".npy") for name in names):
+            return Contents(path, NPZ, _npz(path))
+        tensors, aside = pth.read_zip(path)
+        return Contents(path, PTH, tensors, aside)
+    if head.startswith(pth.LEGACY_HEAD):
+        tensors, aside = pth.read_legacy(path)
+        return Contents(path, PTH, tensors, aside)
+    if head[:1] == b"\x80":
+        raise UserError(
+            f"{path} is a Python pickle but not a file of torch.save: it is refused, since it may hold code."
+        )
+    if head[:1] == b"\x0a":
+        tensors, aside = ckpt.read(path)
+        return Contents(path, CKPT, tensors, aside)
+    raise UserError(
+        f"{path} ({size:,} bytes) is no file of weights that can be read: expected .pth, .ckpt, .safetensors or .npz, "
+        f"but it begins with {head[:8]!r}. A download that failed often leaves a web page or nothing: fetch it again."
+    )
+
+
+def _npz(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} cannot be read as .npz ({error}): it is damaged or holds Python objects.") from error
+
+
+def _safetensors(path: Path) -> Contents:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            if (file.metadata() or {}).get("format", "").startswith(FAMILY):  # another version is load's to refuse
+                tensors, metadata = checkpoint.load(path)
+                return Contents(path, CHECKPOINT, tensors, metadata=metadata)
+            return Contents(path, SAFETENSORS, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    except (SafetensorError, OSError, TypeError) as error:
+        raise UserError(f"{path} cannot be read as safetensors ({error}): it is damaged or of another kind.") from error

@@ -1,0 +1,190 @@
+"""Trained networks from a file, ready to be tested or exported: checkpoints, exports, and weights from elsewhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from duoreid.core.checkpoints import formats, weights
+from duoreid.core.commands.options import from_dict
+from duoreid.core.contract.state import initial, network
+from duoreid.core.errors import UserError, unknown
+from duoreid.core.methods.roles import ROLES, roles
+from duoreid.core.settings.config import Config, LearnerConfig, MVDConfig, NetworkConfig
+
+ALONE = "network"
+"""Name of the network of a file that has no roles."""
+
+FIRST = ".conv1.weight"
+"""How the name of a network's first tensor ends."""
+
+LABELS = "labels"
+"""What an interrupted run trains on, beside its networks; see core/training/snapshot.py."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """What makes one feature of an image: a learner's configuration and its state."""
+
+    config: LearnerConfig
+    state: dict[str, np.ndarray]
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return the tensors by canonical name, under their roles where several networks make the feature together."""
+        chosen = roles(self.config.method)
+        if not chosen.bottlenecks:
+            return network(self.state, "student")
+        return {f"{role}.{name}": value for role in chosen.all for name, value in network(self.state, role).items()}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The models of one file.
+
+    config: of the run that trained them; for a file from elsewhere the defaults, with its architecture. models: by the
+    name of their network. adapted: trained on the target (stage 2). known: the configuration is the run's own and not
+    a default. trial: the training split that the run saw, 0 where that is not recorded. report: of the import, where
+    the file is from elsewhere.
+    """
+
+    path: Path
+    config: Config
+    models: dict[str, Model]
+    adapted: bool = False
+    known: bool = True
+    trial: int = 0
+    report: str = ""
+
+
+def open_trained(path: str | Path, role: str = "", arch: str = "", stem_relu: bool | None = None) -> Trained:
+    """Read the networks of a file.
+
+    role: "" for those that embed (the mean teachers where there are any), "all", or one by name. arch, stem_relu: of a
+    file from elsewhere, which does not say them. UserError says what does not fit.
+    """
+    contents = formats.read(path)
+    if contents.kind != formats.CHECKPOINT or "config" not in contents.metadata:
+        return _foreign(contents.path, role, arch, stem_relu)
+    settings, position = contents.metadata["config"], contents.metadata.get("position", {})
+    if not isinstance(settings, dict) or not isinstance(position, dict):
+        raise UserError(f"{path} says nothing of its settings that can be read: another version wrote it.")
+    config = from_dict(Config(), settings)
+    for option, asked, stands in (
+        ("arch", arch, config.network.arch),
+        ("stem_relu", stem_relu, config.network.stem_relu),
+    ):
+        if asked not in ("", None, stands):
+            raise UserError(
+                f"{path} was trained with {option} {stands}, not {asked}: leave the option out, the file knows it."
+            )
+    metadata = contents.metadata
+    trained = Trained(contents.path, config, {}, trial=_trial(metadata, config))
+    found = [name.removesuffix(FIRST) for name in contents.tensors if re.fullmatch(rf"\w+{re.escape(FIRST)}", name)]
+    if not found:
+        name = str(metadata.get("network", ALONE))
+        if role not in ("", "all", name):
+            raise unknown(f"network of {path}", role, [name])
+        models = {name: _single(contents.tensors, config)}
+        return replace(trained, models=models, adapted=bool(metadata.get("adapted")))
+    method = next((name for name, known in ROLES.items() if set(known.all) == set(found)), None)
+    if method is not None and roles(method).bottlenecks:
+        _refuse_part(path, role, method)
+        return replace(trained, models={method: _joint(contents.tensors, config, method)})
+    embedders = list(roles(method).embedders) if method else found
+    if role not in ("", "all", *found):
+        raise unknown(f"network of {path}", role, [*found, "all"])
+    chosen = found if role == "all" else [role] if role else embedders
+    models = {name: _single(network(contents.tensors, name), config) for name in chosen}
+    stage = metadata.get("stage") or metadata.get("position", {}).get("stage") or (2 if len(found) > 1 else 1)
+    return replace(trained, models=models, adapted=stage == 2)
+
+
+def _trial(metadata: Mapping[str, Any], config: Config) -> int:
+    """Return the training split that a file's networks saw, 0 where the run has none.
+
+    A snapshot of an interrupted run says by its position which of the run's trials it was at.
+    """
+    if "trial" in metadata or config.method != "mvd":
+        return int(metadata.get("trial", 0))
+    at, trials = int(metadata.get("position", {}).get("network", 0)), config.data.trials
+    if not 0 <= at < len(trials):
+        raise UserError(
+            f"the file stands at trial number {at + 1} of a run over the trials {list(trials)}: it is damaged."
+        )
+    return trials[at]
+
+
+def _single(tensors: Mapping[str, np.ndarray], config: Config) -> Model:
+    """One network by itself, in a learner of the plainest method."""
+    rows = len(tensors["classifier.weight"]) if "classifier.weight" in tensors else 1
+    data = config.data
+    settings = LearnerConfig(
+        method="source", network=config.network, capacity=rows, classes=rows, height=data.height, width=data.width
+    )
+    state = initial(settings, seed=0)
+    return Model(settings, state | {f"student.{name}": value for name, value in tensors.items()})
+
+
+def _joint(tensors: Mapping[str, np.ndarray], config: Config, method: str) -> Model:
+    """All networks of a method whose feature is one; where the optimiser's moments are not in the file they are 0."""
+    rows = len(tensors[f"{roles(method).students[0]}.classifier.weight"])
+    data = config.data
+    settings = LearnerConfig(
+        method=method,
+        network=config.network,
+        capacity=rows,
+        classes=rows,
+        height=data.height,
+        width=data.width,
+        optimiser=config.mvd.optimiser,
+        mvd=config.mvd,
+    )
+    counters = {name: value for name, value in initial(settings, seed=0).items() if not _of_network(name, method)}
+    return Model(settings, counters | {name: value for name, value in tensors.items() if name != LABELS})
+
+
+def _refuse_part(path: str | Path, role: str, method: str) -> None:
+    if role not in ("", "all", method):
+        raise UserError(
+            f"{path} holds {method}, whose feature its networks {', '.join(roles(method).all)} make together: leave "
+            f"--network {role} out."
+        )
+
+
+def _of_network(name: str, method: str) -> bool:
+    return name.startswith(tuple(f"{role}." for role in roles(method).all))
+
+
+def _bottleneck_of(tensors: Mapping[str, np.ndarray], role: str) -> dict[str, Any]:
+    """Return what the shapes of a file without settings tell of an information bottleneck."""
+    last = tensors.get(f"{role}.bottleneck.linear3.weight")
+    found = {"channel_attention": f"{role}.attention2.gamma" in tensors}
+    return found if last is None else found | {"representation": len(last)}
+
+
+def _foreign(path: Path, role: str, arch: str, stem_relu: bool | None) -> Trained:
+    if not arch:
+        raise UserError(
+            f"{path} is no checkpoint of this library and does not say its architecture: give --arch, such as "
+            "--arch resnet50."
+        )
+    if role not in ("", "all", ALONE):
+        raise UserError(f"{path} is no checkpoint of this library and holds one network: leave --network {role} out.")
+    settings = NetworkConfig(arch=arch, stem_relu=True if stem_relu is None else stem_relu)
+    if joint := weights.load_joint(path):
+        method, tensors = joint
+        mvd = replace(MVDConfig(), **_bottleneck_of(tensors, roles(method).students[0]))
+        config = replace(Config(), method=method, network=settings, mvd=mvd)
+        return Trained(path, config, {method: _joint(tensors, config, method)}, known=False)
+    tensors, report = weights.load(path, settings)
+    told = report.layout.stem_relu
+    if stem_relu is None and told is not None and told != settings.stem_relu:
+        settings = replace(settings, stem_relu=told)
+        tensors, report = weights.load(path, settings)
+    config = replace(Config(), network=settings)
+    return Trained(path, config, {ALONE: _single(tensors, config)}, known=False, report=str(report))

@@ -1,0 +1,244 @@
+"""`python -m backends.NAME.evaluate`: test the networks of a checkpoint on a dataset, beside the published numbers."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from duoreid.core.commands.command import Backend, guarded
+from duoreid.core.commands.model_options import ModelOptions, add_fields, add_model_options, parser
+from duoreid.core.contract.processes import in_turn, together
+from duoreid.core.errors import UserError
+from duoreid.core.settings.config import DataConfig, validate
+
+if TYPE_CHECKING:
+    from duoreid.core.checkpoints.trained import Trained
+    from duoreid.core.data import Dataset, Search, Trial
+    from duoreid.core.protocols import SearchResult
+    from duoreid.core.training.run import OpenData
+
+DATA = ("data", "size", "data_seed", "height", "width", "interpolation", "cache")
+"""Settings of the data that the command line may change; others are given by other options."""
+
+OpenDataset = Callable[[str, DataConfig], Any]
+Published = dict[str, dict[str, tuple[float, float]]]
+COLUMNS = {"mAP": "mean_ap", "rank-1": "rank1", "rank-5": "rank5", "rank-10": "rank10", "mINP": "mean_inp"}
+
+
+@dataclass(frozen=True)
+class Tested:
+    """One network's result of one search. features: of all test images, float32 (N, D)."""
+
+    network: str
+    result: SearchResult
+
+
+def evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    return guarded(lambda: _evaluate(backend, open_dataset, argv), backend.process_index())
+
+
+def build(backend: Backend) -> Any:
+    """Return the argument parser."""
+    made = parser(
+        f"python -m backends.{backend.name}.evaluate",
+        "Test the networks of a checkpoint on a dataset: mAP, CMC and mINP, mean and spread over the trials, beside "
+        "the published numbers. Image size and architecture come from the checkpoint.",
+    )
+    add_model_options(made)
+    made.add_argument("--dataset", help="dataset to test on (default: the target that the checkpoint was trained for)")
+    made.add_argument(
+        "--rerank", action="store_true", help="re-rank by k-reciprocal encoding (Zhong et al., CVPR 2017)"
+    )
+    made.add_argument("--batch", type=int, default=128, help="images in a batch (default: 128)")
+    made.add_argument("--save-features", type=Path, metavar="FILE.npz", help="write what `core.evaluate` reads")
+    made.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    made.add_argument(
+        "--trial", type=int, metavar="N", help="training split (default: the one trained on; RegDB: 1-10)"
+    )
+    add_fields(made.add_argument_group("data"), [i for i in fields(DataConfig) if i.name in DATA], "the checkpoint's")
+    add_fields(made.add_argument_group("device"), fields(backend.runtime))
+    return made
+
+
+def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] | None) -> None:
+    given = vars(build(backend).parse_args(argv))
+    model = ModelOptions.take(given)
+    if given["batch"] < 1:
+        raise UserError(f"--batch must be at least 1, got {given['batch']}")
+    device = replace(backend.runtime(), **_given(given, backend.runtime))
+    validate(device)
+
+    from duoreid.core.checkpoints.trained import open_trained
+    from duoreid.core.protocols import evaluate as test
+    from duoreid.core.protocols import require_matches, require_trial
+
+    trained = open_trained(model.checkpoint, model.network, model.arch, model.stem_relu)
+    trained = replace(trained, config=replace(trained.config, data=_data(trained, given)))
+    data = trained.config.data
+    trained_on = (data.dataset,) if trained.config.method == "mvd" else (data.source, data.target)
+    name = given["dataset"] or (trained_on[-1] if trained.known else None)
+    if name is None:
+        raise UserError(f"{trained.path} does not say what it was trained for: give --dataset.")
+    runtime = backend.open_runtime(device)
+    opened: OpenData = in_turn(runtime.processes, lambda: open_dataset(name, data))
+    dataset = opened.dataset
+    if given["trial"] is not None and not dataset.trial:
+        raise UserError(f"{dataset.name} has one training split: leave --trial {given['trial']} out.")
+    for known in trained_on if trained.trial and dataset.trial else ():
+        require_trial(dataset, dataset.name if _plain(known) == _plain(dataset.name) else known, trained.trial)
+    if not dataset.searches and not given["save_features"]:
+        raise UserError(f"{dataset.name} has no labels to test by. --save-features FILE.npz writes its features.")
+    require_matches(dataset)
+    tested: list[Tested] = []
+    for role, features in embeddings(trained, opened, backend, runtime, given["batch"]):
+        if runtime.processes.index:
+            continue  # the first tests, prints and writes
+        results = test(features, dataset, rerank=given["rerank"])
+        tested += [Tested(role, result) for result in results]
+        if given["save_features"]:
+            _save(given["save_features"], role if len(trained.models) > 1 else "", features, dataset)
+    if runtime.processes.index:
+        return
+    facts = {
+        "checkpoint": str(trained.path),
+        "dataset": dataset.name,
+        "images": [data.height, data.width],
+        "rerank": given["rerank"],
+        "on": backend.about(runtime),
+    }
+    beside = {search.name: _published(trained, dataset.name, search.name) for search in dataset.searches}
+    print(_json(facts, tested, beside) if given["json"] else _text(facts, tested, beside, trained.report))
+
+
+def embeddings(
+    trained: Trained, opened: OpenData, backend: Backend, runtime: Any, batch: int
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield (role, features float32 (N, D) of the test images) for each network."""
+    from tqdm import tqdm
+
+    from duoreid.core.data import Chunks
+
+    processes, learner, built = runtime.processes, None, None
+    chunks = Chunks(opened.test, batch)
+    for role, model in trained.models.items():
+        if learner is None or model.config != built:
+            learner, built = together(backend.make_learner, processes)(model.config, runtime, 0), model.config
+        learner.import_state(model.state)
+        shown = tqdm(chunks, desc=f"embedding, {role}", unit="batch", disable=None, leave=False)
+        yield role, learner.embed(shown if processes.size == 1 else chunks)[0]
+
+
+def _given(given: dict[str, Any], section: type) -> dict[str, Any]:
+    return {item.name: given[item.name] for item in fields(section) if given.get(item.name) is not None}
+
+
+def _data(trained: Trained, given: dict[str, Any]) -> DataConfig:
+    """Return the checkpoint's data settings with those of the command line over them."""
+    changed = {name: given[name] for name in DATA if given[name] is not None}
+    if given["trial"] is not None or trained.trial:
+        changed["trials"] = (trained.trial if given["trial"] is None else given["trial"],)
+    missing = [name for name in ("height", "width") if name not in changed]
+    if not trained.known and missing:
+        raise UserError(
+            f"{trained.path} does not say the size of its images: give --height and --width, such as --height 256 "
+            "--width 128."
+        )
+    data = replace(trained.config.data, **changed)
+    validate(data)
+    return data
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"\W|_", "", name).lower()
+
+
+def _published(trained: Trained, dataset: str, search: str) -> dict[str, tuple[float, float]]:
+    """Return the published (mAP, rank-1) in percent of such networks in this search, by who published them."""
+    from duoreid.core.settings import published
+
+    if not trained.known or (trained.adapted and trained.config.data.target != dataset):
+        return {}
+    if trained.config.method == "mvd":
+        return published.published_searches(dataset, search)
+    data = replace(trained.config.data, target=dataset)
+    found = published.published(replace(trained.config, data=data), adapted=trained.adapted)
+    return {"the paper": found} if found else {}
+
+
+def _text(facts: dict[str, Any], tested: Sequence[Tested], beside: Published, report: str) -> str:
+    from duoreid.core.training.tables import table
+
+    rows = []
+    for search in dict.fromkeys(one.result.name for one in tested):
+        found = [one for one in tested if one.result.name == search]
+        rows += [[one.network, search, str(len(one.result.trials)), *_cells(one.result)] for one in found]
+        for source, numbers in beside[search].items():
+            shown = [f"{number:.1f}" for number in numbers]
+            rows.append([f"published, {source}", search, "", *shown, *[""] * (len(COLUMNS) - len(shown))])
+    lines = [report] if report else []
+    height, width = facts["images"]
+    how = ", re-ranked" if facts["rerank"] else ""
+    lines.append(f"{facts['checkpoint']} on {facts['dataset']}, images {height}x{width}{how} · {facts['on']}")
+    if rows:
+        lines += ["", table(("", "search", "trials", *COLUMNS), rows)]
+    if not all(one.result.official for one in tested):
+        lines.append("The draws of the gallery are not the dataset's own but made from a seed.")
+    return "\n".join(lines)
+
+
+def _cells(result: SearchResult) -> list[str]:
+    cells = []
+    for field in COLUMNS.values():
+        mean, spread = 100 * getattr(result.mean, field), 100 * getattr(result.spread, field)
+        cells.append(f"{mean:.1f} ± {spread:.1f}" if len(result.trials) > 1 else f"{mean:.1f}")
+    return cells
+
+
+def _json(facts: dict[str, Any], tested: Sequence[Tested], beside: Published) -> str:
+    results = [{"network": one.network, **asdict(one.result)} for one in tested]
+    published = {
+        search: {
+            source: {"mean_ap": round(mean_ap / 100, 6), "rank1": round(rank1 / 100, 6)}
+            for source, (mean_ap, rank1) in found.items()
+        }
+        for search, found in beside.items()
+    }
+    return json.dumps({**facts, "results": results, "published": published}, indent=2)
+
+
+def _save(path: Path, role: str, features: np.ndarray, dataset: Dataset) -> None:
+    """Write the features of each draw; one draw of one network goes to `path` itself, several beside it."""
+    from duoreid.core.checkpoints.files import write_atomically
+
+    path = path if path.suffix == ".npz" else path.with_name(f"{path.name}.npz")
+    draws = [(search, index, trial) for search in dataset.searches for index, trial in enumerate(search.trials, 1)]
+    for search, index, trial in draws:
+        parts = [role] + ([search.name, str(index)] if len(draws) > 1 else [])
+        label = "-".join(re.sub(r"[^\w]+", "-", part).strip("-") for part in parts if part)
+        file = io.BytesIO()
+        np.savez(file, **arrays(features, dataset, search, trial))
+        write_atomically(path.with_stem(f"{path.stem}-{label}") if label else path, file.getvalue())
+    if not draws:
+        file = io.BytesIO()
+        np.savez(file, features=features, files=np.array(dataset.test.files))
+        write_atomically(path.with_stem(f"{path.stem}-{role}") if role else path, file.getvalue())
+
+
+def arrays(features: np.ndarray, dataset: Dataset, search: Search, trial: Trial) -> dict[str, np.ndarray]:
+    """Return what `python -m core.evaluate` reads: features, identities and cameras of query and gallery, and the rule.
+
+    ignore, distinct_identities: of the search (core/data.py), so that the command scores as this one does.
+    """
+    found = {"ignore": np.array(search.ignore), "distinct_identities": np.array(search.distinct_identities)}
+    for part, rows in (("query", trial.query), ("gallery", trial.gallery)):
+        found[part], found[f"{part}_ids"] = features[rows], dataset.test.identities[rows]
+        found[f"{part}_cameras"] = dataset.test.cameras[rows]
+    return found

@@ -1,0 +1,151 @@
+"""Recipes by name: the default ones for the synthetic datasets, and the published ones for the real datasets.
+
+Source of MMT's: Ge, Chen, Li, "Mutual Mean-Teaching", ICLR 2020, section 4.1, and the public code where the
+paper is silent (the target batch of stage 1, the stem without ReLU, batch norm over 16 images on each of four GPUs).
+Source of MVD's: Tian et al., "Farewell to Mutual Information", CVPR 2021, its public code for PyTorch and, as
+`...-port`, that for MindSpore, which has no distillation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from duoreid.core.settings.config import (
+    AdaptConfig,
+    Config,
+    DataConfig,
+    MVDConfig,
+    NetworkConfig,
+    PretrainConfig,
+    RunConfig,
+)
+
+SYNTHETIC = Config(
+    preset="synthetic",
+    data=DataConfig(),
+    network=NetworkConfig(arch="tiny"),
+    pretrain=PretrainConfig(epochs=8, iterations=50, warmup_epochs=1, milestones=(6,), rate=1e-3, padding=3),
+    adapt=AdaptConfig(
+        epochs=12, iterations=80, clusters=150, rate=5e-4, padding=3, ema_limit=0.99, eps_share=6e-3, k1=20
+    ),
+    run=RunConfig(),
+)
+
+SYNTHETIC_VI = Config(
+    method="mvd",
+    preset="synthetic-vi",
+    data=DataConfig(dataset="synthetic-regdb", trials=(1, 2)),
+    network=NetworkConfig(arch="tiny"),
+    mvd=MVDConfig(
+        epochs=12,
+        iterations=50,
+        identities=16,  # many people and few images of each: what carries over to others is learnt across people
+        images=2,
+        rate=2e-3,
+        padding=3,
+        warmup_epochs=0,  # batch norm and Adam start well without, and a first epoch at 1% of the rate is lost
+        decay="log-linear",
+        decay_start=6,
+        decay_end=12,
+        final_factor=0.03,
+        grey=0.5,
+        # Weights chosen on other people than the tested (--data-seed 1; a smaller network, 6 epochs, seeds 1 and 2;
+        # mean mAP of both directions): these 12.5, 0.5 for each divergence 11.4, id+tri 12.2, where the two seeds lie
+        # 1.9 apart; CML alone at 2 lost 1 point on seed 1. So no weight is better beyond the spread.
+        cml=0.0,
+        vsd=0.3,
+        vcd=3.0,
+        vml=3.0,
+        representation=128,
+    ),
+    run=RunConfig(evaluate_every=4),
+)
+
+DEFAULT_PRESETS = {"mmt": "synthetic", "mvd": "synthetic-vi"}
+"""Recipe of each family of methods where none is named."""
+
+# target -> (K of k-means that the paper found best or near it)
+TRANSFERS = {
+    ("market", "duke"): 700,
+    ("duke", "market"): 500,
+    ("market", "msmt17"): 1500,
+    ("duke", "msmt17"): 1500,
+}
+DATASETS = {"market": "market1501", "duke": "dukemtmc", "msmt17": "msmt17"}
+
+
+def _published(source: str, target: str, arch: str, clusters: int) -> Config:
+    return Config(
+        preset=f"mmt-{'ibn' if arch.endswith('ibn_a') else 'resnet50'}-{source}-{target}",
+        data=DataConfig(source=DATASETS[source], target=DATASETS[target], height=256, width=128),
+        network=NetworkConfig(arch=arch, stem_relu=arch != "resnet50", batch_norm_group=16),
+        pretrain=PretrainConfig(epochs=80, iterations=100),
+        adapt=AdaptConfig(
+            epochs=40,
+            iterations=400,
+            clusters=clusters,
+            erase=0.5,
+            erase_fill="reference",
+            eps_share=0.7e-3 if target == "msmt17" else 1.6e-3,
+        ),
+    )
+
+
+# name in a preset -> (dataset, training splits, (P, K) of the PyTorch reference)
+CROSS_MODAL = {"sysu": ("sysu", (1,), (16, 4)), "regdb": ("regdb", tuple(range(1, 11)), (8, 4))}
+
+
+def _reference(name: str) -> Config:
+    """Return MVD's recipe in its public PyTorch code, whose distillation is not the paper's."""
+    dataset, trials, (identities, images) = CROSS_MODAL[name]
+    return Config(
+        method="mvd",
+        preset=f"mvd-{name}",
+        data=DataConfig(dataset=dataset, trials=trials, height=256, width=128),
+        network=NetworkConfig(arch="resnet50"),
+        mvd=MVDConfig(
+            epochs=600,
+            identities=identities,
+            images=images,
+            padding=0,
+            distillation="reference",
+            channel_attention=True,
+        ),
+        run=RunConfig(evaluate_every=10),
+    )
+
+
+def _port(name: str) -> Config:
+    """Return MVD's recipe in its public MindSpore code."""
+    dataset, _, _ = CROSS_MODAL[name]
+    return Config(
+        method="mvd",
+        preset=f"mvd-{name}-port",
+        data=DataConfig(dataset=dataset, height=288, width=144),
+        network=NetworkConfig(arch="resnet50"),
+        mvd=MVDConfig(
+            epochs=80,
+            rate=3.5e-3,
+            backbone_factor=0.1,
+            erase=0.5,
+            grey=0.5,
+            warmup_epochs=5,
+            decay="log-linear",
+            objective="id+tri",
+            metric="triplet",
+        ),
+        run=RunConfig(),
+    )
+
+
+def presets() -> dict[str, Config]:
+    """Return every recipe by name."""
+    found = [SYNTHETIC, SYNTHETIC_VI, *(make(name) for name in CROSS_MODAL for make in (_reference, _port))]
+    for (source, target), clusters in TRANSFERS.items():
+        found += [_published(source, target, arch, clusters) for arch in ("resnet50", "resnet50_ibn_a")]
+    return {config.preset: config for config in found}
+
+
+def with_seed(config: Config, seed: int) -> Config:
+    """Return the same recipe under another seed."""
+    return replace(config, run=replace(config.run, seed=seed))

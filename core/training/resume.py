@@ -1,0 +1,97 @@
+"""Continuing a run: its settings come from its folder, and only what leaves its course alone may be given anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from duoreid.core.errors import UserError
+from duoreid.core.settings.config import Config
+
+MAY_CHANGE = ("epochs", "data", "cache", "cache_folder", "save_every")
+"""Options beside --resume: a longer training, images that have moved, more or fewer saves."""
+
+FREE = (
+    "adapt.epochs",
+    "mvd.epochs",
+    "data.data",
+    "data.cache",
+    "data.cache_folder",
+    "run.save_every",
+    "run.output",
+    "run.resume",
+)
+"""The settings that they change, and the run's own place."""
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Return what config.json of a run holds; UserError where there is none."""
+    path = folder / "config.json"
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"--resume {folder}: {path} cannot be read ({error}). Give the folder of a run, the one that it printed "
+            "at its beginning."
+        ) from error
+    if not isinstance(content, dict):
+        raise UserError(f"--resume {folder}: {path} must hold a JSON object, got {type(content).__name__}.")
+    backend = content.get("backend", {})
+    if not isinstance(backend, dict) or not isinstance(backend.get("runtime", {}), dict):
+        raise UserError(f"--resume {folder}: {path} must say in backend.runtime what computed, got {backend!r}.")
+    return content
+
+
+def same_device(device: Any, used: Mapping[str, Any]) -> Any:
+    """Return a backend's RuntimeConfig with what the interrupted process used, as far as this backend knows it.
+
+    used: entry backend.runtime of config.json, from this backend or another one.
+    """
+    changes = {}
+    for item in fields(device):
+        value, choices = used.get(item.name), item.metadata.get("choices")
+        if type(value) is type(getattr(device, item.name)) and (not choices or value in choices):
+            changes[item.name] = value
+    return replace(device, **changes)
+
+
+def check_given(given: Iterable[str], folder: str, device: Any) -> None:
+    """Raise UserError for options beside --resume that would change the run. given: their names as fields."""
+    runtime = [item.name for item in fields(device)]
+    wrong = [_flag(name) for name in given if name not in ("resume", *MAY_CHANGE, *runtime)]
+    if wrong:
+        raise UserError(
+            f"--resume {folder} continues that run with its own settings, so {', '.join(wrong)} cannot be given beside "
+            f"it. Allowed are {', '.join(map(_flag, (*MAY_CHANGE, *runtime)))}. For other settings begin a new run."
+        )
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def check_same(found: Mapping[str, Any], expected: Mapping[str, Any], path: Path, where: str = "") -> None:
+    """Raise UserError where a snapshot was made with settings that are not those of the run's config.json."""
+    for name, value in json.loads(json.dumps(expected)).items():
+        full = f"{where}{name}"
+        if isinstance(value, Mapping) and isinstance(found.get(name), Mapping):
+            check_same(found[name], value, path, f"{full}.")
+        elif name in found and full not in FREE and found[name] != value:
+            raise UserError(
+                f"{path} was made with {full} = {found[name]!r}, but config.json beside it says {value!r}: the run "
+                "cannot go on exactly. Put the setting back, or begin a new run."
+            )
+
+
+def finished(folder: Path, config: Config) -> dict[str, Any] | None:
+    """Return the summary of a run that has nothing left to do under these settings, else None."""
+    path = folder / "summary.json"
+    if not path.exists():
+        return None
+    before = read_settings(folder)
+    if any(before[part]["epochs"] != getattr(config, part).epochs for part in ("adapt", "mvd") if part in before):
+        return None
+    return json.loads(path.read_text())

@@ -81,7 +81,7 @@ def compare(kind, found, expected, inputs):
 
 @DTYPES
 @pytest.mark.parametrize("case", FEATURES)
-@pytest.mark.parametrize("loss", ["ranked-list", "triplet", "centre_triplet"])
+@pytest.mark.parametrize("loss", ["ranked_list", "triplet", "centre_triplet"])
 def test_metric_losses(probe, loss, case, dtype):
     features, *integers = FEATURES[case]
     features = features.astype(dtype)

@@ -25,6 +25,7 @@ from duoreid.benchmarks.measure import environment, inherited
 from duoreid.core.checkpoints.files import write_atomically
 from duoreid.core.commands.command import guarded
 from duoreid.core.errors import UserError, unknown
+from duoreid.core.methods.registry import spec_of
 from duoreid.core.training.tables import table
 
 PLAN = "ablation.json"
@@ -87,7 +88,7 @@ def run_row(ablation: Ablation, row: Row, seed: int, given: argparse.Namespace, 
         argv += ["--start", str(start)]
     folder /= re.sub(r"[^\w]+", "-", row.name.replace("+", "plus")).strip("-").lower()
     summary = train(given.backend, method, [*argv, *row.options], folder)
-    return scores(summary, slice(-1, None) if method == "baseline" else slice(-2, None))
+    return scores(summary, slice(-len(spec_of(method).embedders), None))
 
 
 def compare(results: Mapping[str, Sequence[Scores]], against: str) -> dict[str, dict[str, Any]]:

@@ -27,12 +27,10 @@ import numpy as np
 from duoreid.benchmarks.measure import environment, inherited, peak_memory
 from duoreid.core.commands.command import guarded
 from duoreid.core.commands.options import parse
-from duoreid.core.data import INFRARED, VISIBLE, Split
+from duoreid.core.data import INFRARED, VISIBLE, Split, TrainingSet
 from duoreid.core.errors import UserError
-from duoreid.core.methods.adaptation import Adaptation
-from duoreid.core.methods.base import Labelling, Method, TrainingSet
-from duoreid.core.methods.mvd import MVD
-from duoreid.core.methods.roles import roles
+from duoreid.core.methods.base import Host, Labelling
+from duoreid.core.methods.registry import spec_of
 from duoreid.core.random import rng
 from duoreid.core.settings.config import Config
 from duoreid.core.settings.presets import presets
@@ -40,7 +38,7 @@ from duoreid.core.training.tables import table
 
 PUBLISHED = {"mvd": "mvd-regdb-port", "mmt": "mmt-resnet50-duke-market"}
 SETTLING = 4
-IDENTITIES = {"mvd": 206}  # of a half of RegDB; mmt has as many as clusters
+IDENTITIES = 206  # of a half of RegDB; where classes are clusters, as many as these
 
 
 class Noise:
@@ -56,18 +54,18 @@ class Noise:
         return rng(0, "step images", len(rows)).integers(0, 256, (len(rows), *self.shape[1:]), np.uint8)
 
 
-def prepared(config: Config) -> tuple[Method, Labelling]:
+def prepared(config: Config) -> tuple[Host, Labelling]:
     """Return a method over random images of as many people as its published training has, and their labels."""
-    cross_modal = config.method == "mvd"
-    people = IDENTITIES["mvd"] if cross_modal else config.adapt.clusters
-    images = (config.mvd if cross_modal else config.adapt).images
-    modalities = (VISIBLE, INFRARED) if cross_modal else (VISIBLE,)
+    spec = spec_of(config.method)
+    section = getattr(config, spec.section)
+    people = getattr(section, "clusters", IDENTITIES)
+    images, modalities = section.images, (VISIBLE, INFRARED)[: spec.modalities]
     identities = np.repeat(np.arange(people, dtype=np.int32), images * len(modalities))
     kinds = np.tile(np.repeat(np.array(modalities, np.uint8), images), people)
     count = len(identities)
     split = Split(tuple(map(str, range(count))), identities, np.zeros(count, np.int32), kinds)
     training = TrainingSet("random images", Noise(count, config.data.height, config.data.width), split)
-    method = MVD(config, training) if cross_modal else Adaptation(config, training)
+    method = spec.host(config, dict.fromkeys(spec.datasets, training))
     return method, Labelling(identities, people)
 
 
@@ -105,7 +103,7 @@ def measure(backend: str, argv: Sequence[str], steps: int) -> dict[str, Any]:
         "backend": backend,
         "about": entry.about(runtime),
         "method": config.method,
-        "objective": config.mvd.objective if config.method == "mvd" else "",
+        "objective": getattr(getattr(config, spec_of(config.method).section), "objective", ""),
         "arch": config.network.arch,
         "images": list(batch.images.shape[:4]),
         **parameters(learner.export_state(), config.method),
@@ -130,7 +128,7 @@ def parameters(state: dict[str, np.ndarray], method: str) -> dict[str, int]:
             if name.startswith(prefixes) and not name.endswith(("running_mean", "running_var"))
         )
 
-    return {"trained_parameters": count(roles(method).students), "parameters": count(roles(method).all)}
+    return {"trained_parameters": count(spec_of(method).students), "parameters": count(spec_of(method).all)}
 
 
 def device_memory(backend: str, device: str) -> int | None:

@@ -5,6 +5,7 @@ Readers in `datasets` build these; the core never opens a file of a dataset itse
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -116,3 +117,35 @@ class Dataset:
     test: Split
     searches: tuple[Search, ...]
     trial: int = 0
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Training images with what is known of them. name: the dataset's."""
+
+    name: str
+    images: Images
+    split: Split
+
+
+@dataclass(frozen=True)
+class OpenData:
+    """A dataset with its decoded images."""
+
+    dataset: Dataset
+    train: Images
+    test: Images
+
+    def training_set(self) -> TrainingSet:
+        """Return the half that a method trains on."""
+        return TrainingSet(self.dataset.name, self.train, self.dataset.train)
+
+    def fingerprint(self) -> str:
+        """Return a digest of who is on which training image, and of the pixels of some images of each half."""
+        digest = hashlib.blake2b(digest_size=8)
+        for values in (self.dataset.train.identities, self.dataset.train.cameras):
+            digest.update(np.ascontiguousarray(values, np.int64).tobytes())
+        for images in (self.train, self.test):
+            rows = np.linspace(0, len(images) - 1, min(8, len(images))).astype(np.int64)
+            digest.update(f"{len(images)}".encode() + images[rows].tobytes())
+        return digest.hexdigest()

@@ -147,14 +147,20 @@ def verdict(diagnosis: Diagnosis) -> str:
     return f"fit{f', {remarks} remark' + 's' * (remarks > 1) if remarks else ''}{unopened}"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m datasets.doctor", description=__doc__, epilog=EPILOG)
+def build(prog: str = "python -m datasets.doctor") -> argparse.ArgumentParser:
+    """Return the parser. prog: how the command was called."""
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__, epilog=EPILOG)
     parser.add_argument("name", metavar="NAME", help=", ".join(opening.NAMES))
     parser.add_argument("dir", metavar="DIR", help="the dataset's folder, or a parent with one of its usual names")
     parser.add_argument("--json", action="store_true", help="print everything, with all files concerned, as JSON")
     parser.add_argument("--no-images", action="store_true", help="check the index only, open no image")
     parser.add_argument("--workers", type=int, metavar="N", help="threads that decode (default: one per core)")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m datasets.doctor") -> int:
+    """Run the command line and return its exit status. prog: how it was called."""
+    parser = build(prog)
     options = parser.parse_args(arguments)
     if options.workers is not None and options.workers < 1:
         parser.error(f"--workers: at least 1 expected, got {options.workers}")

@@ -17,24 +17,26 @@ from duoreid.core.checkpoints.trained import Trained, open_trained
 from duoreid.core.commands import evaluate as evaluation
 from duoreid.core.commands import score as features_command
 from duoreid.core.contract.state import check_state, initial, network
-from duoreid.core.data import Dataset, Search, Split, Trial
+from duoreid.core.data import Dataset, OpenData, Search, Split, Trial
+from duoreid.core.methods.registry import spec_of
 from duoreid.core.protocols import evaluate
-from duoreid.core.settings.config import Config, DataConfig, LearnerConfig, NetworkConfig, as_dict
+from duoreid.core.settings.config import DataConfig, LearnerConfig, NetworkConfig, as_dict
+from duoreid.core.settings.cross_modal import MVDRecipe
 from duoreid.core.settings.presets import presets
-from duoreid.core.training.run import OpenData
+from duoreid.core.settings.transfer import MMTRecipe, TransferDataConfig
 from duoreid.datasets import open_dataset
 from tests.conftest import probe_of
 from tests.datasets import trees
 
 HEIGHT, WIDTH, CLASSES = 64, 32, 6
-CONFIG = Config(
-    data=replace(DataConfig(), source="market1501", target="dukemtmc", height=HEIGHT, width=WIDTH),
+CONFIG = MMTRecipe(
+    data=replace(TransferDataConfig(), source="market1501", target="dukemtmc", height=HEIGHT, width=WIDTH),
     network=NetworkConfig(arch="tiny"),
 )
 
 
 def learner_config(method: str) -> LearnerConfig:
-    return LearnerConfig(method, CONFIG.network, CLASSES, CLASSES, HEIGHT, WIDTH)
+    return spec_of(method).learner_config(CONFIG.network, CLASSES, CLASSES, HEIGHT, WIDTH)
 
 
 @pytest.fixture(scope="module")
@@ -302,8 +304,9 @@ def test_the_moment_of_an_interrupted_run_is_tested_like_its_networks(saved, tmp
 
 def test_a_run_of_several_networks_with_one_feature_is_one_model(tmp_path):
     """MVD's three networks make one feature together."""
-    config = replace(CONFIG, method="mvd", mvd=replace(CONFIG.mvd, representation=16))
-    settings = replace(learner_config("mvd"), mvd=config.mvd, optimiser=config.mvd.optimiser)
+    plain = MVDRecipe()
+    config = replace(plain, network=CONFIG.network, mvd=replace(plain.mvd, representation=16))
+    settings = replace(learner_config("mvd"), section=config.mvd, optimiser=config.mvd.optimiser)
     path = tmp_path / "last.safetensors"
     state = {**initial(settings, 0), "labels": np.zeros(9, np.int32)}
     checkpoint.save(path, state, {"config": as_dict(config), "trial": 3})

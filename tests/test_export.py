@@ -16,9 +16,11 @@ from duoreid.core.checkpoints.trained import open_trained
 from duoreid.core.commands import export as exporting
 from duoreid.core.commands.export import Format, normalised, pictures
 from duoreid.core.contract.state import initial, network
+from duoreid.core.methods.registry import spec_of
 from duoreid.core.networks import architectures
 from duoreid.core.networks.architectures import Architecture
-from duoreid.core.settings.config import Config, DataConfig, LearnerConfig, MVDConfig, NetworkConfig, as_dict
+from duoreid.core.settings.config import NetworkConfig, as_dict
+from duoreid.core.settings.cross_modal import CrossModalDataConfig, MVDConfig, MVDRecipe
 from tests.conftest import probe_of
 from tests.runs import SMALL, small_data, train
 
@@ -39,13 +41,13 @@ def small_architectures(monkeypatch):
 
 def saved(folder: Path, kind: str = "basic", method: str = "mmt") -> tuple[Path, dict[str, np.ndarray]]:
     """A checkpoint with random statistics in every norm."""
-    settings = LearnerConfig(method, NETWORKS[kind], 5, 5, HEIGHT, WIDTH)
+    settings = spec_of(method).learner_config(NETWORKS[kind], 5, 5, HEIGHT, WIDTH)
     state, numbers = initial(settings, 0), np.random.default_rng(0)
     for name, value in state.items():
         if not name.startswith("adam") and value.ndim == 1 and not name.endswith("neck.bias"):
             state[name] = numbers.uniform(0.5, 1.5, value.shape).astype(np.float32)
-    data = replace(DataConfig(), height=HEIGHT, width=WIDTH)
-    config = replace(Config(), method=method, data=data, network=NETWORKS[kind])
+    recipe = spec_of(method).recipe()
+    config = replace(recipe, data=replace(recipe.data, height=HEIGHT, width=WIDTH), network=NETWORKS[kind])
     path = folder / "last.safetensors"
     checkpoint.save(path, state, {"config": as_dict(config), "stage": 2})
     return path, state
@@ -145,7 +147,7 @@ def test_files_of_tensors_are_read_back_whole(tmp_path, capsys, suffix):
 
 def test_a_training_starts_from_an_exported_network(tmp_path, capsys):
     """--weights, with a rate so small that the weights stay where they began."""
-    tiny = LearnerConfig("source", NetworkConfig(arch="tiny"), 3, 3, 32, 16)
+    tiny = spec_of("source").learner_config(NetworkConfig(arch="tiny"), 3, 3, 32, 16)
     tensors = network(initial(tiny, 7), "student")
     np.savez(tmp_path / "w.npz", **tensors)
     words = ["source", *SMALL, "--data", small_data(), "--output", tmp_path / "run", "--weights", tmp_path / "w.npz"]
@@ -164,13 +166,13 @@ def test_a_training_starts_from_an_exported_network(tmp_path, capsys):
 def saved_mvd(folder: Path) -> tuple[Path, np.ndarray, np.ndarray]:
     """A checkpoint of MVD with channel attention -> (path, images, their features by the torch learner)."""
     mvd = MVDConfig(representation=12, channel_attention=True)
-    settings = LearnerConfig("mvd", NETWORKS["basic"], 5, 5, HEIGHT, WIDTH, mvd=mvd)
+    settings = spec_of("mvd").learner_config(NETWORKS["basic"], 5, 5, HEIGHT, WIDTH, section=mvd)
     state, numbers = initial(settings, 0), np.random.default_rng(0)
     for name, value in state.items():
         if not name.startswith("adam") and value.ndim == 1 and not name.endswith("neck.bias"):
             state[name] = numbers.uniform(0.5, 1.5, value.shape).astype(np.float32)
-    data = replace(DataConfig(), height=HEIGHT, width=WIDTH, trials=(3,))
-    config = replace(Config(), method="mvd", data=data, network=NETWORKS["basic"], mvd=mvd)
+    data = CrossModalDataConfig(height=HEIGHT, width=WIDTH, trials=(3,))
+    config = MVDRecipe(data=data, network=NETWORKS["basic"], mvd=mvd)
     path = folder / "mvd.safetensors"
     checkpoint.save(path, state, {"config": as_dict(config), "trial": 3})
     learner, images = probe_of("torch").make_learner(settings), pictures(7, HEIGHT, WIDTH)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,9 +117,9 @@ def _write_ckpt(request: Request, path: Path) -> None:
     ms.save_checkpoint(given, str(path), crc_check=True)
 
 
-def main() -> int:
-    """Run the command line; return the exit status."""
-    return export(BACKEND, PROGRAMS, load)
+def main(argv: Sequence[str] | None = None, prog: str = "") -> int:
+    """Run the command line; return the exit status. prog: how it was called."""
+    return export(BACKEND, PROGRAMS, load, argv, prog)
 
 
 if __name__ == "__main__":

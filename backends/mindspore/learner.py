@@ -18,7 +18,7 @@ from duoreid.backends.mindspore.runtime import Runtime
 from duoreid.core.contract.checks import check_batch, check_centroids, check_chunk
 from duoreid.core.contract.learner import Batch
 from duoreid.core.contract.state import MOMENTS, capacity_of, check_state, initial, step_name
-from duoreid.core.methods.roles import roles
+from duoreid.core.methods.registry import spec_of
 from duoreid.core.settings.config import LearnerConfig
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class MindSporeLearner:
 
     def __init__(self, config: LearnerConfig, runtime: Runtime, seed: int) -> None:
         self.config, self.runtime = config, runtime
-        self.roles = roles(config.method)
+        self.spec = spec_of(config.method)
         self.method = None
         self._sums, self._count = None, 0
         self.import_state(initial(config, seed))
@@ -50,17 +50,17 @@ class MindSporeLearner:
         half = METHODS[self.config.method]
         method, feature = half.cell(self.config, dtype, self.runtime.processes), half.embed
         self.method = method
-        for role in self.roles.teachers:
+        for role in self.spec.teachers:
             for parameter in self.network(role).get_parameters():
                 parameter.requires_grad = False
         self.optimiser = make_optimiser(self.config, self._trained(), graph=graph)
         self.teachers = None
-        if self.roles.teachers:
+        if self.spec.teachers:
             self.teachers = MeanTeachers(
-                self._weights(self.roles.teachers), self._weights(self.roles.students), graph=graph
+                self._weights(self.spec.teachers), self._weights(self.spec.students), graph=graph
             )
         differentiated = ms.value_and_grad(method, None, self.optimiser.update.parameters_, has_aux=True)
-        embedders = [self.network(role) for role in self.roles.embedders]
+        embedders = [self.network(role) for role in self.spec.embedders]
 
         over_processes = Sum(self.runtime.processes)
 
@@ -87,7 +87,7 @@ class MindSporeLearner:
         return getattr(self.method, role)
 
     def _trained(self) -> list[Parameter]:
-        return [p for role in self.roles.students for p in self.network(role).get_parameters() if p.requires_grad]
+        return [p for role in self.spec.students for p in self.network(role).get_parameters() if p.requires_grad]
 
     def _weights(self, chosen: Iterable[str]) -> list[Parameter]:
         """Parameters of some networks without the running statistics."""
@@ -115,8 +115,6 @@ class MindSporeLearner:
 
     def relabel(self, centroids: np.ndarray) -> None:
         """Set every classifier to the L2-normalised centroids (K, D); the optimiser starts afresh."""
-        if self.roles.bottlenecks:
-            raise ValueError(f"{self.config.method} trains on true labels: its classifiers are not set from centroids")
         check_centroids(centroids, self.config)
         centroids = np.asarray(centroids)
         classes = len(centroids)
@@ -125,7 +123,7 @@ class MindSporeLearner:
         rows = np.zeros((self.config.capacity, centroids.shape[1]))
         length = np.linalg.norm(centroids.astype(np.float64), axis=1, keepdims=True)
         rows[:classes] = centroids / np.maximum(length, 1e-12)
-        for role in self.roles.all:
+        for role in self.spec.all:
             load(self.network(role).classifier.weight, rows)
         self._set_classes(classes)
         self.optimiser.restart()

@@ -43,8 +43,8 @@ class Supervised(nn.Cell):
     def __init__(self, config: LearnerConfig, dtype: ms.dtype, processes: Single) -> None:
         super().__init__()
         self.whole = Whole(processes)
-        self.dtype, self.smoothing = dtype, Tensor(config.smoothing, dtype)
-        self.weights = _weights(config, self.NAMES, dtype)
+        self.dtype, self.smoothing = dtype, Tensor(config.section.smoothing, dtype)
+        self.weights = Tensor(np.ones(len(self.NAMES) - 1), dtype)
         self.student = ReIDNetwork(config.network, config.capacity, dtype)
         self.together = 1 if dtype == ms.float64 else 2
 
@@ -73,8 +73,9 @@ class MutualMeanTeaching(nn.Cell):
     def __init__(self, config: LearnerConfig, dtype: ms.dtype, processes: Single) -> None:
         super().__init__()
         self.whole = Whole(processes)
-        self.dtype, self.smoothing = dtype, Tensor(config.smoothing, dtype)
-        self.weights = _weights(config, self.NAMES, dtype)
+        self.dtype, self.smoothing = dtype, Tensor(config.section.smoothing, dtype)
+        weights = [getattr(config.section, name) for name in self.NAMES if name != "total"]
+        self.weights = Tensor(np.array(weights, np.float64), dtype)
         self.together = 2
         self.student1 = ReIDNetwork(config.network, config.capacity, dtype)
         self.student2 = ReIDNetwork(config.network, config.capacity, dtype)
@@ -103,10 +104,6 @@ class MutualMeanTeaching(nn.Cell):
     def check(self, batch: Batch) -> None:
         """See above."""
         self.student1.check_batch(batch.images.shape[1], train=True)
-
-
-def _weights(config: LearnerConfig, names: tuple[str, ...], dtype: ms.dtype) -> Tensor:
-    return Tensor(np.array([getattr(config, name) for name in names if name != "total"], np.float64), dtype)
 
 
 def one_feature_each(networks: Sequence[ReIDNetwork], images: Tensor, dtype: ms.dtype) -> Tensor:

@@ -17,7 +17,8 @@ from duoreid.backends.mindspore.networks import ReIDNetwork, VariationalNetwork,
 from duoreid.backends.mindspore.processes import Single, Whole
 from duoreid.core.contract.learner import Batch
 from duoreid.core.losses.mvd import VIEW_WEIGHTS, VIEWS, View
-from duoreid.core.settings.config import LearnerConfig, MVDConfig
+from duoreid.core.settings.config import LearnerConfig
+from duoreid.core.settings.cross_modal import MVDConfig
 
 Views = Sequence[tuple[Tensor, Tensor, Tensor, Tensor]]
 """The outputs of the four views in the order of VIEWS, each in the order of a View's fields: compiled functions take
@@ -57,18 +58,18 @@ class VariationalDistillation(nn.Cell):
     def __init__(self, config: LearnerConfig, dtype: ms.dtype, processes: Single) -> None:
         super().__init__()
         self.whole = Whole(processes)
-        mvd, self.dtype, self.together = config.mvd, dtype, 2
-        self.terms = distillation_terms(mvd)
+        section, self.dtype, self.together = config.section, dtype, 2
+        self.terms = distillation_terms(section)
         self.with_metric, self.metric, self.form, self.drops = (
-            mvd.objective != "id",
-            mvd.metric,
-            mvd.distillation,
-            mvd.dropout > 0,
+            section.objective != "id",
+            section.metric,
+            section.distillation,
+            section.dropout > 0,
         )
-        weights = [1.0] * (1 + self.with_metric) + [getattr(mvd, name) for name in self.terms]
+        weights = [1.0] * (1 + self.with_metric) + [getattr(section, name) for name in self.terms]
         self.NAMES = ("id", *["metric"] * self.with_metric, *self.terms, "total")
         self.weights = Tensor(np.array(weights), dtype)
-        self.smoothing, self.margin = Tensor(config.smoothing, dtype), Tensor(mvd.margin, dtype)
+        self.smoothing, self.margin = Tensor(section.smoothing, dtype), Tensor(section.margin, dtype)
         self.visible = VariationalNetwork(config, config.capacity, dtype)
         self.infrared = VariationalNetwork(config, config.capacity, dtype)
         self.shared = VariationalNetwork(config, config.capacity, dtype)

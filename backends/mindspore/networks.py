@@ -201,10 +201,10 @@ class VariationalNetwork(ReIDNetwork):
     """A branch of MVD: a network whose neck output also passes an information bottleneck."""
 
     def __init__(self, config: LearnerConfig, capacity: int, dtype: ms.dtype) -> None:
-        mvd, group = config.mvd, config.network.batch_norm_group
-        super().__init__(config.network, capacity, dtype, attention=mvd.channel_attention)
+        section, group = config.section, config.network.batch_norm_group
+        super().__init__(config.network, capacity, dtype, attention=section.channel_attention)
         features = architecture(config.network.arch).features
-        self.bottleneck = Bottleneck(features, mvd.representation, capacity, mvd.dropout, dtype, group)
+        self.bottleneck = Bottleneck(features, section.representation, capacity, section.dropout, dtype, group)
 
     def construct(self, x: Tensor, train: bool, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Normalised images (B, 3, H, W) -> v (B, D) and its logits, z (B, Z) and its logits.

@@ -24,17 +24,18 @@ class RuntimeConfig:
         "auto",
         "device; auto: ascend where there is one, else gpu, else cpu",
         choices=("auto", "cpu", "gpu", "ascend"),
+        everyday=True,
     )
     device_id: int = option(0, "which Ascend or GPU device", least=0)
     precision: str = option(
-        "float32", "float64: on the CPU only, slow, for comparisons", choices=("float32", "float64")
+        "float32", "float64: on the CPU only, slow, for comparisons", choices=("float32", "float64"), everyday=True
     )
     mode: str = option(
         "graph",
         "graph: compiled functions; pynative: one operation after the other, for finding faults",
         choices=("graph", "pynative"),
     )
-    threads: int = option(0, "CPU threads of the framework; 0: its own choice", least=0, most=1024)
+    threads: int = option(0, "CPU threads of the framework; 0: its own choice", least=0, most=1024, everyday=True)
 
 
 @dataclass(frozen=True)

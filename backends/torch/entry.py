@@ -16,11 +16,11 @@ def make_learner(config: LearnerConfig, runtime: Any, seed: int) -> Any:
     return TorchLearner(config, runtime, seed)
 
 
-def open_data(name: str, config: DataConfig) -> Any:
+def open_data(name: str, config: DataConfig, trial: int = 1) -> Any:
     """Return a dataset with its images; see datasets/library.py."""
     from duoreid.datasets import library
 
-    return library.open_data(name, config)
+    return library.open_data(name, config, trial)
 
 
 def about(runtime: Any) -> str:

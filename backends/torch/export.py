@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from duoreid.backends.torch.entry import BACKEND
 from duoreid.core.commands.export import TRACED, Format, Request, export
 from duoreid.core.contract.state import network as network_of
 from duoreid.core.errors import UserError
-from duoreid.core.methods.roles import roles
+from duoreid.core.methods.registry import spec_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -72,7 +73,7 @@ def _joint_program(request: Request) -> nn.Module:
     class Program(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            for role in roles(request.config.method).embedders:
+            for role in spec_of(request.config.method).embedders:
                 tensors = network_of(request.tensors, role)
                 self.add_module(role, _loaded(VariationalNetwork(request.config, capacity=1), tensors))
 
@@ -135,9 +136,9 @@ def _run_torch(path: Path, images: np.ndarray) -> np.ndarray:
     return torch.export.load(path).module()(torch.from_numpy(images)).numpy()
 
 
-def main() -> int:
-    """Run the command line; return the exit status."""
-    return export(BACKEND, PROGRAMS, load)
+def main(argv: Sequence[str] | None = None, prog: str = "") -> int:
+    """Run the command line; return the exit status. prog: how it was called."""
+    return export(BACKEND, PROGRAMS, load, argv, prog)
 
 
 if __name__ == "__main__":

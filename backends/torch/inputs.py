@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -12,8 +12,13 @@ Forward = Callable[..., tuple[Tensor, ...]]
 
 
 class Inputs(NamedTuple):
-    """A batch on the device. views: what the networks see. labels: int64 (B,). noise: uniforms for dropout or None."""
+    """A batch on the device.
+
+    views: what the networks see. labels: int64 (B,). noise: uniforms for dropout or None. arrays: what the method keeps
+    from step to step, by name; it changes them in place, under `torch.no_grad`.
+    """
 
     views: Sequence[Tensor]
     labels: Tensor
     noise: Tensor | None
+    arrays: Mapping[str, Tensor]

@@ -19,8 +19,8 @@ from duoreid.backends.torch.optimiser import make_optimiser, update_teachers
 from duoreid.backends.torch.runtime import Runtime
 from duoreid.core.contract.checks import check_batch, check_centroids, check_chunk
 from duoreid.core.contract.learner import Batch
-from duoreid.core.contract.state import MOMENTS, capacity_of, check_state, initial, step_name
-from duoreid.core.methods.roles import roles
+from duoreid.core.contract.state import MOMENTS, arrays_of, capacity_of, check_state, initial, step_name
+from duoreid.core.methods.registry import spec_of
 from duoreid.core.settings.config import LearnerConfig
 
 log = logging.getLogger(__name__)
@@ -31,9 +31,10 @@ class TorchLearner:
 
     def __init__(self, config: LearnerConfig, runtime: Runtime, seed: int) -> None:
         self.config, self.runtime = config, runtime
-        self.roles = roles(config.method)
+        self.spec = spec_of(config.method)
         self.method = METHODS[config.method]
         self.networks: dict[str, ReIDNetwork] = {}
+        self.arrays: dict[str, Tensor] = {}
         self._classes = torch.zeros((), dtype=torch.int64, device=runtime.device)
         self._names, self._sums, self._count = (), None, 0
         self.import_state(initial(config, seed))
@@ -42,18 +43,20 @@ class TorchLearner:
 
     def _build(self, capacity: int) -> None:
         self.config = replace(self.config, capacity=capacity)
-        for role in self.roles.all:
+        for role in self.spec.all:
             network = self.method.network(self.config, capacity).to(self.runtime.device, self.runtime.dtype)
             network.to(memory_format=torch.channels_last)
             network.train()
-            if role in self.roles.teachers:
+            if role in self.spec.teachers:
                 network.requires_grad_(False)
             self.networks[role] = network
+        place = {"dtype": self.runtime.dtype, "device": self.runtime.device}
+        self.arrays = {entry.name: torch.zeros(entry.shape, **place) for entry in arrays_of(self.config)}
         self._replay = None
         if self.runtime.graph:
             parameters = [parameter for _, parameter in self._trained()]
             self._replay = Replay(parameters, self.runtime.device)
-        self._forwards = {role: self._compiled(self.networks[role]) for role in self.roles.all}
+        self._forwards = {role: self._compiled(self.networks[role]) for role in self.spec.all}
         self._restart_optimiser()
 
     def _compiled(self, network: ReIDNetwork) -> ReIDNetwork:
@@ -64,7 +67,7 @@ class TorchLearner:
 
     def _trained(self) -> list[tuple[str, Tensor]]:
         named = []
-        for role in self.roles.students:
+        for role in self.spec.students:
             named += [(f"{role}.{n}", p) for n, p in self.networks[role].named_parameters() if p.requires_grad]
         return named
 
@@ -76,7 +79,7 @@ class TorchLearner:
     @torch.no_grad()
     def embed(self, images: Iterable[np.ndarray]) -> np.ndarray:
         """Embed chunks uint8 (b, H, W, 3) in test mode -> float32 (M, N, D) (float64 in double precision)."""
-        networks = [self.networks[role] for role in self.roles.embedders]
+        networks = [self.networks[role] for role in self.spec.embedders]
         for network in networks:
             network.eval()
         try:
@@ -97,17 +100,15 @@ class TorchLearner:
     @torch.no_grad()
     def relabel(self, centroids: np.ndarray) -> None:
         """Set every classifier to the L2-normalised centroids (K, D); the optimiser starts afresh."""
-        if self.roles.bottlenecks:
-            raise ValueError(f"{self.config.method} trains on true labels: its classifiers are not set from centroids")
         check_centroids(centroids, self.config)
         classes = len(centroids)
         if classes > self.config.capacity:
             capacity = -(-classes // 64) * 64
             log.warning("classifier grows from %d to %d rows for %d clusters", self.config.capacity, capacity, classes)
             state = self.export_state()
-            for role in self.roles.all:
+            for role in self.spec.all:
                 self._grow(state, f"{role}.classifier.weight", capacity)
-            for role in self.roles.students:
+            for role in self.spec.students:
                 for prefix in MOMENTS[self.config.optimiser]:
                     self._grow(state, f"{prefix}{role}.classifier.weight", capacity)
             self.import_state(state)
@@ -135,8 +136,8 @@ class TorchLearner:
         values = self._replay(self._gradients, *arrays) if self._replay else self._gradients(*self._on_device(arrays))
         self._unite()
         self.optimiser.step(rate)
-        if self.roles.teachers:
-            update_teachers(self._parameters(self.roles.teachers), self._parameters(self.roles.students), ema)
+        if self.spec.teachers:
+            update_teachers(self._parameters(self.spec.teachers), self._parameters(self.spec.students), ema)
         self._sums = values.clone() if self._sums is None else self._sums + values
         self._count += 1
 
@@ -150,7 +151,7 @@ class TorchLearner:
     def _unite(self) -> None:
         """Make gradients and batch-norm statistics those of the whole batch, where processes see parts of it."""
         if self.runtime.processes.size > 1:
-            gradients = [p.grad for role in self.roles.students for p in self._parameters([role]) if p.grad is not None]
+            gradients = [p.grad for role in self.spec.students for p in self._parameters([role]) if p.grad is not None]
             statistics = [buffer for network in self.networks.values() for buffer in network.buffers()]
             self.runtime.processes.unite(gradients, statistics)
 
@@ -165,7 +166,7 @@ class TorchLearner:
         return [None if array is None else self._pinned(array) for array in arrays]
 
     def _losses(self, labels: Tensor, noise: Tensor | None, *views: Tensor) -> dict[str, Tensor]:
-        inputs = Inputs(self.method.views(views, self.runtime.dtype), labels, noise)
+        inputs = Inputs(self.method.views(views, self.runtime.dtype), labels, noise, self.arrays)
         return self.method.loss(partial(self._forward, len(labels)), inputs, self._classes, self.config)
 
     def _forward(self, count: int, role: str, *inputs: Tensor | None) -> tuple[Tensor, ...]:
@@ -202,6 +203,7 @@ class TorchLearner:
         state = {}
         for role, network in self.networks.items():
             state.update({f"{role}.{name}": _copy(value) for name, value in network.state_dict().items()})
+        state.update({name: _copy(value) for name, value in self.arrays.items()})
         steps, *moments = self.optimiser.moments()
         for prefix, values in zip(MOMENTS[self.config.optimiser], moments, strict=True):
             for (name, _), value in zip(self._trained(), values, strict=True):
@@ -218,6 +220,8 @@ class TorchLearner:
         for role, network in self.networks.items():
             for name, tensor in network.state_dict().items():
                 tensor.copy_(torch.as_tensor(np.asarray(state[f"{role}.{name}"])))
+        for name, tensor in self.arrays.items():
+            tensor.copy_(torch.as_tensor(np.asarray(state[name])))
         self._set_classes(int(state["classes"]))
         self._restart_optimiser()
         steps = int(state[step_name(self.config)])

@@ -17,40 +17,36 @@ from duoreid.core.settings.config import LearnerConfig
 
 def supervised(forward: Forward, inputs: Inputs, classes: Tensor, config: LearnerConfig) -> dict[str, Tensor]:
     """Hard losses of one network on view 0; a second view only moves the batch-norm statistics (D2)."""
-    views, labels, _ = inputs
+    views, labels = inputs.views, inputs.labels
     features, logits = forward("student", views[0])
     if len(views) > 1:
         with torch.no_grad():
             forward("student", views[1])
     parts = {
-        "hard_ce": cross_entropy(logits, labels, classes, config.smoothing),
+        "hard_ce": cross_entropy(logits, labels, classes, config.section.smoothing),
         "hard_triplet": softmax_triplet(features, labels),
     }
-    return _weigh(parts, config)
+    return parts | {"total": sum(parts.values())}
 
 
 def mutual_mean_teaching(forward: Forward, inputs: Inputs, classes: Tensor, config: LearnerConfig) -> dict[str, Tensor]:
     """Loss of MMT (section 3.2): student k and teacher k see view k; each student follows the other's teacher."""
-    views, labels, _ = inputs
+    views, labels, smoothing = inputs.views, inputs.labels, config.section.smoothing
     features1, logits1 = forward("student1", views[0])
     features2, logits2 = forward("student2", views[1])
     with torch.no_grad():
         teacher_features1, teacher_logits1 = forward("teacher1", views[0])
         teacher_features2, teacher_logits2 = forward("teacher2", views[1])
     parts = {
-        "hard_ce": cross_entropy(logits1, labels, classes, config.smoothing)
-        + cross_entropy(logits2, labels, classes, config.smoothing),
+        "hard_ce": cross_entropy(logits1, labels, classes, smoothing)
+        + cross_entropy(logits2, labels, classes, smoothing),
         "hard_triplet": softmax_triplet(features1, labels) + softmax_triplet(features2, labels),
         "soft_ce": soft_cross_entropy(logits1, teacher_logits2, classes)
         + soft_cross_entropy(logits2, teacher_logits1, classes),
         "soft_triplet": soft_softmax_triplet(features1, teacher_features2, labels)
         + soft_softmax_triplet(features2, teacher_features1, labels),
     }
-    return _weigh(parts, config)
-
-
-def _weigh(parts: dict[str, Tensor], config: LearnerConfig) -> dict[str, Tensor]:
-    return parts | {"total": sum(getattr(config, name) * part for name, part in parts.items())}
+    return parts | {"total": sum(getattr(config.section, name) * part for name, part in parts.items())}
 
 
 def plain_network(config: LearnerConfig, capacity: int) -> ReIDNetwork:

@@ -39,20 +39,20 @@ def variational_distillation(
     forward: Forward, inputs: Inputs, classes: Tensor, config: LearnerConfig
 ) -> dict[str, Tensor]:
     """Objective of MVD. inputs: colour and grey (2 B, 3, H, W), visible images first; labels (B,); noise (8 B, 256)."""
-    views = four_views(forward, inputs, config.mvd.dropout)
+    views = four_views(forward, inputs, config.section.dropout)
     labels = inputs.labels.repeat(2)
     modalities = torch.arange(2, device=labels.device).repeat_interleave(len(inputs.labels))
-    mvd = config.mvd
-    parts = {"id": identity(views, labels, classes, config.smoothing)}
+    section = config.section
+    parts = {"id": identity(views, labels, classes, section.smoothing)}
     total = parts["id"]
-    if mvd.objective != "id":
-        parts["metric"] = metric(views, labels, modalities, mvd.metric, mvd.margin)
+    if section.objective != "id":
+        parts["metric"] = metric(views, labels, modalities, section.metric, section.margin)
         total = total + parts["metric"]
-    if mvd.objective == "full":
+    if section.objective == "full":
         for name, term in DISTILLATION.items():
-            weight = getattr(mvd, name)
+            weight = getattr(section, name)
             if weight:
-                parts[name] = term(views, classes, mvd.distillation)
+                parts[name] = term(views, classes, section.distillation)
                 total = total + weight * parts[name]
     return parts | {"total": total}
 

@@ -234,10 +234,10 @@ class VariationalNetwork(ReIDNetwork):
     """A branch of MVD: a network whose neck output also passes an information bottleneck."""
 
     def __init__(self, config: LearnerConfig, capacity: int) -> None:
-        mvd = config.mvd
-        super().__init__(config.network, capacity, attention=mvd.channel_attention)
+        section = config.section
+        super().__init__(config.network, capacity, attention=section.channel_attention)
         inputs, group = self.classifier.in_features, config.network.batch_norm_group
-        self.bottleneck = Bottleneck(inputs, mvd.representation, capacity, mvd.dropout, group)
+        self.bottleneck = Bottleneck(inputs, section.representation, capacity, section.dropout, group)
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Normalised images (B, 3, H, W) -> v (B, D) and its logits, z (B, Z) and its logits.

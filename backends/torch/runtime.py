@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 class RuntimeConfig:
     """Device, precision and execution; none of it changes what is computed, only how exactly and how fast."""
 
-    device: str = option("auto", "device; auto: cuda where there is one, else cpu", choices=("auto", "cpu", "cuda"))
+    device: str = option(
+        "auto", "device; auto: cuda where there is one, else cpu", choices=("auto", "cpu", "cuda"), everyday=True
+    )
     device_id: int = option(0, "which CUDA device", least=0)
     precision: str = option(
-        "float32", "bfloat16: autocast with float32 weights", choices=("float32", "bfloat16", "float64")
+        "float32", "bfloat16: autocast with float32 weights", choices=("float32", "bfloat16", "float64"), everyday=True
     )
-    threads: int = option(0, "CPU threads of the framework; 0: its own choice", least=0, most=1024)
+    threads: int = option(0, "CPU threads of the framework; 0: its own choice", least=0, most=1024, everyday=True)
     compile: bool = option(False, "compile the forward passes with torch.compile")
     graph: bool = option(True, "replay training steps as CUDA graphs; where one process trains and without --compile")
     deterministic: bool = option(False, "the same bits from every run on one CUDA device, as on the CPU; slower")

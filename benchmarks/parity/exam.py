@@ -9,22 +9,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from duoreid.core.checkpoints import files as checkpoint
+from duoreid.core.commands.options import recipe_of
 from duoreid.core.contract.learner import Batch
 from duoreid.core.contract.state import FIRST, SECOND, capacity_of, check_state, initial
-from duoreid.core.data import INFRARED, Split
+from duoreid.core.data import INFRARED, VISIBLE, Split, TrainingSet
 from duoreid.core.errors import UserError
-from duoreid.core.methods.adaptation import Adaptation
 from duoreid.core.methods.augmentation import GREY_WEIGHTS
-from duoreid.core.methods.base import Labelling, TrainingSet
-from duoreid.core.methods.mvd import MVD
-from duoreid.core.methods.roles import Roles, roles
+from duoreid.core.methods.base import Host, Labelling
+from duoreid.core.methods.registry import spec_of
+from duoreid.core.methods.spec import MethodSpec
 from duoreid.core.random import rng
-from duoreid.core.settings.config import Config, LearnerConfig, NetworkConfig, option, validate
-from duoreid.core.settings.presets import SYNTHETIC, SYNTHETIC_VI
+from duoreid.core.settings.config import Config, LearnerConfig, NetworkConfig, ScheduleConfig, option, validate
+from duoreid.core.settings.presets import presets
 
 EACH = 4  # pictures of a person (of each modality) to train on, and as many of others to test on
 SPARE = 4  # rows of the classifiers behind the live ones
@@ -77,7 +78,8 @@ class Exam:
     @cached_property
     def config(self) -> Config:
         """A run's configuration around these settings, with the default recipe's rates and weights."""
-        base = SYNTHETIC_VI if self.method == "mvd" else SYNTHETIC
+        spec = self.roles
+        base = recipe_of(spec, presets())
         height, width = self.shape
         batch = {
             "iterations": max(self.steps, self.batches),
@@ -90,17 +92,22 @@ class Exam:
             method=self.method,
             network=self.network,
             data=replace(base.data, height=height, width=width),
-            adapt=replace(base.adapt, clusters=self.people, rate=3.5e-4, ema_limit=0.999, **batch),
-            mvd=replace(base.mvd, rate=3.5e-4, cml=1.0, warmup_epochs=0, milestones=(), **batch),
+            **{spec.section: self._trained(getattr(base, spec.section), rate=3.5e-4, **batch)},
             run=replace(base.run, seed=self.seed),
         )
         validate(config)
         return config
 
+    def _trained(self, section: ScheduleConfig, **batch: Any) -> ScheduleConfig:
+        """Return the section of the method's own stage: constant rates, and every term that it knows."""
+        usual = {"clusters": self.people, "ema_limit": 0.999, "cml": 1.0, "warmup_epochs": 0, "milestones": ()}
+        known = {name: value for name, value in usual.items() if hasattr(section, name)}
+        return replace(section, **known, **batch)
+
     @cached_property
-    def host(self) -> Adaptation | MVD:
+    def host(self) -> Host:
         """The method's host half on the people to train on."""
-        return (MVD if self.method == "mvd" else Adaptation)(self.config, self._people("train"))
+        return self.roles.host(self.config, dict.fromkeys(self.roles.datasets, self._people("train")))
 
     @cached_property
     def learner(self) -> LearnerConfig:
@@ -111,11 +118,11 @@ class Exam:
     @property
     def each(self) -> str:
         """How many images of an identity are in a batch, in words: for mvd of each modality."""
-        return f"({self.images} + {self.images})" if self.method == "mvd" else str(self.images)
+        return f"({self.images} + {self.images})" if self.roles.modalities > 1 else str(self.images)
 
     @property
-    def roles(self) -> Roles:
-        return roles(self.method)
+    def roles(self) -> MethodSpec:
+        return spec_of(self.method)
 
     def marks(self, steps: int) -> list[int]:
         """Return the steps after which the weights of a run of so many are looked at."""
@@ -133,8 +140,7 @@ class Exam:
 
     @cached_property
     def _labelling(self) -> Labelling:
-        labels = self.host.train if self.method == "mvd" else self.host.target
-        return Labelling(labels.split.identities.astype(np.int32), self.people)
+        return Labelling(self._people("train").split.identities.astype(np.int32), self.people)
 
     @cached_property
     def _rows(self) -> np.ndarray:
@@ -146,7 +152,7 @@ class Exam:
         return self._people("test")
 
     def _people(self, split: str) -> TrainingSet:
-        modalities = (0, INFRARED) if self.method == "mvd" else (0,)
+        modalities = (VISIBLE, INFRARED)[: self.roles.modalities]
         keys = [(p, m, k) for p in range(self.people) for m in modalities for k in range(EACH)]
         pixels = np.stack([picture(self.seed, f"{split}/{p}", m, k, *self.shape) for p, m, k in keys])
         people, seen, cameras = np.array(keys).T.astype(np.int32)
@@ -194,7 +200,7 @@ def drawn(config: LearnerConfig, seed: int) -> dict[str, np.ndarray]:
     Norms are drawn around the usual values, the last one of a block small, as in trained residual networks; the rows of
     the classifiers have length 1; teachers lie near their students, with running statistics of their own.
     """
-    state, chosen = {}, roles(config.method)
+    state, chosen = {}, spec_of(config.method)
     for name, value in initial(config, seed).items():
         state[name] = _varied(name, value, rng(seed, f"parity/{name}")) if np.ndim(value) else value
     for teacher, student in zip(chosen.teachers, chosen.students, strict=False):

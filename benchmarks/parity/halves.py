@@ -10,8 +10,8 @@ import numpy as np
 
 from duoreid.benchmarks.parity.exam import Exam
 from duoreid.core.checkpoints import files as checkpoint
-from duoreid.core.commands.options import from_dict
 from duoreid.core.errors import UserError
+from duoreid.core.settings.reading import from_dict
 
 Arrays = dict[str, np.ndarray]
 

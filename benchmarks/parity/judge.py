@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from duoreid.core.methods.augmentation import GREY_WEIGHTS
-from duoreid.core.methods.roles import roles
+from duoreid.core.methods.registry import spec_of
 from duoreid.core.networks.architectures import ATTENTIVE_LAYERS, Block, architecture, blocks
 from duoreid.core.settings.config import LearnerConfig
 
@@ -82,7 +82,7 @@ def _walk(
 ) -> _Walk:
     walk = _Walk(config, {name: np.asarray(value, np.float64) for name, value in tensors.items()}, train)
     walk.backbone(images)
-    if roles(config.method).bottlenecks:
+    if spec_of(config.method).joint:
         walk.bottleneck(noise if train else None)
     return walk
 
@@ -247,7 +247,7 @@ class _Walk:
             x = self.relu(self.batch_norm(f"bottleneck.bn{index}", linear))
         z = self.linear("bottleneck.linear3", x)
         hidden = self.chosen(self.batch_norm("bottleneck.hidden_bn", self.linear("bottleneck.hidden", z)))
-        dropout = self.config.mvd.dropout
+        dropout = self.config.section.dropout
         kept = 1.0 if noise is None or not dropout else (noise >= dropout) / (1 - dropout)
 
         def leak(outputs: Outputs) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 
 from duoreid.benchmarks.parity.judge import distance
 from duoreid.core import losses
-from duoreid.core.methods.roles import roles
+from duoreid.core.methods.registry import spec_of
 from duoreid.core.random import rng
 from duoreid.core.settings.config import LearnerConfig
 
@@ -32,10 +32,14 @@ def cases(config: LearnerConfig, identities: int, images: int, width: int) -> di
     logits, others = 3 * draw.standard_normal((2, rows, config.capacity))
     features, teacher = draw.standard_normal((2, rows, width)) + 2 * draw.random((2, rows, 1))
     live = {"classes": config.classes}
-    hard = {"cross_entropy": Case(losses.cross_entropy, (logits,), (labels,), live | {"smoothing": config.smoothing})}
-    if not roles(config.method).bottlenecks:
+    hard = {
+        "cross_entropy": Case(
+            losses.cross_entropy, (logits,), (labels,), live | {"smoothing": config.section.smoothing}
+        )
+    }
+    if not spec_of(config.method).joint:
         hard["softmax_triplet"] = Case(losses.softmax_triplet, (features,), (labels,), {})
-        if roles(config.method).teachers:
+        if spec_of(config.method).teachers:
             hard["soft_cross_entropy"] = Case(losses.soft_cross_entropy, (logits, others), (), live)
             hard["soft_softmax_triplet"] = Case(losses.soft_softmax_triplet, (features, teacher), (labels,), {})
         return hard
@@ -43,13 +47,13 @@ def cases(config: LearnerConfig, identities: int, images: int, width: int) -> di
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     metric = {
         "ranked_list": Case(losses.ranked_list, (unit,), (labels, modalities), {}),
-        "triplet": Case(losses.triplet, (features,), (labels,), {"margin": config.mvd.margin}),
-        "centre": Case(losses.centre_triplet, (features,), (labels, modalities), {"margin": config.mvd.margin}),
-    }[config.mvd.metric]
-    name = {"centre": "centre_triplet"}.get(config.mvd.metric, config.mvd.metric)
+        "triplet": Case(losses.triplet, (features,), (labels,), {"margin": config.section.margin}),
+        "centre": Case(losses.centre_triplet, (features,), (labels, modalities), {"margin": config.section.margin}),
+    }[config.section.metric]
+    name = {"centre": "centre_triplet"}.get(config.section.metric, config.section.metric)
     return hard | {
         name: metric,
-        "distillation": Case(_distillation, (logits, others), (), live | {"form": config.mvd.distillation}),
+        "distillation": Case(_distillation, (logits, others), (), live | {"form": config.section.distillation}),
         "jensen_shannon": Case(losses.jensen_shannon, (logits, others), (), live),
         "mutual_learning": Case(losses.mutual_learning, (logits, others), (), live),
     }

@@ -24,12 +24,12 @@ from duoreid.benchmarks.parity.exam import Exam, disturbed
 from duoreid.benchmarks.parity.sampling import WEIGHTS_LIMIT, sample
 from duoreid.core.checkpoints import files as checkpoint
 from duoreid.core.commands.command import guarded
-from duoreid.core.commands.options import from_dict
 from duoreid.core.contract.learner import Learner
 from duoreid.core.methods.pseudo_labels import average, centroids_of
 from duoreid.core.networks.architectures import architecture
 from duoreid.core.random import rng
 from duoreid.core.settings.config import as_dict
+from duoreid.core.settings.reading import from_dict
 
 MODES = {"test": False, "train": True}
 CHUNK = 32  # images embedded at once

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from duoreid.core.contract.state import FIRST, SECOND
-from duoreid.core.methods.roles import roles
+from duoreid.core.methods.registry import spec_of
 from duoreid.core.networks.architectures import is_head
 from duoreid.core.random import rng
 from duoreid.core.settings.config import LearnerConfig
@@ -63,7 +63,7 @@ def step_errors(config: LearnerConfig, before: State, gradients: State, after: S
         rate = RATE * (1.0 if is_head(tensor.split(".", 1)[1]) else config.backbone_factor)
         moved = (old[tensor] - new[tensor]) / rate
         found["adam"][tensor] = float((np.abs(moved - update) / np.maximum(np.abs(update), 1)).max())
-    for teacher, student in zip(roles(config.method).teachers, roles(config.method).students, strict=False):
+    for teacher, student in zip(spec_of(config.method).teachers, spec_of(config.method).students, strict=False):
         for name in (n for n in before if n.startswith(f"{teacher}.") and ".running_" not in n):
             other = np.asarray(after[f"{student}.{name.removeprefix(f'{teacher}.')}"], np.float64)
             expected = EMA * np.asarray(before[name], np.float64) + (1 - EMA) * other
@@ -80,7 +80,7 @@ def relabel_errors(config: LearnerConfig, centroids: np.ndarray, after: State) -
     rows = np.asarray(centroids, np.float64)
     rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     found = {}
-    for role in roles(config.method).all:
+    for role in spec_of(config.method).all:
         name = f"{role}.classifier.weight"
         expected = np.zeros(after[name].shape)
         expected[: len(rows)] = rows

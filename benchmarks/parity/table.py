@@ -11,6 +11,7 @@ from typing import Any
 
 from duoreid.core.commands.command import guarded
 from duoreid.core.errors import UserError
+from duoreid.core.methods.registry import spec_of
 
 HEADER = (
     "",
@@ -27,7 +28,7 @@ def row(found: dict[str, Any]) -> list[str]:
     """Return the cells of one report's JSON."""
     exam, short = found["exam"], found["summary"]
     double, single = short.get("double"), short.get("single")
-    pairs = exam["images"] if exam["method"] != "mvd" else f"({exam['images']} + {exam['images']})"
+    pairs = exam["images"] if spec_of(exam["method"]).modalities == 1 else f"({exam['images']} + {exam['images']})"
     return [
         ", ".join([exam["method"], exam["network"]["arch"], *_devices(found)]),
         f"{exam['size']}, {exam['identities']} x {pairs}",

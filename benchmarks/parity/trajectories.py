@@ -72,7 +72,7 @@ def embeddings_apart(found: Arrays, base: Arrays) -> float:
 def retrieval(exam: Exam, run: Arrays, moment: str = "end") -> float:
     """Return mAP over the test people: the first picture of each (infrared for mvd) searches for the others."""
     split, features = exam.test.split, average(run[f"embedding/{moment}"])
-    query = split.modalities == 1 if exam.method == "mvd" else np.arange(len(split)) % 4 == 0
+    query = split.modalities == 1 if exam.roles.modalities > 1 else np.arange(len(split)) % 4 == 0
     query, gallery = np.flatnonzero(query), np.flatnonzero(~query)
     ids, cameras = split.identities, np.zeros(len(split), np.int32)
     cameras[query] = 1

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from duoreid.core.checkpoints import formats, weights
-from duoreid.core.commands.options import from_dict
 from duoreid.core.contract.state import initial, network
 from duoreid.core.errors import UserError, unknown
-from duoreid.core.methods.roles import ROLES, roles
-from duoreid.core.settings.config import Config, LearnerConfig, MVDConfig, NetworkConfig
+from duoreid.core.methods.registry import DEFAULT, SINGLE, holder_of, spec_of
+from duoreid.core.methods.spec import MethodSpec
+from duoreid.core.settings.config import Config, LearnerConfig, NetworkConfig
+from duoreid.core.settings.reading import current, from_dict
 
 ALONE = "network"
 """Name of the network of a file that has no roles."""
@@ -36,10 +37,10 @@ class Model:
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Return the tensors by canonical name, under their roles where several networks make the feature together."""
-        chosen = roles(self.config.method)
-        if not chosen.bottlenecks:
-            return network(self.state, "student")
-        return {f"{role}.{name}": value for role in chosen.all for name, value in network(self.state, role).items()}
+        spec = spec_of(self.config.method)
+        if not spec.joint:
+            return network(self.state, spec.students[0])
+        return {f"{role}.{name}": value for role in spec.all for name, value in network(self.state, role).items()}
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ def open_trained(path: str | Path, role: str = "", arch: str = "", stem_relu: bo
     settings, position = contents.metadata["config"], contents.metadata.get("position", {})
     if not isinstance(settings, dict) or not isinstance(position, dict):
         raise UserError(f"{path} says nothing of its settings that can be read: another version wrote it.")
-    config = from_dict(Config(), settings)
+    base = spec_of(settings.get("method", "")).recipe()
+    config = from_dict(base, current(settings, base))
     for option, asked, stands in (
         ("arch", arch, config.network.arch),
         ("stem_relu", stem_relu, config.network.stem_relu),
@@ -91,17 +93,17 @@ def open_trained(path: str | Path, role: str = "", arch: str = "", stem_relu: bo
             raise unknown(f"network of {path}", role, [name])
         models = {name: _single(contents.tensors, config)}
         return replace(trained, models=models, adapted=bool(metadata.get("adapted")))
-    method = next((name for name, known in ROLES.items() if set(known.all) == set(found)), None)
-    if method is not None and roles(method).bottlenecks:
-        _refuse_part(path, role, method)
-        return replace(trained, models={method: _joint(contents.tensors, config, method)})
-    embedders = list(roles(method).embedders) if method else found
+    spec = holder_of(found, config.method)
+    if spec is not None and spec.joint:
+        _refuse_part(path, role, spec)
+        return replace(trained, models={spec.name: _joint(contents.tensors, config, spec)})
+    embedders = list(spec.embedders) if spec else found
     if role not in ("", "all", *found):
         raise unknown(f"network of {path}", role, [*found, "all"])
     chosen = found if role == "all" else [role] if role else embedders
     models = {name: _single(network(contents.tensors, name), config) for name in chosen}
-    stage = metadata.get("stage") or metadata.get("position", {}).get("stage") or (2 if len(found) > 1 else 1)
-    return replace(trained, models=models, adapted=stage == 2)
+    stage = metadata.get("stage") or position.get("stage") or (2 if len(found) > 1 else 1)
+    return replace(trained, models=models, adapted=spec_of(config.method).adapted(stage))
 
 
 def _trial(metadata: Mapping[str, Any], config: Config) -> int:
@@ -109,9 +111,10 @@ def _trial(metadata: Mapping[str, Any], config: Config) -> int:
 
     A snapshot of an interrupted run says by its position which of the run's trials it was at.
     """
-    if "trial" in metadata or config.method != "mvd":
+    trials = getattr(config.data, "trials", ())
+    if "trial" in metadata or not trials:
         return int(metadata.get("trial", 0))
-    at, trials = int(metadata.get("position", {}).get("network", 0)), config.data.trials
+    at = int(metadata.get("position", {}).get("network", 0))
     if not 0 <= at < len(trials):
         raise UserError(
             f"the file stands at trial number {at + 1} of a run over the trials {list(trials)}: it is damaged."
@@ -123,48 +126,33 @@ def _single(tensors: Mapping[str, np.ndarray], config: Config) -> Model:
     """One network by itself, in a learner of the plainest method."""
     rows = len(tensors["classifier.weight"]) if "classifier.weight" in tensors else 1
     data = config.data
-    settings = LearnerConfig(
-        method="source", network=config.network, capacity=rows, classes=rows, height=data.height, width=data.width
-    )
+    spec = spec_of(SINGLE)
+    settings = spec.learner_config(config.network, rows, rows, data.height, data.width)
     state = initial(settings, seed=0)
-    return Model(settings, state | {f"student.{name}": value for name, value in tensors.items()})
+    return Model(settings, state | {f"{spec.students[0]}.{name}": value for name, value in tensors.items()})
 
 
-def _joint(tensors: Mapping[str, np.ndarray], config: Config, method: str) -> Model:
+def _joint(tensors: Mapping[str, np.ndarray], config: Config, spec: MethodSpec) -> Model:
     """All networks of a method whose feature is one; where the optimiser's moments are not in the file they are 0."""
-    rows = len(tensors[f"{roles(method).students[0]}.classifier.weight"])
-    data = config.data
-    settings = LearnerConfig(
-        method=method,
-        network=config.network,
-        capacity=rows,
-        classes=rows,
-        height=data.height,
-        width=data.width,
-        optimiser=config.mvd.optimiser,
-        mvd=config.mvd,
-    )
-    counters = {name: value for name, value in initial(settings, seed=0).items() if not _of_network(name, method)}
+    rows = len(tensors[f"{spec.students[0]}.classifier.weight"])
+    data, section = config.data, getattr(config, spec.section)
+    size = (rows, rows, data.height, data.width)
+    optimiser = getattr(section, "optimiser", "adam")
+    settings = spec.learner_config(config.network, *size, section=section, optimiser=optimiser)
+    counters = {name: value for name, value in initial(settings, seed=0).items() if not _of_network(name, spec)}
     return Model(settings, counters | {name: value for name, value in tensors.items() if name != LABELS})
 
 
-def _refuse_part(path: str | Path, role: str, method: str) -> None:
-    if role not in ("", "all", method):
+def _refuse_part(path: str | Path, role: str, spec: MethodSpec) -> None:
+    if role not in ("", "all", spec.name):
         raise UserError(
-            f"{path} holds {method}, whose feature its networks {', '.join(roles(method).all)} make together: leave "
+            f"{path} holds {spec.name}, whose feature its networks {', '.join(spec.all)} make together: leave "
             f"--network {role} out."
         )
 
 
-def _of_network(name: str, method: str) -> bool:
-    return name.startswith(tuple(f"{role}." for role in roles(method).all))
-
-
-def _bottleneck_of(tensors: Mapping[str, np.ndarray], role: str) -> dict[str, Any]:
-    """Return what the shapes of a file without settings tell of an information bottleneck."""
-    last = tensors.get(f"{role}.bottleneck.linear3.weight")
-    found = {"channel_attention": f"{role}.attention2.gamma" in tensors}
-    return found if last is None else found | {"representation": len(last)}
+def _of_network(name: str, spec: MethodSpec) -> bool:
+    return name.startswith(tuple(f"{role}." for role in spec.all))
 
 
 def _foreign(path: Path, role: str, arch: str, stem_relu: bool | None) -> Trained:
@@ -178,13 +166,15 @@ def _foreign(path: Path, role: str, arch: str, stem_relu: bool | None) -> Traine
     settings = NetworkConfig(arch=arch, stem_relu=True if stem_relu is None else stem_relu)
     if joint := weights.load_joint(path):
         method, tensors = joint
-        mvd = replace(MVDConfig(), **_bottleneck_of(tensors, roles(method).students[0]))
-        config = replace(Config(), method=method, network=settings, mvd=mvd)
-        return Trained(path, config, {method: _joint(tensors, config, method)}, known=False)
+        spec = spec_of(method)
+        plain = spec.recipe()
+        section = replace(getattr(plain, spec.section), **spec.hints(tensors, spec.students[0]))
+        config = replace(plain, network=settings, **{spec.section: section})
+        return Trained(path, config, {method: _joint(tensors, config, spec)}, known=False)
     tensors, report = weights.load(path, settings)
     told = report.layout.stem_relu
     if stem_relu is None and told is not None and told != settings.stem_relu:
         settings = replace(settings, stem_relu=told)
         tensors, report = weights.load(path, settings)
-    config = replace(Config(), network=settings)
+    config = replace(spec_of(DEFAULT).recipe(), network=settings)
     return Trained(path, config, {ALONE: _single(tensors, config)}, known=False, report=str(report))

@@ -15,7 +15,7 @@ import numpy as np
 
 from duoreid.core.checkpoints.formats import CHECKPOINT, read
 from duoreid.core.errors import UserError, unknown
-from duoreid.core.methods.roles import ROLES
+from duoreid.core.methods.registry import holder_of
 from duoreid.core.networks.architectures import ARCHITECTURES, Entry, architecture, entries
 from duoreid.core.settings.config import NetworkConfig
 
@@ -142,8 +142,8 @@ def load_joint(path: Path) -> tuple[str, dict[str, np.ndarray]] | None:
     """
     tensors = read(path).tensors
     found = {name.split(".", 1)[0] for name in tensors if re.fullmatch(r"\w+\.conv1\.weight", name)}
-    method = next((name for name, known in ROLES.items() if known.bottlenecks and set(known.all) == found), None)
-    if method is None:
+    spec = holder_of(found, joint=True)
+    if spec is None:
         return None
     named = {}
     for role in sorted(found):
@@ -153,7 +153,7 @@ def load_joint(path: Path) -> tuple[str, dict[str, np.ndarray]] | None:
             # An attention's own parameter is called gamma, in MindSpore too.
             ours = name if name.startswith("attention") else canonical(layout, name)
             named[f"{role}.{ours}"] = np.asarray(value, np.float32)
-    return method, named
+    return spec.name, named
 
 
 class Named(NamedTuple):

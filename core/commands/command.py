@@ -90,27 +90,29 @@ def _refused(error: Exception) -> str:
     return f"{os.fsdecode(error.filename)}: {error.strerror}. Every state saved so far is whole."
 
 
-def train(backend: Backend, open_dataset: Callable[..., Any], argv: Sequence[str] | None = None) -> int:
-    """`python -m backends.NAME.train`: returns the exit status."""
+def train(backend: Backend, open_dataset: Callable[..., Any], argv: Sequence[str] | None = None, prog: str = "") -> int:
+    """`duoreid train`, `python -m backends.NAME.train`: returns the exit status. prog: how it was called."""
 
     def action() -> None:
         with Stop().installed() as stop:
-            _train(backend, open_dataset, argv, stop)
+            _train(backend, open_dataset, argv, stop, prog or f"python -m backends.{backend.name}.train")
 
     return guarded(action, backend.process_index())
 
 
-def _train(backend: Backend, open_dataset: Callable[..., Any], argv: Sequence[str] | None, stop: Stop) -> None:
+def _train(
+    backend: Backend, open_dataset: Callable[..., Any], argv: Sequence[str] | None, stop: Stop, prog: str
+) -> None:
     from duoreid.core.commands import options
     from duoreid.core.settings.presets import presets
 
     config: Config
-    config, device = options.parse(argv, f"python -m backends.{backend.name}.train", backend.runtime, presets())
+    config, device = options.parse(argv, prog, backend.runtime, presets())
     runtime = backend.open_runtime(device)
 
-    from duoreid.core.training.pipelines import adaptation as pipeline
+    from duoreid.core.training import start
 
-    pipeline.run(
+    start.run(
         config,
         runtime,
         backend=backend.name,

@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from duoreid.core.commands.command import Backend, guarded
-from duoreid.core.commands.model_options import ModelOptions, add_fields, add_model_options, parser
+from duoreid.core.commands.model_options import ModelOptions, add_fields, add_model_options
+from duoreid.core.commands.parsing import Parser, add_help
 from duoreid.core.contract.processes import in_turn, together
 from duoreid.core.errors import UserError
 from duoreid.core.settings.config import DataConfig, validate
 
 if TYPE_CHECKING:
     from duoreid.core.checkpoints.trained import Trained
-    from duoreid.core.data import Dataset, Search, Trial
+    from duoreid.core.data import Dataset, OpenData, Search, Trial
     from duoreid.core.protocols import SearchResult
-    from duoreid.core.training.run import OpenData
 
 DATA = ("data", "size", "data_seed", "height", "width", "interpolation", "cache")
 """Settings of the data that the command line may change; others are given by other options."""
 
-OpenDataset = Callable[[str, DataConfig], Any]
+OpenDataset = Callable[..., Any]
 Published = dict[str, dict[str, tuple[float, float]]]
 COLUMNS = {"mAP": "mean_ap", "rank-1": "rank1", "rank-5": "rank5", "rank-10": "rank10", "mINP": "mean_inp"}
 
@@ -40,18 +40,25 @@ class Tested:
     result: SearchResult
 
 
-def evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit status."""
-    return guarded(lambda: _evaluate(backend, open_dataset, argv), backend.process_index())
+def evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] | None = None, prog: str = "") -> int:
+    """Run the command line; return the exit status. prog: how it was called."""
+    return guarded(lambda: _evaluate(backend, open_dataset, argv, prog), backend.process_index())
 
 
-def build(backend: Backend) -> Any:
+def build(backend: Backend, prog: str = "") -> Parser:
     """Return the argument parser."""
-    made = parser(
-        f"python -m backends.{backend.name}.evaluate",
-        "Test the networks of a checkpoint on a dataset: mAP, CMC and mINP, mean and spread over the trials, beside "
-        "the published numbers. Image size and architecture come from the checkpoint.",
+    prog = prog or f"python -m backends.{backend.name}.evaluate"
+    made = Parser(
+        prog=prog,
+        usage=f"{prog} CHECKPOINT [OPTIONS]",
+        description="Test the networks of a checkpoint on a dataset: mAP, CMC and mINP, mean and spread over the "
+        "trials, beside the published numbers. Image size and architecture come from the checkpoint.",
+        examples=[
+            f"{prog} runs/mmt-torch/last.safetensors",
+            f"{prog} resnet50.pth --arch resnet50 --dataset market1501 --data /data --height 256 --width 128",
+        ],
     )
+    add_help(made)
     add_model_options(made)
     made.add_argument("--dataset", help="dataset to test on (default: the target that the checkpoint was trained for)")
     made.add_argument(
@@ -68,8 +75,8 @@ def build(backend: Backend) -> Any:
     return made
 
 
-def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] | None) -> None:
-    given = vars(build(backend).parse_args(argv))
+def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] | None, prog: str) -> None:
+    given = vars(build(backend, prog).parse_args(argv))
     model = ModelOptions.take(given)
     if given["batch"] < 1:
         raise UserError(f"--batch must be at least 1, got {given['batch']}")
@@ -77,18 +84,20 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
     validate(device)
 
     from duoreid.core.checkpoints.trained import open_trained
+    from duoreid.core.methods.registry import spec_of
     from duoreid.core.protocols import evaluate as test
     from duoreid.core.protocols import require_matches, require_trial
 
     trained = open_trained(model.checkpoint, model.network, model.arch, model.stem_relu)
     trained = replace(trained, config=replace(trained.config, data=_data(trained, given)))
     data = trained.config.data
-    trained_on = (data.dataset,) if trained.config.method == "mvd" else (data.source, data.target)
+    trained_on = [getattr(data, field) for field in spec_of(trained.config.method).datasets]
     name = given["dataset"] or (trained_on[-1] if trained.known else None)
     if name is None:
         raise UserError(f"{trained.path} does not say what it was trained for: give --dataset.")
     runtime = backend.open_runtime(device)
-    opened: OpenData = in_turn(runtime.processes, lambda: open_dataset(name, data))
+    trial = given["trial"] or trained.trial or next(iter(getattr(data, "trials", ())), 1)
+    opened: OpenData = in_turn(runtime.processes, lambda: open_dataset(name, data, trial))
     dataset = opened.dataset
     if given["trial"] is not None and not dataset.trial:
         raise UserError(f"{dataset.name} has one training split: leave --trial {given['trial']} out.")
@@ -143,8 +152,6 @@ def _given(given: dict[str, Any], section: type) -> dict[str, Any]:
 def _data(trained: Trained, given: dict[str, Any]) -> DataConfig:
     """Return the checkpoint's data settings with those of the command line over them."""
     changed = {name: given[name] for name in DATA if given[name] is not None}
-    if given["trial"] is not None or trained.trial:
-        changed["trials"] = (trained.trial if given["trial"] is None else given["trial"],)
     missing = [name for name in ("height", "width") if name not in changed]
     if not trained.known and missing:
         raise UserError(
@@ -162,15 +169,12 @@ def _plain(name: str) -> str:
 
 def _published(trained: Trained, dataset: str, search: str) -> dict[str, tuple[float, float]]:
     """Return the published (mAP, rank-1) in percent of such networks in this search, by who published them."""
-    from duoreid.core.settings import published
+    from duoreid.core.methods.registry import spec_of
 
-    if not trained.known or (trained.adapted and trained.config.data.target != dataset):
+    spec = spec_of(trained.config.method)
+    if not trained.known or (trained.adapted and getattr(trained.config.data, spec.datasets[-1]) != dataset):
         return {}
-    if trained.config.method == "mvd":
-        return published.published_searches(dataset, search)
-    data = replace(trained.config.data, target=dataset)
-    found = published.published(replace(trained.config, data=data), adapted=trained.adapted)
-    return {"the paper": found} if found else {}
+    return spec.published(trained.config, dataset, search, trained.adapted)
 
 
 def _text(facts: dict[str, Any], tested: Sequence[Tested], beside: Published, report: str) -> str:
@@ -195,11 +199,9 @@ def _text(facts: dict[str, Any], tested: Sequence[Tested], beside: Published, re
 
 
 def _cells(result: SearchResult) -> list[str]:
-    cells = []
-    for field in COLUMNS.values():
-        mean, spread = 100 * getattr(result.mean, field), 100 * getattr(result.spread, field)
-        cells.append(f"{mean:.1f} ± {spread:.1f}" if len(result.trials) > 1 else f"{mean:.1f}")
-    return cells
+    from duoreid.core.training.tables import spread_cell
+
+    return [spread_cell(result, field) for field in COLUMNS.values()]
 
 
 def _json(facts: dict[str, Any], tested: Sequence[Tested], beside: Published) -> str:

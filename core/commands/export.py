@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from duoreid.core.commands.command import Backend, guarded
-from duoreid.core.commands.model_options import ModelOptions, add_model_options, parser
+from duoreid.core.commands.model_options import ModelOptions, add_model_options
+from duoreid.core.commands.parsing import Parser, add_help
 from duoreid.core.errors import UserError
-from duoreid.core.methods.roles import roles
+from duoreid.core.methods.registry import spec_of
 from duoreid.core.random import rng
 from duoreid.core.settings.config import LearnerConfig, as_dict
 
@@ -53,7 +54,7 @@ class Request:
     @property
     def joint(self) -> bool:
         """Whether several networks make the feature together."""
-        return roles(self.config.method).bottlenecks
+        return spec_of(self.config.method).joint
 
     def example(self, count: int) -> np.ndarray:
         """Return a batch of the form that the program takes."""
@@ -91,22 +92,27 @@ def export(
     programs: Mapping[str, str],
     load: Callable[[str], Format],
     argv: Sequence[str] | None = None,
+    prog: str = "",
 ) -> int:
-    """Run the command line; return the exit status.
+    """Run the command line; return the exit status. prog: how it was called.
 
     programs: formats that only this backend writes, with a line of help each. load: format -> how it is written; called
     after the options are known, so that it may import the framework.
     """
-    return guarded(lambda: _export(backend, programs, load, argv), backend.process_index())
+    return guarded(lambda: _export(backend, programs, load, argv, prog), backend.process_index())
 
 
-def build(backend: Backend, programs: Mapping[str, str]) -> Any:
+def build(backend: Backend, programs: Mapping[str, str], prog: str = "") -> Parser:
     """Return the argument parser."""
-    made = parser(
-        f"python -m backends.{backend.name}.export",
-        "Export one network of a checkpoint: images in, L2-normalised features out, any number of images. The file is "
-        f"run beside the original before it is kept; a difference above {LIMIT:g} is an error.",
+    prog = prog or f"python -m backends.{backend.name}.export"
+    made = Parser(
+        prog=prog,
+        usage=f"{prog} CHECKPOINT --format FORMAT --output FILE [OPTIONS]",
+        examples=[f"{prog} runs/mmt-torch/last.safetensors --network teacher1 --format npz --output network.npz"],
+        description="Export one network of a checkpoint: images in, L2-normalised features out, any number of images. "
+        f"The file is run beside the original before it is kept; a difference above {LIMIT:g} is an error.",
     )
+    add_help(made)
     add_model_options(made, "the file's only one")
     known = {**programs, "safetensors": "the network's tensors, verified", "npz": "the network's tensors for NumPy"}
     text = "; ".join(f"{name}: {line}" for name, line in known.items())
@@ -124,9 +130,13 @@ def build(backend: Backend, programs: Mapping[str, str]) -> Any:
 
 
 def _export(
-    backend: Backend, programs: Mapping[str, str], load: Callable[[str], Format], argv: Sequence[str] | None
+    backend: Backend,
+    programs: Mapping[str, str],
+    load: Callable[[str], Format],
+    argv: Sequence[str] | None,
+    prog: str,
 ) -> None:
-    given = vars(build(backend, programs).parse_args(argv))
+    given = vars(build(backend, programs, prog).parse_args(argv))
     model = ModelOptions.take(given)
     if backend.process_index():  # in a job of several, one exports; its launcher waits for the others to have joined
         backend.open_runtime(backend.runtime())

@@ -7,20 +7,7 @@ from collections.abc import Sequence
 from dataclasses import Field, dataclass
 from typing import Any
 
-from duoreid.core.errors import UserError
 from duoreid.core.networks.architectures import ARCHITECTURES
-
-
-class _Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are UserErrors."""
-
-    def error(self, message: str) -> None:
-        raise UserError(f"{message}\nSee {self.prog} --help.")
-
-
-def parser(prog: str, description: str) -> argparse.ArgumentParser:
-    """Return a parser that takes whole option names only."""
-    return _Parser(prog=prog, description=description, allow_abbrev=False)
 
 
 @dataclass(frozen=True)
@@ -57,7 +44,8 @@ def add_fields(group: argparse._ArgumentGroup, items: Sequence[Field], default: 
         text = f"{item.metadata['help']} (default: {default or item.default})".replace("%", "%%")
         flag = f"--{item.name.replace('_', '-')}"
         if kind is bool:
-            group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+            action = group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
         else:
             metavar = None if choices else kind.__name__.upper()
-            group.add_argument(flag, type=kind, choices=choices, help=text, metavar=metavar)
+            action = group.add_argument(flag, type=kind, choices=choices, help=text, metavar=metavar)
+        action.everyday = bool(item.metadata.get("everyday"))

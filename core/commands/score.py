@@ -112,10 +112,10 @@ def table(scores: dict[str, Any]) -> str:
     return "\n".join([*lines, f"{scores['valid_queries']} of {scores['queries']} queries have a match"])
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return 0, or exit with 2 and a message for a file that cannot be evaluated."""
+def build(prog: str = "python -m core.evaluate") -> argparse.ArgumentParser:
+    """Return the parser. prog: how the command was called."""
     parser = argparse.ArgumentParser(
-        prog="python -m core.evaluate",
+        prog=prog,
         description=f"Evaluate features from an .npz file that holds {', '.join(ARRAYS)}. Gallery images of a query's "
         f"identity and camera are ignored, unless the arrays {' and '.join(RULE)} say otherwise, as files of "
         "--save-features do.",
@@ -127,6 +127,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--rerank", action="store_true", help="k-reciprocal re-ranking: lambda 0.3, k1 20, k2 6, L2-normalised features"
     )
     parser.add_argument("--json", action="store_true", help="print JSON with the whole CMC")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m core.evaluate") -> int:
+    """Run the command line; return 0, or exit with 2 and a message for a file that cannot be evaluated."""
+    parser = build(prog)
     options = parser.parse_args(arguments)
     if options.rerank and options.metric != "cosine":
         parser.error("--rerank compares L2-normalised features: leave out --metric")

@@ -8,27 +8,20 @@ from __future__ import annotations
 import numpy as np
 
 from duoreid.core.contract.learner import Batch
+from duoreid.core.methods.registry import spec_of
 from duoreid.core.networks.architectures import architecture
 from duoreid.core.settings.config import LearnerConfig
-
-VIEWS = {
-    "source": ("images of the source, and perhaps of the target for its batch norm", (1, 2)),
-    "baseline": ("one augmentation", (1,)),
-    "mmt": ("two augmentations, one for each student and its teacher", (2,)),
-    "mvd": ("visible images, then infrared ones", (2,)),
-}
-"""The views of a batch by method: what they are, and how many there may be."""
 
 
 def check_batch(batch: Batch, config: LearnerConfig, classes: int) -> None:
     """Raise ValueError for a batch that does not fit the method. classes: how many of the classifier are live."""
     images, labels, noise = (None if part is None else np.asarray(part) for part in batch)
     _check_pixels(images, "images of a batch", "(V, B, H, W, 3)", 5)
-    meaning, counts = VIEWS[config.method]
-    if len(images) not in counts:
+    spec = spec_of(config.method)
+    if len(images) not in spec.view_counts:
         raise ValueError(
-            f"{config.method} takes {' or '.join(map(str, counts))} views of a batch ({meaning}), got {len(images)} "
-            f"in images of shape {images.shape}."
+            f"{config.method} takes {' or '.join(map(str, spec.view_counts))} views of a batch ({spec.views}), got "
+            f"{len(images)} in images of shape {images.shape}."
         )
     rows = images.shape[1]
     if labels.shape != (rows,) or labels.dtype.kind not in "iu":
@@ -52,7 +45,12 @@ def check_chunk(images: np.ndarray) -> None:
 
 
 def check_centroids(centroids: np.ndarray, config: LearnerConfig) -> None:
-    """Raise ValueError for centroids that are not finite numbers (K, D), D the feature's length of the network."""
+    """Raise ValueError for centroids that are not finite numbers (K, D), D the feature's length of the network.
+
+    Also where the method has true labels: nobody sets its classifiers.
+    """
+    if not spec_of(config.method).pseudo_labels:
+        raise ValueError(f"{config.method} trains on true labels: its classifiers are not set from centroids")
     centroids, length = np.asarray(centroids), architecture(config.network.arch).features
     if centroids.ndim != 2 or not len(centroids) or centroids.shape[1] != length or centroids.dtype.kind != "f":
         raise ValueError(

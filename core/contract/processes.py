@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +18,6 @@ import numpy as np
 from duoreid.core.checkpoints.files import plain
 from duoreid.core.contract.learner import Learner, MakeLearner
 from duoreid.core.errors import UserError
-from duoreid.core.settings.config import Config
 
 JSON = "__json__"
 """Entry of a message that holds all that is no array, as the bytes of its JSON."""
@@ -190,64 +189,3 @@ def share_of(count: int, processes: Processes) -> int:
             f"a batch of {count} rows cannot be cut into {processes.size} equal parts, one for each process"
         )
     return count // processes.size
-
-
-def check_batches(processes: Processes, config: Config) -> None:
-    """Raise UserError where a batch, or batch norm's groups, cannot be cut into a part for each process."""
-    if processes.size == 1:
-        return
-    group = config.network.batch_norm_group
-    for prefix, schedule in schedules(config):
-        size = schedule.identities * schedule.images
-        if size % processes.size:
-            raise UserError(
-                f"a batch of --{prefix}identities {schedule.identities} x --{prefix}images {schedule.images} = {size} "
-                f"images cannot be cut into {processes.size} equal parts, one for each process: start a number of "
-                "processes that divides it, or change the batch."
-            )
-        part = size // processes.size
-        if group > part or (group and part % group):
-            raise UserError(
-                f"--batch-norm-group {group} must divide the {part} images that each of the {processes.size} processes "
-                f"sees of a batch of {size}: start fewer processes, or take a smaller group, or --batch-norm-group 0 "
-                "for statistics over what each process sees."
-            )
-
-
-def how_cut(processes: Processes, config: Config) -> str:
-    """Return what a user should know of how batches are cut."""
-    group = config.network.batch_norm_group
-    cut = [schedule.identities * schedule.images // processes.size for _, schedule in schedules(config)]
-    parts = " and ".join(str(part) for part in dict.fromkeys(cut))
-    if group:
-        return f"each process sees {parts} rows of a batch; the run is that of one process"
-    if config.method == "mvd":
-        return (
-            f"each process sees {parts} rows of a batch in both modalities, and takes batch-norm statistics over them; "
-            "with --batch-norm-group the run would be that of one process"
-        )
-    return f"each process sees {parts} rows of a batch: the run is that of one process with --batch-norm-group {parts}"
-
-
-def check_same_processes(processes: Processes, config: Config, backends: Sequence[Mapping[str, Any]]) -> None:
-    """Raise UserError where going on with another number of processes would change batch norm's statistics.
-
-    backends: who has computed the run so far, see core.training.snapshot.Past. With groups of images the number does
-    not matter.
-    """
-    last = backends[-1] if backends else {"processes": processes.size}
-    before = last.get("processes", last.get("ranks", 1))  # as version 0.1 called them
-    if before != processes.size and not config.network.batch_norm_group:
-        raise UserError(
-            f"the run takes batch-norm statistics over what each of its {before} process(es) sees, so it goes on "
-            f"exactly with that number of processes only, and this job has {processes.size}. A run with "
-            "--batch-norm-group can change it."
-        )
-
-
-def schedules(config: Config) -> list[tuple[str, Any]]:
-    """Return the schedules that a run trains by, each with the prefix of its options."""
-    if config.method == "mvd":
-        return [("", config.mvd)]
-    stages = [("pretrain-", config.pretrain)]
-    return stages if config.method == "source" else [*stages, ("", config.adapt)]

@@ -2,7 +2,7 @@
 
 For each network `ROLE.TENSOR` (names of core/networks/architectures.py); for each trained tensor of a student Adam's
 moments `adam.first.ROLE.TENSOR` and `adam.second.ROLE.TENSOR`, or SGD's momentum `sgd.momentum.ROLE.TENSOR`;
-`adam.step` or `sgd.step`, and `classes` (live classes), both int64 ().
+`adam.step` or `sgd.step`, and `classes` (live classes), both int64 (); the method's own arrays, each under its name.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from duoreid.core.errors import UserError
-from duoreid.core.methods.roles import roles
-from duoreid.core.networks.architectures import Entry, architecture, draw, entries, variational_entries
+from duoreid.core.methods.registry import spec_of
+from duoreid.core.networks.architectures import Entry, draw
 from duoreid.core.settings.config import LearnerConfig
 
 FIRST, SECOND, MOMENTUM = "adam.first.", "adam.second.", "sgd.momentum."
@@ -23,23 +23,25 @@ MOMENTS = {"adam": (FIRST, SECOND), "sgd": (MOMENTUM,)}
 
 def tensors_of(config: LearnerConfig) -> list[Entry]:
     """Return the tensors that each network of a learner has."""
-    arch = architecture(config.network.arch)
-    if roles(config.method).bottlenecks:
-        mvd = config.mvd
-        return variational_entries(arch, config.capacity, mvd.representation, attention=mvd.channel_attention)
-    return entries(arch, config.capacity)
+    return spec_of(config.method).tensors(config)
+
+
+def arrays_of(config: LearnerConfig) -> list[Entry]:
+    """Return the arrays that the method itself keeps on the device."""
+    return spec_of(config.method).arrays(config)
 
 
 def expected_shapes(config: LearnerConfig) -> dict[str, tuple[int, ...]]:
     """Return every name of the state with its shape."""
     tensors = tensors_of(config)
     shapes = {}
-    for role in roles(config.method).all:
+    for role in spec_of(config.method).all:
         shapes.update({f"{role}.{entry.name}": entry.shape for entry in tensors})
-    for role in roles(config.method).students:
+    for role in spec_of(config.method).students:
         for entry in tensors:
             if entry.trained:
                 shapes.update({f"{prefix}{role}.{entry.name}": entry.shape for prefix in MOMENTS[config.optimiser]})
+    shapes.update({entry.name: entry.shape for entry in arrays_of(config)})
     return shapes | {step_name(config): (), "classes": ()}
 
 
@@ -50,11 +52,12 @@ def step_name(config: LearnerConfig) -> str:
 
 def initial(config: LearnerConfig, seed: int, dtype: type = np.float32) -> dict[str, np.ndarray]:
     """Return the state at the start: students i drawn from seed + i, teachers equal to them, moments at zero."""
-    chosen, state = roles(config.method), {}
+    chosen, state = spec_of(config.method), {}
     for index, role in enumerate(chosen.students):
         drawn = draw(tensors_of(config), seed + index)
         for twin in (role, *chosen.teachers[index : index + 1]):
             state.update({f"{twin}.{name}": value.astype(dtype) for name, value in drawn.items()})
+    state.update({name: value.astype(dtype) for name, value in draw(arrays_of(config), seed).items()})
     for name, shape in expected_shapes(config).items():
         if name not in state:
             state[name] = np.zeros(shape, dtype)
@@ -92,7 +95,7 @@ def network(state: Mapping[str, np.ndarray], role: str) -> dict[str, np.ndarray]
 
 def capacity_of(state: Mapping[str, np.ndarray], config: LearnerConfig) -> int:
     """Return the rows of the state's classifiers, or the configured capacity where it has none."""
-    name = f"{roles(config.method).students[0]}.classifier.weight"
+    name = f"{spec_of(config.method).students[0]}.classifier.weight"
     return int(np.shape(state[name])[0]) if name in state else config.capacity
 
 
@@ -100,7 +103,7 @@ def overlay(
     state: Mapping[str, np.ndarray], method: str, networks: Sequence[Mapping[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
     """Return the state with student i, and its teacher, started from network i; classifiers stay as they are."""
-    chosen, changed = roles(method), dict(state)
+    chosen, changed = spec_of(method), dict(state)
     for index, tensors in enumerate(networks):
         for role in (chosen.students[index], *chosen.teachers[index : index + 1]):
             kept = {f"{role}.{name}": value for name, value in tensors.items() if name != "classifier.weight"}

@@ -2,53 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from duoreid.core.contract.learner import Batch, Learner
 from duoreid.core.contract.processes import ALONE, Processes, first
-from duoreid.core.data import Chunks
+from duoreid.core.data import Chunks, TrainingSet
 from duoreid.core.methods.augmentation import augment
-from duoreid.core.methods.base import Labelling, TrainingSet
+from duoreid.core.methods.base import Labelling
 from duoreid.core.methods.pseudo_labels import labelling
 from duoreid.core.methods.recipe import augmentation
-from duoreid.core.methods.roles import roles
 from duoreid.core.methods.sampling import identity_batches
 from duoreid.core.methods.schedules import ema_decay
 from duoreid.core.random import rng
-from duoreid.core.settings.config import Config, LearnerConfig
+from duoreid.core.settings.config import LearnerConfig
+from duoreid.core.settings.transfer import AdaptConfig, BaselineRecipe
 
 
 class Adaptation:
-    """Host half of `baseline` and `mmt`: they differ in their networks and in the views that these see."""
+    """Host half of `baseline` and `mmt`: they differ in their networks and in the views that these see.
 
-    def __init__(self, config: Config, target: TrainingSet, processes: Processes = ALONE) -> None:
+    data: the training sets, of which it reads "target". views: how many augmentations of a batch; one for each student.
+    """
+
+    def __init__(
+        self,
+        config: BaselineRecipe,
+        data: Mapping[str, TrainingSet],
+        *,
+        views: int,
+        seed: int | None = None,
+        processes: Processes = ALONE,
+    ) -> None:
         self.name, self.processes = config.method, processes
-        self.config, self.seed, self.target = config, config.run.seed, target
-        self.schedule = config.adapt
-        self.views = len(roles(self.name).students)
+        self.config, self.seed = config, config.run.seed if seed is None else seed
+        self.target, self.schedule, self.views = data["target"], config.adapt, views
         self.augmentation = augmentation(config.adapt)
         self._memory: dict[str, Any] = {}
 
     def learner_config(self) -> LearnerConfig:
-        """The four weights for mmt; hard losses alone, at weight 1, for the baseline."""
+        """A classifier row for each cluster."""
         adapt = self.schedule
-        mutual = self.name == "mmt"
         capacity = adapt.clusters if adapt.clustering == "kmeans" else max(64, len(self.target.split) // 8)
         return LearnerConfig(
             method=self.name,
+            section=adapt,
             network=self.config.network,
             capacity=capacity,
             classes=min(capacity, adapt.clusters),
             height=self.config.data.height,
             width=self.config.data.width,
             weight_decay=adapt.weight_decay,
-            smoothing=adapt.smoothing,
-            hard_ce=adapt.hard_ce if mutual else 1.0,
-            hard_triplet=adapt.hard_triplet if mutual else 1.0,
-            soft_ce=adapt.soft_ce if mutual else 0.0,
-            soft_triplet=adapt.soft_triplet if mutual else 0.0,
         )
 
     def label(self, learner: Learner, epoch: int) -> Labelling:
@@ -93,7 +99,8 @@ class Adaptation:
     def rates(self, epoch: int, step: int) -> tuple[float, float]:
         """A constant rate; the teachers' decay counts iterations over all epochs from 0 (MMT, section 3.2)."""
         done = epoch * self.schedule.iterations + step
-        return self.schedule.rate, ema_decay(done, self.schedule.ema_limit)
+        limit = self.schedule.ema_limit if isinstance(self.schedule, AdaptConfig) else 0.0  # no teachers
+        return self.schedule.rate, ema_decay(done, limit)
 
     def memory(self) -> dict[str, Any]:
         """The eps that DBSCAN's first epoch fixed."""

@@ -8,17 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from duoreid.core.contract.learner import Batch, Learner
-from duoreid.core.data import Images, Split
 from duoreid.core.settings.config import LearnerConfig, ScheduleConfig
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """Training images with what is known of them. name: the dataset's."""
-
-    name: str
-    images: Images
-    split: Split
 
 
 @dataclass(frozen=True)
@@ -33,7 +23,7 @@ class Labelling:
     facts: dict[str, float] = field(default_factory=dict)
 
 
-class Method(Protocol):
+class Host(Protocol):
     """The host half of a method: what to train on, in which order, at which rates."""
 
     name: str

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from duoreid.core.contract.learner import Batch, Learner
-from duoreid.core.data import INFRARED, VISIBLE
+from duoreid.core.contract.processes import ALONE, Processes
+from duoreid.core.data import INFRARED, VISIBLE, TrainingSet
 from duoreid.core.errors import UserError
 from duoreid.core.methods.augmentation import augment
-from duoreid.core.methods.base import Labelling, TrainingSet
+from duoreid.core.methods.base import Labelling
 from duoreid.core.methods.recipe import augmentation
 from duoreid.core.methods.sampling import cross_modality_batches
 from duoreid.core.methods.schedules import warmup_log_linear, warmup_multistep
-from duoreid.core.networks.architectures import HEAD_WIDTH
+from duoreid.core.networks.architectures import HEAD_WIDTH, Entry, architecture, variational_entries
 from duoreid.core.random import rng
-from duoreid.core.settings.config import Config, LearnerConfig
+from duoreid.core.settings.config import LearnerConfig
+from duoreid.core.settings.cross_modal import MVDRecipe
 
 MODALITIES = {VISIBLE: "visible", INFRARED: "infrared"}
 
@@ -27,15 +30,25 @@ branch and 4 in the shared one, which sees both modalities in both forms."""
 
 
 class MVD:
-    """Host half of `mvd`. Identities that lack a modality are left out; `left_out` lists them."""
+    """Host half of `mvd`, on the training set "dataset".
+
+    Identities that lack a modality are left out; `left_out` lists them.
+    """
 
     name = "mvd"
 
-    def __init__(self, config: Config, train: TrainingSet, seed: int | None = None) -> None:
-        self.config, self.train = config, train
+    def __init__(
+        self,
+        config: MVDRecipe,
+        data: Mapping[str, TrainingSet],
+        *,
+        seed: int | None = None,
+        processes: Processes = ALONE,
+    ) -> None:
+        self.config, self.train = config, data["dataset"]
         self.seed = config.run.seed if seed is None else seed
-        self.labels, self.classes, self.left_out = paired(train)
-        iterations = config.mvd.iterations or one_pass(self.labels, train.split.modalities, config)
+        self.labels, self.classes, self.left_out = paired(self.train)
+        iterations = config.mvd.iterations or one_pass(self.labels, self.train.split.modalities, config)
         self.schedule = replace(config.mvd, iterations=iterations)
         infrared = augmentation(self.schedule)
         self.augmentations = {VISIBLE: replace(infrared, grey=self.schedule.grey), INFRARED: infrared}
@@ -44,16 +57,15 @@ class MVD:
         """One classifier row an identity that both modalities show."""
         return LearnerConfig(
             method=self.name,
+            section=self.config.mvd,
             network=self.config.network,
             capacity=self.classes,
             classes=self.classes,
             height=self.config.data.height,
             width=self.config.data.width,
             weight_decay=self.schedule.weight_decay,
-            smoothing=self.schedule.smoothing,
             optimiser=self.schedule.optimiser,
             backbone_factor=self.schedule.backbone_factor,
-            mvd=self.config.mvd,
         )
 
     def label(self, learner: Learner, epoch: int) -> Labelling:
@@ -107,6 +119,19 @@ class MVD:
         """Take nothing back."""
 
 
+def variational_tensors(config: LearnerConfig) -> list[Entry]:
+    """Return the tensors of a branch: a network with an information bottleneck, and perhaps channel attention."""
+    section, arch = config.section, architecture(config.network.arch)
+    return variational_entries(arch, config.capacity, section.representation, attention=section.channel_attention)
+
+
+def bottleneck_hints(tensors: Mapping[str, np.ndarray], role: str) -> dict[str, Any]:
+    """Return what the shapes of a file without settings tell of its information bottlenecks."""
+    last = tensors.get(f"{role}.bottleneck.linear3.weight")
+    told = {"channel_attention": f"{role}.attention2.gamma" in tensors}
+    return told if last is None else told | {"representation": len(last)}
+
+
 def paired(train: TrainingSet) -> tuple[np.ndarray, int, dict[str, list[int]]]:
     """Return (labels int32 (N,), their number, who was left out): classes of the identities in both modalities.
 
@@ -134,7 +159,7 @@ def paired(train: TrainingSet) -> tuple[np.ndarray, int, dict[str, list[int]]]:
     return labels, len(both), {name: found for name, found in left_out.items() if found}
 
 
-def one_pass(labels: np.ndarray, modalities: np.ndarray, config: Config) -> int:
+def one_pass(labels: np.ndarray, modalities: np.ndarray, config: MVDRecipe) -> int:
     """Return how many batches show every image of the larger modality about once, at least 1."""
     largest = max(int(((modalities == modality) & (labels >= 0)).sum()) for modality in MODALITIES)
     return max(1, largest // (config.mvd.identities * config.mvd.images))

@@ -13,7 +13,7 @@ from duoreid.core.errors import UserError
 from duoreid.core.jaccard import jaccard_similarity
 from duoreid.core.kmeans import kmeans
 from duoreid.core.methods.base import Labelling
-from duoreid.core.settings.config import AdaptConfig
+from duoreid.core.settings.transfer import ClusterConfig
 
 
 def normalise(rows: np.ndarray) -> np.ndarray:
@@ -34,7 +34,7 @@ def average(features: np.ndarray) -> np.ndarray:
     return mean
 
 
-def check_possible(config: AdaptConfig, images: int) -> None:
+def check_possible(config: ClusterConfig, images: int) -> None:
     """Raise UserError where so many images cannot be clustered as configured, whatever their features."""
     if config.clustering == "dbscan":
         if images <= config.k1:
@@ -53,7 +53,7 @@ def check_possible(config: AdaptConfig, images: int) -> None:
 
 
 def cluster(
-    features: np.ndarray, config: AdaptConfig, *, seed: int, epoch: int, eps: float | None
+    features: np.ndarray, config: ClusterConfig, *, seed: int, epoch: int, eps: float | None
 ) -> tuple[np.ndarray, np.ndarray, float | None]:
     """Mean features (N, D) -> (labels int32 (N,) with -1 for outliers, centroids (K, D), eps of DBSCAN).
 
@@ -85,7 +85,7 @@ def centroids_of(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return (sums / counts[:, None]).astype(np.float32)
 
 
-def check_clusters(labels: np.ndarray, classes: int, config: AdaptConfig) -> None:
+def check_clusters(labels: np.ndarray, classes: int, config: ClusterConfig) -> None:
     """Raise UserError where clusters are too few to train on: none, one, or fewer than the batch's identities."""
     if classes >= max(2, config.identities):
         return
@@ -103,7 +103,13 @@ def check_clusters(labels: np.ndarray, classes: int, config: AdaptConfig) -> Non
 
 
 def labelling(
-    features: np.ndarray, identities: np.ndarray, config: AdaptConfig, *, seed: int, epoch: int, memory: dict[str, Any]
+    features: np.ndarray,
+    identities: np.ndarray,
+    config: ClusterConfig,
+    *,
+    seed: int,
+    epoch: int,
+    memory: dict[str, Any],
 ) -> tuple[Labelling, np.ndarray]:
     """Features (M, N, D) of M networks -> (labels with facts about them, centroids (K, D)).
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from duoreid.core.contract.learner import Batch, Learner
+from duoreid.core.contract.processes import ALONE, Processes
+from duoreid.core.data import TrainingSet
 from duoreid.core.errors import UserError
 from duoreid.core.methods.augmentation import augment
-from duoreid.core.methods.base import Labelling, TrainingSet
+from duoreid.core.methods.base import Labelling
 from duoreid.core.methods.recipe import augmentation
 from duoreid.core.methods.sampling import identity_batches, shuffled_batches
 from duoreid.core.methods.schedules import warmup_multistep
 from duoreid.core.random import rng
-from duoreid.core.settings.config import Config, LearnerConfig
+from duoreid.core.settings.config import LearnerConfig
+from duoreid.core.settings.transfer import SourceRecipe
 
 
 @lru_cache(maxsize=2)
@@ -25,14 +29,25 @@ def _shuffled(images: int, count: int, iterations: int, seed: int, epoch: int) -
 
 
 class Source:
-    """Host half of `source`. seed: of this network; target: None where batch norm is not adapted."""
+    """Host half of `source`, and of stage 1 of other methods.
+
+    data: the training sets "source" and, where batch norm is adapted to it, "target". seed: of this network.
+    """
 
     name = "source"
 
-    def __init__(self, config: Config, seed: int, source: TrainingSet, target: TrainingSet | None) -> None:
-        self.config, self.seed = config, seed
+    def __init__(
+        self,
+        config: SourceRecipe,
+        data: Mapping[str, TrainingSet],
+        *,
+        seed: int | None = None,
+        processes: Processes = ALONE,
+    ) -> None:
+        self.config, self.seed = config, config.run.seed if seed is None else seed
         self.schedule = config.pretrain
-        self.source, self.target = source, target
+        source = data["source"]
+        self.source, self.target = source, data["target"] if self.schedule.adapt_batch_norm else None
         known = source.split.identities >= 0
         if not known.any():
             raise UserError(f"{source.name} has no labelled training image: stage 1 needs a labelled --source.")
@@ -46,13 +61,13 @@ class Source:
         """Both hard losses at weight 1, one classifier row an identity."""
         return LearnerConfig(
             method=self.name,
+            section=self.schedule,
             network=self.config.network,
             capacity=self.classes,
             classes=self.classes,
             height=self.config.data.height,
             width=self.config.data.width,
             weight_decay=self.schedule.weight_decay,
-            smoothing=self.schedule.smoothing,
         )
 
     def label(self, learner: Learner, epoch: int) -> Labelling:

@@ -8,33 +8,22 @@ Source of MVD's: Tian et al., "Farewell to Mutual Information", CVPR 2021, its p
 
 from __future__ import annotations
 
-from dataclasses import replace
+from duoreid.core.settings.config import Config, EvaluatedRunConfig, NetworkConfig
+from duoreid.core.settings.cross_modal import CrossModalDataConfig, MVDConfig, MVDRecipe
+from duoreid.core.settings.transfer import AdaptConfig, MMTRecipe, PretrainConfig, TransferDataConfig
 
-from duoreid.core.settings.config import (
-    AdaptConfig,
-    Config,
-    DataConfig,
-    MVDConfig,
-    NetworkConfig,
-    PretrainConfig,
-    RunConfig,
-)
-
-SYNTHETIC = Config(
+SYNTHETIC = MMTRecipe(
     preset="synthetic",
-    data=DataConfig(),
     network=NetworkConfig(arch="tiny"),
     pretrain=PretrainConfig(epochs=8, iterations=50, warmup_epochs=1, milestones=(6,), rate=1e-3, padding=3),
     adapt=AdaptConfig(
         epochs=12, iterations=80, clusters=150, rate=5e-4, padding=3, ema_limit=0.99, eps_share=6e-3, k1=20
     ),
-    run=RunConfig(),
 )
 
-SYNTHETIC_VI = Config(
-    method="mvd",
+SYNTHETIC_VI = MVDRecipe(
     preset="synthetic-vi",
-    data=DataConfig(dataset="synthetic-regdb", trials=(1, 2)),
+    data=CrossModalDataConfig(dataset="synthetic-regdb", trials=(1, 2)),
     network=NetworkConfig(arch="tiny"),
     mvd=MVDConfig(
         epochs=12,
@@ -58,11 +47,8 @@ SYNTHETIC_VI = Config(
         vml=3.0,
         representation=128,
     ),
-    run=RunConfig(evaluate_every=4),
+    run=EvaluatedRunConfig(evaluate_every=4),
 )
-
-DEFAULT_PRESETS = {"mmt": "synthetic", "mvd": "synthetic-vi"}
-"""Recipe of each family of methods where none is named."""
 
 # target -> (K of k-means that the paper found best or near it)
 TRANSFERS = {
@@ -75,9 +61,9 @@ DATASETS = {"market": "market1501", "duke": "dukemtmc", "msmt17": "msmt17"}
 
 
 def _published(source: str, target: str, arch: str, clusters: int) -> Config:
-    return Config(
+    return MMTRecipe(
         preset=f"mmt-{'ibn' if arch.endswith('ibn_a') else 'resnet50'}-{source}-{target}",
-        data=DataConfig(source=DATASETS[source], target=DATASETS[target], height=256, width=128),
+        data=TransferDataConfig(source=DATASETS[source], target=DATASETS[target], height=256, width=128),
         network=NetworkConfig(arch=arch, stem_relu=arch != "resnet50", batch_norm_group=16),
         pretrain=PretrainConfig(epochs=80, iterations=100),
         adapt=AdaptConfig(
@@ -98,10 +84,9 @@ CROSS_MODAL = {"sysu": ("sysu", (1,), (16, 4)), "regdb": ("regdb", tuple(range(1
 def _reference(name: str) -> Config:
     """Return MVD's recipe in its public PyTorch code, whose distillation is not the paper's."""
     dataset, trials, (identities, images) = CROSS_MODAL[name]
-    return Config(
-        method="mvd",
+    return MVDRecipe(
         preset=f"mvd-{name}",
-        data=DataConfig(dataset=dataset, trials=trials, height=256, width=128),
+        data=CrossModalDataConfig(dataset=dataset, trials=trials, height=256, width=128),
         network=NetworkConfig(arch="resnet50"),
         mvd=MVDConfig(
             epochs=600,
@@ -111,17 +96,16 @@ def _reference(name: str) -> Config:
             distillation="reference",
             channel_attention=True,
         ),
-        run=RunConfig(evaluate_every=10),
+        run=EvaluatedRunConfig(evaluate_every=10),
     )
 
 
 def _port(name: str) -> Config:
     """Return MVD's recipe in its public MindSpore code."""
     dataset, _, _ = CROSS_MODAL[name]
-    return Config(
-        method="mvd",
+    return MVDRecipe(
         preset=f"mvd-{name}-port",
-        data=DataConfig(dataset=dataset, height=288, width=144),
+        data=CrossModalDataConfig(dataset=dataset, height=288, width=144),
         network=NetworkConfig(arch="resnet50"),
         mvd=MVDConfig(
             epochs=80,
@@ -134,7 +118,6 @@ def _port(name: str) -> Config:
             objective="id+tri",
             metric="triplet",
         ),
-        run=RunConfig(),
     )
 
 
@@ -144,8 +127,3 @@ def presets() -> dict[str, Config]:
     for (source, target), clusters in TRANSFERS.items():
         found += [_published(source, target, arch, clusters) for arch in ("resnet50", "resnet50_ibn_a")]
     return {config.preset: config for config in found}
-
-
-def with_seed(config: Config, seed: int) -> Config:
-    """Return the same recipe under another seed."""
-    return replace(config, run=replace(config.run, seed=seed))

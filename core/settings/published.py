@@ -10,6 +10,7 @@ MVD: Tian et al., CVPR 2021, and the table of its public MindSpore code, whose n
 from __future__ import annotations
 
 from duoreid.core.settings.config import Config
+from duoreid.core.settings.transfer import AdaptConfig
 
 _PAIR = ("resnet50", "resnet50_ibn_a")
 
@@ -80,16 +81,19 @@ MVD = {
 """Dataset, search, code -> (mAP, rank-1) in percent."""
 
 
-def published(config: Config, *, adapted: bool) -> tuple[float, float] | None:
-    """Return (mAP, rank-1) in percent that the paper reports for these settings, or None where it has no such row."""
-    if config.method == "mvd":
-        return None  # several searches: see published_searches
-    if adapted and (config.method != "mmt" or config.adapt.clustering != "kmeans"):
-        return None
-    rows = MMT.get((config.data.source, config.data.target), {})
-    return rows.get((config.network.arch, config.adapt.clusters if adapted else 0))
+def of_transfer(config: Config, dataset: str, search: str, adapted: bool) -> dict[str, tuple[float, float]]:
+    """Return (mAP, rank-1) in percent that the paper reports for these settings, {} where it has no such row.
+
+    adapted: of the networks after stage 2; with the settings of another stage 2 than MMT's with k-means there is none.
+    """
+    stage = getattr(config, "adapt", None)
+    if adapted and (not isinstance(stage, AdaptConfig) or stage.clustering != "kmeans"):
+        return {}
+    rows = MMT.get((config.data.source, dataset), {})
+    row = rows.get((config.network.arch, stage.clusters if adapted else 0))
+    return {"the paper": row} if row else {}
 
 
-def published_searches(dataset: str, search: str) -> dict[str, tuple[float, float]]:
+def of_cross_modal(config: Config, dataset: str, search: str, adapted: bool) -> dict[str, tuple[float, float]]:
     """Return (mAP, rank-1) in percent of MVD on one search of a dataset, by the code that reached it."""
     return MVD.get(dataset, {}).get(search, {})

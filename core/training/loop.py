@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from duoreid.core.contract.learner import Learner
 from duoreid.core.errors import UserError
-from duoreid.core.methods.base import Labelling, Method
+from duoreid.core.methods.base import Host, Labelling
 from duoreid.core.training.prefetch import prefetch
 
 
@@ -74,6 +74,11 @@ class EpochReport:
     label_seconds: float = 0.0
     train_seconds: float = 0.0
 
+    @property
+    def seconds(self) -> float:
+        """Of both."""
+        return self.label_seconds + self.train_seconds
+
 
 class Keeper:
     """What the loop asks of whoever keeps its snapshots; this one keeps none. silent: no bar is shown."""
@@ -93,7 +98,7 @@ class Keeper:
 
 
 def train(
-    method: Method,
+    method: Host,
     learner: Learner,
     after: Callable[[EpochReport], None],
     *,
@@ -116,7 +121,7 @@ def train(
 
 
 def run_epoch(
-    method: Method, learner: Learner, progress: Progress, keeper: Keeper, *, loss_every: int, title: str
+    method: Host, learner: Learner, progress: Progress, keeper: Keeper, *, loss_every: int, title: str
 ) -> None:
     """Label unless that is done, then step through what is left of the epoch; threads assemble batches ahead."""
     clock, epoch, first = _Clock(), progress.epoch, progress.step

@@ -9,22 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from duoreid.core.errors import UserError
+from duoreid.core.methods.registry import spec_of
 from duoreid.core.settings.config import Config
+from duoreid.core.settings.reading import current
 
 MAY_CHANGE = ("epochs", "data", "cache", "cache_folder", "save_every")
 """Options beside --resume: a longer training, images that have moved, more or fewer saves."""
 
-FREE = (
-    "adapt.epochs",
-    "mvd.epochs",
-    "data.data",
-    "data.cache",
-    "data.cache_folder",
-    "run.save_every",
-    "run.output",
-    "run.resume",
-)
-"""The settings that they change, and the run's own place."""
+FREE = ("data.data", "data.cache", "data.cache_folder", "run.save_every", "run.output", "run.resume")
+"""The settings that they change, and the run's own place; the epochs of the last stage come to them."""
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -73,15 +66,23 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def check_same(found: Mapping[str, Any], expected: Mapping[str, Any], path: Path, where: str = "") -> None:
-    """Raise UserError where a snapshot was made with settings that are not those of the run's config.json."""
-    for name, value in json.loads(json.dumps(expected)).items():
+def check_same(made: Mapping[str, Any], config: Config, settings: Mapping[str, Any], path: Path) -> None:
+    """Raise UserError where a snapshot was made with settings that are not those of the run's config.json.
+
+    made: of the snapshot. config, settings: the run's, the latter as in config.json.
+    """
+    free = (*FREE, f"{spec_of(config.method).section}.epochs")
+    _compare(current(made, config), json.loads(json.dumps(settings)), free, path, "")
+
+
+def _compare(made: Mapping[str, Any], expected: Mapping[str, Any], free: tuple, path: Path, where: str) -> None:
+    for name, value in expected.items():
         full = f"{where}{name}"
-        if isinstance(value, Mapping) and isinstance(found.get(name), Mapping):
-            check_same(found[name], value, path, f"{full}.")
-        elif name in found and full not in FREE and found[name] != value:
+        if isinstance(value, Mapping) and isinstance(made.get(name), Mapping):
+            _compare(made[name], value, free, path, f"{full}.")
+        elif name in made and full not in free and made[name] != value:
             raise UserError(
-                f"{path} was made with {full} = {found[name]!r}, but config.json beside it says {value!r}: the run "
+                f"{path} was made with {full} = {made[name]!r}, but config.json beside it says {value!r}: the run "
                 "cannot go on exactly. Put the setting back, or begin a new run."
             )
 
@@ -91,7 +92,7 @@ def finished(folder: Path, config: Config) -> dict[str, Any] | None:
     path = folder / "summary.json"
     if not path.exists():
         return None
-    before = read_settings(folder)
-    if any(before[part]["epochs"] != getattr(config, part).epochs for part in ("adapt", "mvd") if part in before):
+    before, section = read_settings(folder), spec_of(config.method).section
+    if before[section]["epochs"] != getattr(config, section).epochs:
         return None
     return json.loads(path.read_text())

@@ -1,8 +1,7 @@
-"""What every method's run shares: its data, its record, its clock; training with snapshots kept, testing, logging."""
+"""What every method's run shares: its data, its record, its clock; training with snapshots, testing, logging."""
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -15,53 +14,34 @@ from duoreid.core.checkpoints.files import digest
 from duoreid.core.contract.learner import Learner, MakeLearner
 from duoreid.core.contract.processes import ALONE, Processes, check_same, first, in_turn, largest
 from duoreid.core.contract.state import capacity_of, check_state
-from duoreid.core.data import Chunks, Dataset, Images
+from duoreid.core.data import Chunks, Dataset, OpenData
 from duoreid.core.errors import UserError
-from duoreid.core.methods.base import Method, TrainingSet
+from duoreid.core.methods.base import Host
+from duoreid.core.methods.registry import spec_of
+from duoreid.core.methods.spec import MethodSpec
 from duoreid.core.protocols import Metrics, SearchResult, as_plain, evaluate, from_plain
 from duoreid.core.settings.config import Config, DataConfig
-from duoreid.core.training import tables as report
 from duoreid.core.training.loop import EpochReport, Keeper, Progress, train
 from duoreid.core.training.record import Record
-from duoreid.core.training.snapshot import Past, Position, Snapshot
+from duoreid.core.training.snapshot import History, Position, Snapshot
 from duoreid.core.training.stop import Stop
-
-
-@dataclass(frozen=True)
-class OpenData:
-    """A dataset with its decoded images. synthetic: its hidden identities are known for certain."""
-
-    dataset: Dataset
-    train: Images
-    test: Images
-
-    def training_set(self) -> TrainingSet:
-        """Return the half that a method trains on."""
-        return TrainingSet(self.dataset.name, self.train, self.dataset.train)
-
-    def fingerprint(self) -> str:
-        """Return a digest of who is on which training image, and of the pixels of some images of each half."""
-        found = hashlib.blake2b(digest_size=8)
-        for values in (self.dataset.train.identities, self.dataset.train.cameras):
-            found.update(np.ascontiguousarray(values, np.int64).tobytes())
-        for images in (self.train, self.test):
-            rows = np.linspace(0, len(images) - 1, min(8, len(images))).astype(np.int64)
-            found.update(f"{len(images)}".encode() + images[rows].tobytes())
-        return found.hexdigest()
+from duoreid.core.training.tables import Row
 
 
 class OpenDataset(Protocol):
-    """What the entry point injects: a dataset by name, generated first where it is synthetic and absent."""
+    """What the entry point injects: a dataset by name, generated first where it is synthetic and absent.
 
-    def __call__(self, name: str, config: DataConfig) -> OpenData: ...
+    trial: the training split, of a dataset that has several.
+    """
+
+    def __call__(self, name: str, config: DataConfig, trial: int = 1) -> OpenData: ...
 
 
 @dataclass
 class Run:
-    """One run of one backend: its settings, its record, and what it has found so far.
+    """One run of one backend: its settings, its folder, and where it stands.
 
-    snapshot: where an interrupted run is taken up again, None in a new one. processes: the processes that do it
-    together.
+    snapshot: where an interrupted run is taken up again, None in a new one. processes: those that do it together.
     """
 
     config: Config
@@ -70,27 +50,26 @@ class Run:
     record: Record
     say: Callable[[str], None] = print
     stop: Stop = field(default_factory=Stop)
-    rows: list[report.Row] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    best: float = -1.0
-    backends: list[dict[str, Any]] = field(default_factory=list)
-    data: dict[str, str] = field(default_factory=dict)
     snapshot: Snapshot | None = None
     processes: Processes = ALONE
 
-    def take_up(self, snapshot: Snapshot) -> None:
-        """Go back to a snapshot: the table, the times and the best so far are what they were."""
-        past, self.snapshot = snapshot.past, snapshot
-        self.rows, self.seconds, self.best, self.backends = past.rows, past.seconds, past.best, past.backends
-        self.data = past.data
+    @property
+    def spec(self) -> MethodSpec:
+        """The method that is run."""
+        return spec_of(self.config.method)
+
+    @property
+    def history(self) -> History:
+        """What the run has seen so far."""
+        return self.record.history
 
     def checked(self, open_dataset: OpenDataset) -> OpenDataset:
         """Return open_dataset with a check: a run that is taken up again must meet the images that it began with."""
 
-        def opened(name: str, config: DataConfig) -> OpenData:
-            data = in_turn(self.processes, lambda: open_dataset(name, config))
-            key, found = f"{name} {config.trials}", data.fingerprint()
-            if self.data.setdefault(key, found) != found:
+        def opened(name: str, config: DataConfig, trial: int = 1) -> OpenData:
+            data = in_turn(self.processes, lambda: open_dataset(name, config, trial))
+            key, fingerprint = f"{name} ({trial},)", data.fingerprint()
+            if self.history.data.setdefault(key, fingerprint) != fingerprint:
                 raise UserError(
                     f"the images of {name} in {config.data} are not those that the run in {self.record.folder} began "
                     "with, so it cannot go on exactly: they were replaced, or generated or decoded by another version. "
@@ -100,23 +79,29 @@ class Run:
 
         return opened
 
+    # -- where the run stands -----------------------------------------------------------------------------------
+
+    def stage(self, section: str) -> int:
+        """Return the number of the stage that trains by a section, from 1."""
+        return self.spec.stages.index(section) + 1
+
+    def _at(self) -> tuple[int, int] | None:
+        """The part (stage, network) in which the run is taken up again."""
+        return None if self.snapshot is None else (self.snapshot.position.stage, self.snapshot.position.network)
+
     def within(self, stage: int, network: int = 0) -> bool:
         """Whether the run is taken up again in the middle of this part."""
-        return self.snapshot is not None and (self.snapshot.position.stage, self.snapshot.position.network) == (
-            stage,
-            network,
-        )
+        return self._at() == (stage, network)
 
     def passed(self, stage: int, network: int = 0) -> bool:
         """Whether the interrupted run had finished this part and begun a later one."""
-        return self.snapshot is not None and (self.snapshot.position.stage, self.snapshot.position.network) > (
-            stage,
-            network,
-        )
+        return self.snapshot is not None and self._at() > (stage, network)
+
+    # -- training -----------------------------------------------------------------------------------------------
 
     def train(
         self,
-        method: Method,
+        host: Host,
         learner: Learner,
         after: Callable[[EpochReport], None],
         *,
@@ -130,28 +115,42 @@ class Run:
         """
         start = None
         if self.within(stage, network):
-            here, config = self.snapshot, method.learner_config()
-            where = f"the last moment of {self.record.folder}"
+            here, config = self.snapshot, host.learner_config()
+            where = f"the last snapshot of {self.record.folder}"
             check_state(here.state, replace(config, capacity=capacity_of(here.state, config)), where)
             learner.import_state(here.state)
-            method.remember(here.memory)
+            host.remember(here.memory)
             start, self.snapshot = here.progress, replace(here, state={})
-        keeper = _Keeper(self, method, learner, stage, network)
-        train(method, learner, after, loss_every=self.config.run.loss_every, title=title, start=start, keeper=keeper)
+        keeper = _Keeper(self, host, learner, stage, network)
+        train(host, learner, after, loss_every=self.config.run.loss_every, title=title, start=start, keeper=keeper)
 
     def keep(self, position: Position, learner: Learner, memory: dict[str, Any], progress: Progress) -> None:
         """Write the snapshot, from which `--resume` goes on exactly."""
         with self.timed("saving"):
             record, state = self.record, learner.export_state()
-            past = Past(self.rows, self.seconds, self.best, self.backends, self.data, record.lines, record.elapsed)
+            record.clock()
             if self.processes.size > 1:
                 check_same(self.processes, digest(state), f"their networks at {position}")
-            record.keep(Snapshot(position, state, progress, memory, past, record.settings()))
+            record.keep(Snapshot(position, state, progress, memory, self.history, record.settings()))
 
     def asked_to_stop(self) -> bool:
         """Whether a signal has been noted: by any process, so that all come here at the same iteration."""
         self.stop.asked = largest(self.processes, self.stop.asked or 0) or None
         return self.stop.asked is not None
+
+    def is_best(self, score: float, labels: str) -> bool:
+        """Note a score; whether it is the best so far and `--select test` wants it kept. labels: whose, in words."""
+        if self.config.run.select != "test" or score <= self.history.best:
+            return False
+        self.history.best = score
+        self.say(f"  best so far ON THE {labels.upper()} (--select test): mAP {100 * score:.1f}")
+        return True
+
+    def due(self, done: int, epochs: int) -> bool:
+        """Whether to test after `done` of so many epochs."""
+        return done % self.config.run.evaluate_every == 0 or done == epochs
+
+    # -- times --------------------------------------------------------------------------------------------------
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -164,11 +163,23 @@ class Run:
 
     def spend(self, stage: str, seconds: float) -> None:
         """Add to a stage's time."""
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+        self.history.seconds[stage] = self.history.seconds.get(stage, 0.0) + seconds
+
+    # -- tests --------------------------------------------------------------------------------------------------
+
+    def embedded(self, learner: Learner, data: OpenData) -> np.ndarray:
+        """Return the features of the test images, float32 (M, N, D)."""
+        return learner.embed(Chunks(data.test, self.config.run.evaluate_batch))
 
     def measured(self, features: np.ndarray, dataset: Dataset) -> list[SearchResult]:
         """Test features under every search of a dataset, on the first process for all of them."""
-        return from_plain(first(self.processes, lambda: {"results": as_plain(evaluate(features, dataset))})["results"])
+        results = first(self.processes, lambda: {"results": as_plain(evaluate(features, dataset))})["results"]
+        return from_plain(results)
+
+    def note(self, name: str, network: str, result: SearchResult, facts: dict, spent: float | None) -> None:
+        """Add a search's result to the table, the log and the screen. name: of its row; network: of what was tested."""
+        self.history.rows.append(Row(name, result.mean, facts, spent))
+        self.record.line("test", network=network, search=result.name, **vars(result.mean))
 
     def test(
         self, learner: Learner, data: OpenData, names: list[str], epoch: EpochReport | None = None
@@ -181,13 +192,11 @@ class Run:
             return []
         began = time.perf_counter()
         with self.timed("testing"):
-            embedded = learner.embed(Chunks(data.test, self.config.run.evaluate_batch))
-            searches = [self.measured(features, data.dataset)[0] for features in embedded]
+            searches = [self.measured(features, data.dataset)[0] for features in self.embedded(learner, data)]
         facts = epoch.facts if epoch else {}
-        spent = epoch.label_seconds + epoch.train_seconds + time.perf_counter() - began if epoch else None
+        spent = epoch.seconds + time.perf_counter() - began if epoch else None
         for name, search in zip(names, searches, strict=True):
-            self.rows.append(report.Row(name, search.mean, facts, spent))
-            self.record.line("test", network=name, search=search.name, **vars(search.mean))
+            self.note(name, name, search, facts, spent)
             self.say(f"  {name}: mAP {100 * search.mean.mean_ap:.1f}, rank-1 {100 * search.mean.rank1:.1f}")
         return [search.mean for search in searches]
 
@@ -195,21 +204,19 @@ class Run:
         """Print and record what an epoch did."""
         losses = " ".join(f"{name} {value:.3f}" for name, value in epoch.losses.items())
         facts = epoch.facts
-        found = f" · {facts['clusters']:.0f} clusters, {facts['outliers']:.0f} outliers" if "clusters" in facts else ""
+        made = f" · {facts['clusters']:.0f} clusters, {facts['outliers']:.0f} outliers" if "clusters" in facts else ""
         agreed = f", ARI {facts['adjusted_rand']:.3f}" if "adjusted_rand" in facts else ""
-        spent = epoch.label_seconds + epoch.train_seconds
-        self.say(f"{stage} · epoch {epoch.epoch + 1}/{epochs} · {spent:.1f} s{found}{agreed} · {losses}")
-        self.record.line(
-            "epoch", stage=stage, backend=self.backends[-1]["backend"] if self.backends else "", **vars(epoch)
-        )
+        self.say(f"{stage} · epoch {epoch.epoch + 1}/{epochs} · {epoch.seconds:.1f} s{made}{agreed} · {losses}")
+        backends = self.history.backends
+        self.record.line("epoch", stage=stage, backend=backends[-1]["backend"] if backends else "", **vars(epoch))
 
 
 @dataclass
 class _Keeper(Keeper):
-    """Keeps the moments of one part of a run: every `--save-every` iterations, and when the run is asked to stop."""
+    """Keeps the snapshots of one part of a run: every `--save-every` iterations, and when the run is asked to stop."""
 
     run: Run
-    method: Method
+    host: Host
     learner: Learner
     stage: int
     network: int
@@ -227,11 +234,9 @@ class _Keeper(Keeper):
 
     def keep(self, progress: Progress) -> None:
         asked, position = self.run.asked_to_stop(), Position(self.stage, self.network, progress.epoch, progress.step)
-        self.run.keep(position, self.learner, self.method.memory(), progress)
+        self.run.keep(position, self.learner, self.host.memory(), progress)
         if asked or self.run.processes.size == 1:
-            largest(
-                self.run.processes, 0
-            )  # no process ends, and thereby the job, before the first has written the snapshot
+            largest(self.run.processes, 0)  # no process ends, and so the job, before the first has written the snapshot
             self.run.stop.check()
 
     def stepping(self) -> AbstractContextManager[None]:

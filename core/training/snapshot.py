@@ -1,8 +1,8 @@
 """A snapshot of a run: all that it needs to go on exactly, in one checkpoint.
 
 Tensors: the learner's state (core/contract/state.py) and `labels`, int32 (N,), what the running epoch trains on.
-Metadata: `config`, `position`, `epoch` (what the running epoch has done), `memory` (the method's) and `past` (the
-run's table, times, log and backends so far).
+Metadata: `config`, `position`, `epoch` (what the running epoch has done), `memory` (the method's) and `past` (the run's
+history: table, times, log and backends so far).
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from duoreid.core.checkpoints import files as checkpoint
+from duoreid.core.checkpoints import files
 from duoreid.core.errors import UserError
 from duoreid.core.methods.base import Labelling
+from duoreid.core.methods.registry import spec_of
 from duoreid.core.protocols import Metrics
 from duoreid.core.settings.config import Config
 from duoreid.core.training.loop import Means, Progress
@@ -29,7 +30,11 @@ LAST, PREVIOUS = "last.safetensors", "previous.safetensors"
 
 @dataclass(frozen=True, order=True)
 class Position:
-    """Where a run stands. network: of stage 1, from 0; epoch: the running one, from 0; step: its iterations done."""
+    """Where a run stands.
+
+    stage: the place of its section among the method's stages, from 1. network: of the stage's networks, from 0. epoch:
+    the running one, from 0; step: its iterations done.
+    """
 
     stage: int = 1
     network: int = 0
@@ -42,11 +47,12 @@ class Position:
 
 
 @dataclass
-class Past:
-    """What a run has found so far.
+class History:
+    """What a run has seen so far; it grows with the run, and each snapshot holds it as it was.
 
-    best: the best mAP that `--select test` has seen. backends: who computed from which position on. data: fingerprints
-    of the datasets. log: lines of metrics.jsonl. elapsed: seconds since the start, pauses left out.
+    rows: of the table. seconds: by stage. best: the best mAP that `--select test` has seen. backends: who computed from
+    which position on. data: fingerprints of the datasets. log: lines of metrics.jsonl. elapsed: seconds since the
+    start, pauses left out.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -66,7 +72,7 @@ class Snapshot:
     state: dict[str, np.ndarray]
     progress: Progress
     memory: dict[str, Any]
-    past: Past
+    history: History
     config: dict[str, Any]
 
     def save(self, path: Path) -> None:
@@ -85,14 +91,14 @@ class Snapshot:
             "position": asdict(self.position),
             "epoch": running,
             "memory": self.memory,
-            "past": asdict(self.past),
+            "past": asdict(self.history),
         }
-        checkpoint.save(path, {**self.state, LABELS: labelling.labels.astype(np.int32)}, metadata)
+        files.save(path, {**self.state, LABELS: labelling.labels.astype(np.int32)}, metadata)
 
 
 def load(path: Path) -> Snapshot:
     """Read a snapshot; UserError where the file is damaged or holds something else."""
-    tensors, metadata = checkpoint.load(path)
+    tensors, metadata = files.load(path)
     if "position" not in metadata or LABELS not in tensors:
         raise UserError(
             f"{path} holds networks but no snapshot of a run, so nothing can be continued from it: it is another file "
@@ -109,19 +115,16 @@ def load(path: Path) -> Snapshot:
 
 def _snapshot(tensors: dict[str, np.ndarray], metadata: dict[str, Any]) -> Snapshot:
     labels, epoch, past = tensors.pop(LABELS), dict(metadata["epoch"]), dict(metadata["past"])
-    if metadata["position"]["stage"] not in (1, 2) or not isinstance(metadata["config"], dict):
-        raise ValueError(f"stage {metadata['position']['stage']}, settings {type(metadata['config']).__name__}")
+    position, config = Position(**metadata["position"]), metadata["config"]
+    if not isinstance(config, dict):
+        raise ValueError(f"settings {type(config).__name__}")
+    stages = spec_of(config["method"]).stages
+    if position.stage not in range(1, len(stages) + 1):
+        raise ValueError(f"stage {position.stage} of {len(stages)}")
     epoch["labelling"] = Labelling(labels, **epoch["labelling"])
     epoch["losses"] = Means(**epoch["losses"])
     past["rows"] = [Row(**(row | {"metrics": Metrics(**row["metrics"])})) for row in past["rows"]]
-    return Snapshot(
-        Position(**metadata["position"]),
-        tensors,
-        Progress(**epoch),
-        metadata["memory"],
-        Past(**past),
-        metadata["config"],
-    )
+    return Snapshot(position, tensors, Progress(**epoch), metadata["memory"], History(**past), config)
 
 
 def latest(folder: Path, config: Config, settings: Mapping[str, Any], warn: Callable[[str], None]) -> Snapshot | None:
@@ -143,10 +146,8 @@ def latest(folder: Path, config: Config, settings: Mapping[str, Any], warn: Call
                 ) from error
             warn(f"warning: {error}\nGoing on from {paths[-1].name} instead, which repeats what came after it.")
             continue
-        check_same(snapshot.config, settings, path)
-        schedule = (
-            config.mvd if config.method == "mvd" else (config.pretrain, config.adapt)[snapshot.position.stage - 1]
-        )
+        check_same(snapshot.config, config, settings, path)
+        schedule = getattr(config, spec_of(config.method).stages[snapshot.position.stage - 1])
         if snapshot.position.epoch >= schedule.epochs:
             raise UserError(
                 f"--epochs {schedule.epochs} is too few: {folder} has begun epoch {snapshot.position.epoch + 1} and "
@@ -164,4 +165,4 @@ def _put_back(folder: Path) -> None:
     The next save makes PREVIOUS of LAST before it writes: a damaged LAST would then push out the only good snapshot,
     and a full disk would leave none. Without hard links nothing is moved, neither here nor there.
     """
-    checkpoint.stand_for(folder / PREVIOUS, folder / LAST)
+    files.stand_for(folder / PREVIOUS, folder / LAST)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from duoreid.core.protocols import Metrics
+from duoreid.core.protocols import Metrics, SearchResult
 
 COLUMNS = ("mAP", "rank-1", "rank-5", "rank-10", "mINP", "clusters", "outliers", "ARI", "seconds")
 
@@ -27,6 +27,12 @@ class Row:
         for key, form in (("clusters", "{:.0f}"), ("outliers", "{:.0f}"), ("adjusted_rand", "{:.3f}")):
             cells.append(form.format(self.facts[key]) if key in self.facts else "")
         return [*cells, "" if self.seconds is None else f"{self.seconds:.1f}"]
+
+
+def spread_cell(result: SearchResult, name: str) -> str:
+    """Return one metric of a search in percent, with its spread where there are several trials."""
+    mean, spread = 100 * getattr(result.mean, name), 100 * getattr(result.spread, name)
+    return f"{mean:.1f} ± {spread:.1f}" if len(result.trials) > 1 else f"{mean:.1f}"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from duoreid.core.contract.learner import Batch
 from duoreid.core.contract.state import FIRST, SECOND, expected_shapes
-from duoreid.core.methods.roles import roles
+from duoreid.core.methods.registry import spec_of
 from duoreid.core.networks.architectures import ARCHITECTURES, Architecture, architecture, initial_state
 from duoreid.core.random import rng
 from duoreid.core.settings.config import LearnerConfig, NetworkConfig
@@ -21,21 +21,10 @@ LABELS = np.repeat([3, 0, 5, 2], 2).astype(np.int32)
 ARCHITECTURES["shallow"] = Architecture("basic", (1, 1, 0, 0), (8, 16, 16, 16), stem=8)
 """For tests alone: it compiles and computes in double precision in a fraction of the time of `tiny`."""
 
-SOURCE = LearnerConfig("source", NetworkConfig("tiny"), CAPACITY, CLASSES, HEIGHT, WIDTH)
-BASELINE = LearnerConfig("baseline", NetworkConfig("tiny"), CAPACITY, CLASSES, HEIGHT, WIDTH)
+SOURCE = spec_of("source").learner_config(NetworkConfig("tiny"), CAPACITY, CLASSES, HEIGHT, WIDTH)
+BASELINE = spec_of("baseline").learner_config(NetworkConfig("tiny"), CAPACITY, CLASSES, HEIGHT, WIDTH)
 SHALLOW = replace(BASELINE, network=NetworkConfig("shallow"))
-MMT = LearnerConfig(
-    "mmt",
-    NetworkConfig("tiny"),
-    CAPACITY,
-    CLASSES,
-    HEIGHT,
-    WIDTH,
-    hard_ce=0.5,
-    hard_triplet=0.2,
-    soft_ce=0.5,
-    soft_triplet=0.8,
-)
+MMT = spec_of("mmt").learner_config(NetworkConfig("tiny"), CAPACITY, CLASSES, HEIGHT, WIDTH)
 
 
 def example_network(arch: str, seed: int) -> dict[str, np.ndarray]:
@@ -59,7 +48,7 @@ def example_network(arch: str, seed: int) -> dict[str, np.ndarray]:
 
 @cache
 def _example_state(config: LearnerConfig, seed: int) -> dict[str, np.ndarray]:
-    chosen, state = roles(config.method), {}
+    chosen, state = spec_of(config.method), {}
     networks = [example_network(config.network.arch, seed + index) for index in range(len(chosen.students))]
     for index, role in enumerate(chosen.all):
         drawn = networks[index % len(networks)]

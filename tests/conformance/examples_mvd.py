@@ -9,22 +9,24 @@ import numpy as np
 
 from duoreid.core.contract.learner import Batch
 from duoreid.core.contract.state import FIRST, MOMENTUM, SECOND, initial
+from duoreid.core.methods.registry import spec_of
 from duoreid.core.networks.architectures import HEAD_WIDTH
 from duoreid.core.random import rng
-from duoreid.core.settings.config import LearnerConfig, MVDConfig, NetworkConfig
+from duoreid.core.settings.config import LearnerConfig, NetworkConfig
+from duoreid.core.settings.cross_modal import MVDConfig
 from tests.conformance.examples import CAPACITY, CLASSES, HEIGHT, WIDTH
 
 LABELS = np.repeat([3, 0, 5, 2], 2).astype(np.int32)
 
 SETTINGS = MVDConfig(representation=12, cml=1.5, vsd=0.7, vcd=0.9, vml=1.2)
-FULL = LearnerConfig("mvd", NetworkConfig("shallow"), CAPACITY, CLASSES, HEIGHT, WIDTH, mvd=SETTINGS)
+FULL = spec_of("mvd").learner_config(NetworkConfig("shallow"), CAPACITY, CLASSES, HEIGHT, WIDTH, section=SETTINGS)
 
 
 def variant(
     base: LearnerConfig = FULL, optimiser: str = "adam", factor: float = 1.0, **changes: object
 ) -> LearnerConfig:
     """Return a configuration with other settings of MVD."""
-    return replace(base, optimiser=optimiser, backbone_factor=factor, mvd=replace(base.mvd, **changes))
+    return replace(base, optimiser=optimiser, backbone_factor=factor, section=replace(base.section, **changes))
 
 
 CONFIGS = {
@@ -91,5 +93,5 @@ def example_batch(config: LearnerConfig, step: int = 0) -> Batch:
     draw = rng(0, "example/mvd", 0, step)
     images = draw.integers(0, 256, (2, len(LABELS), HEIGHT, WIDTH, 3), dtype=np.uint8)
     images[1] = images[1, :, :, :, :1]
-    noise = draw.random((8 * len(LABELS), HEAD_WIDTH), np.float32) if config.mvd.dropout else None
+    noise = draw.random((8 * len(LABELS), HEAD_WIDTH), np.float32) if config.section.dropout else None
     return Batch(images, LABELS, noise)

@@ -10,7 +10,7 @@ import numpy as np
 from duoreid.core.contract.learner import Batch
 from duoreid.core.contract.state import network
 from duoreid.core.losses import cross_entropy, mmt, softmax_triplet
-from duoreid.core.methods.roles import roles
+from duoreid.core.methods.registry import spec_of
 from duoreid.core.networks.architectures import Block, architecture, blocks
 from duoreid.core.settings.config import LearnerConfig, NetworkConfig
 
@@ -118,8 +118,8 @@ def embeddings(config: LearnerConfig, state: State, roles: tuple[str, ...], imag
 def mmt_losses(config: LearnerConfig, outputs: dict[str, tuple], labels: np.ndarray, classes: int) -> dict[str, float]:
     """Return the losses of MMT by name, of (features, logits) by role."""
     students, teachers = ([outputs[f"{kind}{k}"][1::-1] for k in (1, 2)] for kind in ("student", "teacher"))
-    weights = {name: getattr(config, name) for name in WEIGHTS}
-    total, parts, _ = mmt(students, teachers, labels, **weights, smoothing=config.smoothing, classes=classes)
+    weights = {name: getattr(config.section, name) for name in WEIGHTS}
+    total, parts, _ = mmt(students, teachers, labels, **weights, smoothing=config.section.smoothing, classes=classes)
     return parts | {"total": total}
 
 
@@ -129,10 +129,10 @@ def supervised_losses(
     """Return the losses of the one-network methods by name, of the student's (features, logits)."""
     features, logits = outputs["student"][:2]
     parts = {
-        "hard_ce": cross_entropy(logits, labels, smoothing=config.smoothing, classes=classes)[0],
+        "hard_ce": cross_entropy(logits, labels, smoothing=config.section.smoothing, classes=classes)[0],
         "hard_triplet": softmax_triplet(features, labels)[0],
     }
-    return parts | {"total": sum(getattr(config, name) * part for name, part in parts.items())}
+    return parts | {"total": sum(parts.values())}
 
 
 VIEWS = {"student": 0, "student1": 0, "teacher1": 0, "student2": 1, "teacher2": 1}
@@ -144,7 +144,7 @@ class Objective:
 
     def __init__(self, config: LearnerConfig, state: State, batch: Batch) -> None:
         self.config, self.batch, self.classes = config, batch, int(state["classes"])
-        chosen = roles(config.method).all
+        chosen = spec_of(config.method).all
         self.networks = {role: Network(config.network, network(state, role)) for role in chosen}
         self.outputs = {role: net(batch.images[VIEWS[role]], train=True) for role, net in self.networks.items()}
         if config.method == "source" and len(batch.images) > 1:

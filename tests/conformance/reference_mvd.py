@@ -29,7 +29,7 @@ class Branch(Network):
 
     def __init__(self, config: LearnerConfig, state: State) -> None:
         super().__init__(config.network, state)
-        self.dropout = config.mvd.dropout
+        self.dropout = config.section.dropout
 
     def observe(self, pixels: np.ndarray, train: bool) -> np.ndarray:
         """Pixels (B, H, W, 3) -> neck output (B, D)."""
@@ -112,14 +112,14 @@ class MVDObjective:
 
     def losses(self, **changes: float) -> dict[str, float]:
         """Return the losses by name. changes: of the settings of the oracle."""
-        m = self.config.mvd
+        m = self.config.section
         settings = {
             "objective": m.objective,
             "metric": m.metric,
             "margin": m.margin,
             "form": m.distillation,
             **{name: getattr(m, name) for name in ("cml", "vsd", "vcd", "vml")},
-            "smoothing": self.config.smoothing,
+            "smoothing": self.config.section.smoothing,
             "classes": self.classes,
         }
         total, parts, _ = mvd(self.views(), self.labels, self.modalities, **(settings | changes))
@@ -144,7 +144,7 @@ class MVDObjective:
 
     def _distillation(self, fixed: dict[str, View]) -> float:
         """Return the weighted VSD and VCD of the moved representations to the fixed observations."""
-        m = self.config.mvd
+        m = self.config.section
         if m.objective != "full":
             return 0.0
         views = {n: v._replace(observation_logits=fixed[n].observation_logits) for n, v in self.views().items()}
@@ -155,7 +155,7 @@ class MVDObjective:
             form=m.distillation,
             vsd=m.vsd,
             vcd=m.vcd,
-            smoothing=self.config.smoothing,
+            smoothing=self.config.section.smoothing,
             classes=self.classes,
         )
         del total

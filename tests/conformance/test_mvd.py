@@ -162,7 +162,7 @@ def test_losses_of_a_step(backend, name):
     before, batch, found, _ = step_of(backend, name)
     expected = MVDObjective(CONFIGS[name], before, batch).losses()
     assert found.keys() == expected.keys()
-    wanted = {"id": {"id"}, "id+tri": {"id", "metric"}}.get(CONFIGS[name].mvd.objective, set())
+    wanted = {"id": {"id"}, "id+tri": {"id", "metric"}}.get(CONFIGS[name].section.objective, set())
     assert not wanted or set(found) == wanted | {"total"}
     for part, value in expected.items():
         assert abs(value) > 1e-3, f"{part} is too small to tell anything"
@@ -187,13 +187,13 @@ def test_gradients_of_a_step(backend, name):
     before, batch, _, after = step_of(backend, name)
     objective = MVDObjective(config, before, batch)
     names = trained_of(config)
-    assert any("attention3.gamma" in tensor for tensor in names) == config.mvd.channel_attention
+    assert any("attention3.gamma" in tensor for tensor in names) == config.section.channel_attention
     chosen = names[:: 2 if name == "full" else 7]
     for tensor in chosen + [tensor for tensor in names if tensor.endswith(".gamma")]:
         role, short = tensor.split(".", 1)
         gradient = gradient_of(config, before, after, tensor)
         length = np.linalg.norm(gradient)
-        if config.mvd.metric != "ranked-list" and short == "bottleneck.linear3.bias":
+        if config.section.metric != "ranked-list" and short == "bottleneck.linear3.bias":
             limit = 1e-10 if PRECISION[backend] == "float64" else 1e-5
             assert length < limit, "a shift of z changes no distance, and the batch norm behind it removes it"
             continue
@@ -207,7 +207,7 @@ def test_a_flipped_or_missing_term_is_caught(backend):
     before, batch, found, _ = step_of(backend, "full")
     objective = MVDObjective(FULL, before, batch)
     for term in ("cml", "vsd", "vcd", "vml"):
-        for wrong in (0.0, 2 * getattr(FULL.mvd, term)):
+        for wrong in (0.0, 2 * getattr(FULL.section, term)):
             with pytest.raises(AssertionError, match="differs by"):
                 close(backend, "step.losses", found["total"], objective.losses(**{term: wrong})["total"])
 

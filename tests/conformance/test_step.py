@@ -11,7 +11,7 @@ import pytest
 
 from duoreid.core.contract.learner import Batch
 from duoreid.core.contract.state import FIRST, SECOND
-from duoreid.core.methods.roles import roles
+from duoreid.core.methods.registry import spec_of
 from duoreid.core.random import rng
 from duoreid.core.settings.config import LearnerConfig
 from tests.conformance.examples import MMT, SOURCE, example_batch, example_state, fresh, views_of
@@ -122,7 +122,7 @@ def test_adam_moved_the_students(backend, method):
 @METHODS
 def test_the_neck_bias_is_frozen_and_used(backend, method):
     step = step_of(backend, method)
-    for role in roles(method).students:
+    for role in spec_of(method).students:
         bias = step.before[f"{role}.neck.bias"]
         assert np.abs(bias).max() > 0.1
         np.testing.assert_array_equal(step.after[f"{role}.neck.bias"], bias)
@@ -166,7 +166,7 @@ def compare_statistics(found, expected):
 def test_statistics_come_from_each_network_s_own_forwards(backend, method):
     step = step_of(backend, method)
     objective = Objective(step.config, step.before, step.batch)
-    for role in roles(method).all:
+    for role in spec_of(method).all:
         compare_statistics(statistics(step.after, role), objective.networks[role].buffers)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from duoreid.core.contract.state import FIRST, SECOND, check_state, expected_shapes, initial
-from duoreid.core.methods.roles import roles
+from duoreid.core.methods.registry import spec_of
 from duoreid.core.random import rng
 from tests.conformance.examples import BASELINE, CAPACITY, MMT, SHALLOW, example_batch, example_state, views_of
 from tests.conformance.reference import embeddings
@@ -145,7 +145,7 @@ def test_relabel(backend, method, count):
     steps(learner, method)
     before = learner.export_state()
     learner.relabel(centroids(count))
-    after, chosen = learner.export_state(), roles(method)
+    after, chosen = learner.export_state(), spec_of(method)
     rows = centroids(count).astype(np.float64)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     for role in chosen.all:

@@ -8,7 +8,7 @@ import pytest
 
 from duoreid.core.checkpoints import files as checkpoint
 from duoreid.core.errors import UserError
-from duoreid.core.settings.config import Config
+from duoreid.core.settings.transfer import MMTRecipe
 from duoreid.core.training.record import Record, free_folder
 
 
@@ -80,14 +80,14 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 
 
 def test_a_run_never_writes_over_another(tmp_path):
-    record = Record.begin(tmp_path / "run", Config(), {"backend": "none"})
+    record = Record.begin(tmp_path / "run", MMTRecipe(), {"backend": "none"})
     record.line("epoch", epoch=0, loss=np.float32(1.5), labels=np.arange(2))
     record.save("last", state(), epoch=1)
     with pytest.raises(UserError, match=f"in use by process {os.getpid()} on"):
-        Record.begin(tmp_path / "run", Config(), {})
+        Record.begin(tmp_path / "run", MMTRecipe(), {})
     record.close()
     with pytest.raises(UserError, match="already holds a run"):
-        Record.begin(tmp_path / "run", Config(), {})
+        Record.begin(tmp_path / "run", MMTRecipe(), {})
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["event"] for line in lines] == ["run", "epoch"]
     assert lines[1]["labels"] == [0, 1]

@@ -7,23 +7,25 @@ import pytest
 
 from duoreid.core.errors import UserError
 from duoreid.core.settings.config import (
-    AdaptConfig,
-    Config,
-    DataConfig,
     NetworkConfig,
-    PretrainConfig,
-    RunConfig,
     as_dict,
     option,
     validate,
 )
+from duoreid.core.settings.transfer import (
+    AdaptationRunConfig,
+    AdaptConfig,
+    MMTRecipe,
+    PretrainConfig,
+    TransferDataConfig,
+)
 
 PARTS = {
-    "data": DataConfig,
+    "data": TransferDataConfig,
     "network": NetworkConfig,
     "pretrain": PretrainConfig,
     "adapt": AdaptConfig,
-    "run": RunConfig,
+    "run": AdaptationRunConfig,
 }
 LIMITED = [
     (part, item.name, limit, item.metadata[limit])
@@ -41,7 +43,7 @@ CHOICES = [
 
 
 def changed(part, name, value):
-    config = Config()
+    config = MMTRecipe()
     return replace(config, **{part: replace(getattr(config, part), **{name: value})})
 
 
@@ -54,7 +56,7 @@ def test_no_number_may_be_infinite(part):
 
 
 def test_the_default_is_valid():
-    validate(Config())
+    validate(MMTRecipe())
 
 
 def test_there_are_limits_to_test():
@@ -91,7 +93,7 @@ def test_the_closest_choice_is_named():
 
 def test_settings_are_immutable():
     with pytest.raises(FrozenInstanceError):
-        Config().adapt.epochs = 3
+        MMTRecipe().adapt.epochs = 3
 
 
 def test_every_field_has_a_help_text():
@@ -101,7 +103,7 @@ def test_every_field_has_a_help_text():
 
 
 def test_as_dict_is_ready_for_json_and_complete():
-    config = Config()
+    config = MMTRecipe()
     back = json.loads(json.dumps(as_dict(config)))
     assert back["pretrain"]["milestones"] == [40, 70]
     assert back["adapt"]["soft_triplet"] == 0.8

@@ -6,7 +6,7 @@ import pytest
 from duoreid.backends.torch.runtime import RuntimeConfig
 from duoreid.core.commands import options
 from duoreid.core.contract.state import MOMENTUM, check_state, expected_shapes, initial
-from duoreid.core.data import INFRARED, VISIBLE, Dataset, Search, Split, Trial
+from duoreid.core.data import INFRARED, VISIBLE, Dataset, Search, Split, TrainingSet, Trial
 from duoreid.core.errors import UserError
 from duoreid.core.losses import (
     centre_triplet,
@@ -19,15 +19,16 @@ from duoreid.core.losses import (
     triplet,
 )
 from duoreid.core.losses.mvd import VIEW_WEIGHTS, VIEWS, View
-from duoreid.core.methods.base import TrainingSet
 from duoreid.core.methods.mvd import MVD
+from duoreid.core.methods.registry import spec_of
 from duoreid.core.networks.architectures import architecture, variational_entries
 from duoreid.core.protocols import Metrics, summarise
 from duoreid.core.random import rng
-from duoreid.core.settings.config import Config, DataConfig, LearnerConfig, MVDConfig, NetworkConfig
+from duoreid.core.settings.config import NetworkConfig
+from duoreid.core.settings.cross_modal import CrossModalDataConfig, MVDConfig, MVDRecipe
 from duoreid.core.settings.presets import presets
-from duoreid.core.settings.published import published_searches
-from duoreid.core.training.pipelines.visible_infrared import chosen, table
+from duoreid.core.settings.published import of_cross_modal
+from duoreid.core.training.pipelines.cross_modal import chosen, table
 from tests.core.gradients import assert_gradient
 
 SEEN = [(5, VISIBLE, 4), (5, INFRARED, 3), (9, VISIBLE, 2), (2, INFRARED, 2), (2, VISIBLE, 5), (7, VISIBLE, 3)]
@@ -57,14 +58,14 @@ def training_set(seen=SEEN):
 
 def config(**changes):
     plain = {"identities": 3, "images": 2, "iterations": 4, "padding": 0, "flip": 0.0, "representation": 8}
-    return Config("mvd", data=DataConfig(height=32, width=16), mvd=MVDConfig(**(plain | changes)))
+    return MVDRecipe(data=CrossModalDataConfig(height=32, width=16), mvd=MVDConfig(**(plain | changes)))
 
 
 # What is trained on
 
 
 def test_identities_in_one_modality_are_left_out_and_named():
-    method = MVD(config(), training_set())
+    method = MVD(config(), {"dataset": training_set()})
     assert method.classes == 4
     assert method.left_out == {"visible": [9], "infrared": [4]}
     known = dict(zip([2, 5, 7, 11], range(4), strict=True))
@@ -75,7 +76,9 @@ def test_identities_in_one_modality_are_left_out_and_named():
 
 def test_nobody_is_left_out_silently_or_by_mistake():
     assert (
-        MVD(config(), training_set([(1, VISIBLE, 3), (1, INFRARED, 3), (3, VISIBLE, 1), (3, INFRARED, 1)])).left_out
+        MVD(
+            config(), {"dataset": training_set([(1, VISIBLE, 3), (1, INFRARED, 3), (3, VISIBLE, 1), (3, INFRARED, 1)])}
+        ).left_out
         == {}
     )
 
@@ -90,11 +93,11 @@ def test_nobody_is_left_out_silently_or_by_mistake():
 )
 def test_data_that_cannot_be_matched_is_refused(seen, message):
     with pytest.raises(UserError, match=message):
-        MVD(config(), training_set(seen))
+        MVD(config(), {"dataset": training_set(seen)})
 
 
 def test_too_few_identities_for_a_batch():
-    method = MVD(config(identities=5), training_set())
+    method = MVD(config(identities=5), {"dataset": training_set()})
     with pytest.raises(UserError, match=r"5 identities .* only 4 with both visible and infrared"):
         method.sample(method.label(None, 0), 0)
 
@@ -103,7 +106,7 @@ def test_too_few_identities_for_a_batch():
 
 
 def test_batches_pair_the_same_people_in_both_modalities():
-    method = MVD(config(), training_set())
+    method = MVD(config(), {"dataset": training_set()})
     labelling, split = method.label(None, 0), method.train.split
     plan = method.sample(labelling, 0)
     assert plan.shape == (4, 2, 6)
@@ -123,7 +126,10 @@ def test_batches_pair_the_same_people_in_both_modalities():
 
 
 def test_batches_depend_on_seed_epoch_and_step_alone():
-    first, again = MVD(config(erase=0.5), training_set()), MVD(config(erase=0.5), training_set())
+    first, again = (
+        MVD(config(erase=0.5), {"dataset": training_set()}),
+        MVD(config(erase=0.5), {"dataset": training_set()}),
+    )
     labelling = first.label(None, 0)
     rows = first.sample(labelling, 3)[0]
     np.testing.assert_array_equal(again.sample(labelling, 3)[0], rows)
@@ -132,7 +138,7 @@ def test_batches_depend_on_seed_epoch_and_step_alone():
     np.testing.assert_array_equal(batch.noise, same.noise)
     for other in (
         first.batch(labelling, rows, 3, 2),
-        MVD(config(), training_set(), seed=2).batch(labelling, rows, 3, 1),
+        MVD(config(), {"dataset": training_set()}, seed=2).batch(labelling, rows, 3, 1),
     ):
         assert (other.noise != batch.noise).mean() > 0.99
 
@@ -144,7 +150,7 @@ def test_only_visible_images_lose_their_colour():
     colours.__class__ = type(
         "Colours", (Pixels,), {"__getitem__": lambda self, r: plain(self, r) + np.uint8([0, 90, 40])}
     )
-    method = MVD(config(grey=1.0), TrainingSet("people", colours, train.split))
+    method = MVD(config(grey=1.0), {"dataset": TrainingSet("people", colours, train.split)})
     labelling = method.label(None, 0)
     images = method.batch(labelling, method.sample(labelling, 0)[0], 0, 0).images
     assert (np.ptp(images[VISIBLE].astype(int), axis=-1) == 0).all()
@@ -152,24 +158,24 @@ def test_only_visible_images_lose_their_colour():
 
 
 def test_without_dropout_there_is_no_noise():
-    method = MVD(config(dropout=0.0), training_set())
+    method = MVD(config(dropout=0.0), {"dataset": training_set()})
     labelling = method.label(None, 0)
     assert method.batch(labelling, method.sample(labelling, 0)[0], 0, 0).noise is None
 
 
 def test_one_pass_over_the_larger_modality():
     """14 visible images of people in both modalities, 6 of them a batch."""
-    assert MVD(config(iterations=0), training_set()).schedule.iterations == 14 // 6
-    assert MVD(config(iterations=0, identities=4, images=8), training_set()).schedule.iterations == 1
+    assert MVD(config(iterations=0), {"dataset": training_set()}).schedule.iterations == 14 // 6
+    assert MVD(config(iterations=0, identities=4, images=8), {"dataset": training_set()}).schedule.iterations == 1
 
 
 # Rates
 
 
 def test_rates_of_both_recipes():
-    steps = MVD(config(rate=2.0, warmup_epochs=10, milestones=(210,)), training_set())
+    steps = MVD(config(rate=2.0, warmup_epochs=10, milestones=(210,)), {"dataset": training_set()})
     assert [steps.rates(epoch, 0)[0] for epoch in (0, 10, 209, 210)] == pytest.approx([0.02, 2, 2, 0.2])
-    linear = MVD(config(rate=2.0, warmup_epochs=5, decay="log-linear", final_factor=0.25), training_set())
+    linear = MVD(config(rate=2.0, warmup_epochs=5, decay="log-linear", final_factor=0.25), {"dataset": training_set()})
     assert [linear.rates(epoch, 3)[0] for epoch in (0, 5, 15, 21, 27, 79)] == pytest.approx([0.02, 2, 2, 1, 0.5, 0.5])
 
 
@@ -291,8 +297,8 @@ def test_the_port_s_number_of_parameters():
 
 
 def test_state_of_sgd():
-    settings = LearnerConfig(
-        "mvd", NetworkConfig("tiny"), 6, 6, 32, 16, optimiser="sgd", mvd=MVDConfig(channel_attention=True)
+    settings = spec_of("mvd").learner_config(
+        NetworkConfig("tiny"), 6, 6, 32, 16, optimiser="sgd", section=MVDConfig(channel_attention=True)
     )
     state = initial(settings, 1)
     check_state(state, settings)
@@ -304,8 +310,8 @@ def test_state_of_sgd():
         (6, 256),
     )
     with pytest.raises(UserError, match="missing: adam"):
-        check_state(state, LearnerConfig("mvd", NetworkConfig("tiny"), 6, 6, 32, 16, mvd=settings.mvd))
-    shapes = expected_shapes(LearnerConfig("mvd", NetworkConfig("tiny"), 9, 9, 32, 16))
+        check_state(state, spec_of("mvd").learner_config(NetworkConfig("tiny"), 6, 6, 32, 16, section=settings.section))
+    shapes = expected_shapes(spec_of("mvd").learner_config(NetworkConfig("tiny"), 9, 9, 32, 16))
     assert shapes["infrared.bottleneck.classifier.bias"] == (9,)
 
 
@@ -328,7 +334,7 @@ def test_options_are_those_of_the_method():
         ("mmt", "--objective", "id"),
         ("--trials", "1"),
     ):
-        with pytest.raises(UserError, match="unknown option of"):
+        with pytest.raises(UserError, match="means nothing to"):
             parse(*wrong)
     with pytest.raises(UserError, match="recipe of mmt"):
         parse("mvd", "--preset", "synthetic")
@@ -394,9 +400,12 @@ def test_a_search_that_the_dataset_has_not():
 
 def test_the_table_has_mean_spread_and_what_was_published():
     trials = [Metrics(0.5, 0.6, 0.7, 0.8, 0.9, 0.4), Metrics(0.6, 0.6, 0.7, 0.8, 0.9, 0.4)]
-    text = table("regdb", [summarise("visible to thermal", trials, official=True)])
+    results = [summarise("visible to thermal", trials, official=True)]
+    text = table(
+        "mvd, regdb", results, {"visible to thermal": of_cross_modal(MVDRecipe(), "regdb", results[0].name, True)}
+    )
     assert "55.0 ± 7.1" in text
     assert "60.0 ± 0.0" in text
     assert "published, MindSpore port, Ascend 910" in text
-    assert published_searches("sysu", "all, single-shot")["PyTorch"] == (58.80, 60.02)
-    assert published_searches("synthetic-regdb", "visible to thermal") == {}
+    assert of_cross_modal(MVDRecipe(), "sysu", "all, single-shot", True)["PyTorch"] == (58.80, 60.02)
+    assert of_cross_modal(MVDRecipe(), "synthetic-regdb", "visible to thermal", True) == {}

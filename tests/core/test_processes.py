@@ -14,11 +14,8 @@ from duoreid.core.contract.processes import (
     ALONE,
     FailedElsewhereError,
     Together,
-    check_batches,
     check_same,
-    check_same_processes,
     first,
-    how_cut,
     in_turn,
     largest,
     share_of,
@@ -26,10 +23,13 @@ from duoreid.core.contract.processes import (
 )
 from duoreid.core.data import Chunks
 from duoreid.core.errors import UserError
-from duoreid.core.settings.config import Config
+from duoreid.core.settings.cross_modal import MVDConfig
 from duoreid.core.settings.presets import presets
+from duoreid.core.settings.transfer import MMTRecipe
 from duoreid.core.training.loop import train
 from duoreid.core.training.run import Run, _Keeper
+from duoreid.core.training.sharing import check_batches, check_same_processes, how_cut
+from duoreid.core.training.snapshot import History
 from duoreid.core.training.stop import Stop, Stopped
 from tests.core.test_loop import Learner, Method
 
@@ -188,7 +188,7 @@ def changed(config, group=0, **schedule):
         (changed(SYNTHETIC), 7, r"--pretrain-identities \d+ x --pretrain-images \d+"),
         (changed(SYNTHETIC, 16), 8, r"--batch-norm-group 16 must divide the \d images[\s\S]*fewer processes"),
         (changed(SYNTHETIC, 5), 2, "--batch-norm-group 5 must divide"),
-        (replace(presets()["synthetic-vi"], mvd=replace(SYNTHETIC.mvd, identities=3, images=3)), 2, "= 9 images"),
+        (replace(presets()["synthetic-vi"], mvd=MVDConfig(identities=3, images=3)), 2, "= 9 images"),
     ],
 )
 def test_a_batch_that_cannot_be_cut(config, size, message):
@@ -220,7 +220,7 @@ def test_what_a_batch_becomes_is_said(config, words):
 
 
 def test_going_on_with_another_number_of_processes():
-    by_process, by_group, past = Config(), changed(Config(), 16), [{"processes": 2}, {"processes": 4}]
+    by_process, by_group, past = MMTRecipe(), changed(MMTRecipe(), 16), [{"processes": 2}, {"processes": 4}]
     check_same_processes(Thread(0, 4, {}), by_process, past)
     check_same_processes(Thread(0, 2, {}), by_group, past)
     with pytest.raises(UserError, match=r"4 process\(es\)[\s\S]*this job has 2"):
@@ -232,16 +232,17 @@ def test_going_on_with_another_number_of_processes():
 class Kept:
     """A run's record that only remembers what it was given."""
 
-    lines, elapsed = (), 0.0
-
     def __init__(self):
-        self.moments = []
+        self.snapshots, self.history = [], History()
+
+    def clock(self):
+        return 0.0
 
     def settings(self):
         return {}
 
-    def keep(self, moment):
-        self.moments.append(str(moment.position))
+    def keep(self, snapshot):
+        self.snapshots.append(str(snapshot.position))
 
 
 @pytest.mark.parametrize(("asked", "stops"), [(1, 4), (4, 4), (5, 7)])
@@ -265,7 +266,7 @@ def test_a_signal_to_one_rank_stops_all_at_the_same_iteration(asked, stops, who)
         method.memory = dict
         with pytest.raises(Stopped) as stopped:
             train(method, learner, lambda report: None, loss_every=4, keeper=_Keeper(run, method, learner, 2, 0))
-        return stopped.value.status, len(learner.seen), record.moments
+        return stopped.value.status, len(learner.seen), record.snapshots
 
     expected = (143, stops, [f"stage 2, epoch 1, iteration {stops}"])
     assert on_processes(2, action) == [expected, expected]
@@ -281,6 +282,6 @@ def test_ranks_whose_networks_differ_stop_before_they_are_saved():
         try:
             train(method, learner, lambda report: None, keeper=_Keeper(run, method, learner, 2, 0))
         finally:
-            assert record.moments == []
+            assert record.snapshots == []
 
     assert all("differ in their networks at stage 2" in str(error) for error in on_processes(2, action))

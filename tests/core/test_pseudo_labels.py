@@ -8,7 +8,7 @@ import pytest
 from duoreid.core.errors import UserError
 from duoreid.core.methods.pseudo_labels import centroids_of, cluster, labelling
 from duoreid.core.random import rng
-from duoreid.core.settings.config import AdaptConfig
+from duoreid.core.settings.transfer import AdaptConfig
 
 KMEANS = AdaptConfig(clusters=6, identities=4, images=2)
 DBSCAN = replace(KMEANS, clustering="dbscan", k1=10, k2=3, eps_share=0.15)

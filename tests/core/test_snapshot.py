@@ -10,20 +10,21 @@ from duoreid.core.checkpoints import files as checkpoint
 from duoreid.core.errors import UserError
 from duoreid.core.methods.base import Labelling
 from duoreid.core.protocols import Metrics
-from duoreid.core.settings.config import Config, as_dict
+from duoreid.core.settings.config import as_dict
+from duoreid.core.settings.transfer import MMTRecipe
 from duoreid.core.training import snapshot as snapshot
 from duoreid.core.training.loop import Means, Progress
 from duoreid.core.training.record import Record
-from duoreid.core.training.snapshot import Past, Position, Snapshot
+from duoreid.core.training.snapshot import History, Position, Snapshot
 from duoreid.core.training.tables import Row
 
-SETTINGS = as_dict(Config())
+SETTINGS = as_dict(MMTRecipe())
 
 
 def example(epoch=3, **state):
     labelling = Labelling(np.array([1, -1, 0], np.int32), 2, {"clusters": 2.0, "adjusted_rand": 0.1 + 0.2})
     progress = Progress(epoch, 5, labelling, Means(5, {"total": 1 / 3}), 0.25, 1.5)
-    past = Past(
+    past = History(
         [Row("epoch 1, teacher 1", Metrics(0.1, 0.2, 0.3, 0.4, 0.5, 0.6), {"clusters": 2.0}, None)],
         {"testing": 2.5},
         0.1,
@@ -42,7 +43,7 @@ def test_round_trip(tmp_path):
     found = snapshot.load(tmp_path / "m.safetensors")
     assert found.position == given.position
     assert found.memory == given.memory
-    assert found.past == given.past
+    assert found.history == given.history
     assert found.state.keys() == given.state.keys()
     np.testing.assert_array_equal(found.state["a.weight"], given.state["a.weight"])
     one, two = found.progress, given.progress
@@ -90,7 +91,7 @@ def test_positions_are_in_the_order_of_time():
 
 
 def latest(folder, **adapt):
-    config = replace(Config(), adapt=replace(Config().adapt, epochs=8, **adapt))
+    config = replace(MMTRecipe(), adapt=replace(MMTRecipe().adapt, epochs=8, **adapt))
     warnings = []
     return snapshot.latest(folder, config, as_dict(config), warnings.append), warnings
 
@@ -111,7 +112,7 @@ def test_the_latest_or_the_one_before(tmp_path):
 
 def test_a_save_that_fails_after_a_damaged_one_loses_nothing(tmp_path, monkeypatch):
     """Saving moves the last snapshot to the one before first: a damaged one must not take its place."""
-    record = Record.begin(tmp_path / "run", Config(), {})
+    record = Record.begin(tmp_path / "run", MMTRecipe(), {})
     record.keep(example(2))
     record.keep(example(3))
     (record.folder / snapshot.LAST).write_bytes(b"nothing")
@@ -130,7 +131,7 @@ def test_a_save_that_fails_after_a_damaged_one_loses_nothing(tmp_path, monkeypat
 
 def test_one_file_under_both_names_leaves_no_temporary_one(tmp_path):
     """So it is where a process was killed between the two steps of a save, or has gone back to the snapshot before."""
-    record = Record.begin(tmp_path / "run", Config(), {})
+    record = Record.begin(tmp_path / "run", MMTRecipe(), {})
     record.keep(example(2))
     (record.folder / snapshot.PREVIOUS).hardlink_to(record.folder / snapshot.LAST)
     record.keep(example(3))
@@ -145,4 +146,4 @@ def test_other_settings_are_refused(tmp_path):
         latest(tmp_path, clusters=7)
     changed = json.loads(json.dumps(SETTINGS))
     changed["data"]["data"], changed["run"]["save_every"] = "/elsewhere", 7
-    snapshot.latest(tmp_path, replace(Config(), adapt=replace(Config().adapt, epochs=8)), changed, print)
+    snapshot.latest(tmp_path, replace(MMTRecipe(), adapt=replace(MMTRecipe().adapt, epochs=8)), changed, print)

@@ -5,12 +5,12 @@ import pytest
 
 from duoreid.core.contract.state import FIRST, SECOND, capacity_of, check_state, expected_shapes, initial, network
 from duoreid.core.errors import UserError
-from duoreid.core.methods.roles import ROLES, Roles, roles
+from duoreid.core.methods.registry import METHODS, spec_of
 from duoreid.core.networks.architectures import architecture, entries
-from duoreid.core.settings.config import LearnerConfig, NetworkConfig
+from duoreid.core.settings.config import NetworkConfig
 
-MMT = LearnerConfig("mmt", NetworkConfig("tiny"), 6, 4, 32, 16)
-SOURCE = LearnerConfig("source", NetworkConfig("tiny"), 6, 4, 32, 16)
+MMT = spec_of("mmt").learner_config(NetworkConfig("tiny"), 6, 4, 32, 16)
+SOURCE = spec_of("source").learner_config(NetworkConfig("tiny"), 6, 4, 32, 16)
 
 
 def test_names_of_the_state():
@@ -80,7 +80,7 @@ def test_a_long_list_of_problems_is_cut():
 
 
 def test_a_state_of_another_architecture_is_refused():
-    other = LearnerConfig("source", NetworkConfig("resnet18"), 6, 4, 32, 16)
+    other = spec_of("source").learner_config(NetworkConfig("resnet18"), 6, 4, 32, 16)
     with pytest.raises(UserError, match=r"missing: .*layer1\.1"):
         check_state(initial(SOURCE, 1), other)
 
@@ -100,14 +100,13 @@ def test_network_takes_its_own_role_only():
 
 
 def test_roles():
-    assert roles("mmt").all == ("student1", "student2", "teacher1", "teacher2")
-    assert roles("mmt").embedders == ("teacher1", "teacher2")
-    assert roles("baseline").embedders == roles("source").embedders == ("student",)
-    for chosen in ROLES.values():
+    assert spec_of("mmt").all == ("student1", "student2", "teacher1", "teacher2")
+    assert spec_of("mmt").embedders == ("teacher1", "teacher2")
+    assert spec_of("baseline").embedders == spec_of("source").embedders == ("student",)
+    for chosen in METHODS.values():
         assert len(chosen.teachers) in (0, len(chosen.students))
-    assert Roles(("a",), ("b",)).embedders == ("b",)
 
 
 def test_an_unknown_method_names_the_closest():
     with pytest.raises(UserError, match=r"unknown method 'basline'\. Did you mean 'baseline'\?"):
-        roles("basline")
+        spec_of("basline")

@@ -17,8 +17,9 @@ from duoreid.core.checkpoints import files as checkpoint
 from duoreid.core.checkpoints import weights
 from duoreid.core.contract.state import initial, network
 from duoreid.core.errors import UserError
+from duoreid.core.methods.registry import spec_of
 from duoreid.core.networks.architectures import architecture, entries, initial_state
-from duoreid.core.settings.config import LearnerConfig, NetworkConfig
+from duoreid.core.settings.config import NetworkConfig
 
 RESNET18, RESNET50, IBN = (NetworkConfig(arch=name) for name in ("resnet18", "resnet50", "resnet50_ibn_a"))
 CLASSES = 751
@@ -209,7 +210,7 @@ def backbone_entries(arch: str) -> list:
 
 
 def own(tmp_path: Path, method: str) -> tuple[Path, dict[str, np.ndarray]]:
-    config = LearnerConfig(method, NetworkConfig(arch="tiny"), capacity=7, classes=7, height=64, width=32)
+    config = spec_of(method).learner_config(NetworkConfig(arch="tiny"), 7, 7, 64, 32)
     state = initial(config, 3)
     checkpoint.save(tmp_path / "own.safetensors", state, {})
     return tmp_path / "own.safetensors", state

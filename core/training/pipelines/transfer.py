@@ -1,0 +1,186 @@
+"""A run from a labelled source to an unlabelled target: stage 1, stage 2, tests before and after, the final table.
+
+A method may have one of the stages alone (core/methods/spec.py: `stages`): without stage 1 its networks start from
+`--weights`, or from drawn numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from duoreid.core.checkpoints import files, weights
+from duoreid.core.contract.learner import Learner
+from duoreid.core.contract.state import capacity_of, check_state, network, overlay
+from duoreid.core.data import OpenData
+from duoreid.core.errors import UserError
+from duoreid.core.methods import pseudo_labels
+from duoreid.core.methods.base import Host
+from duoreid.core.methods.source import Source
+from duoreid.core.methods.spec import PRETRAIN
+from duoreid.core.protocols import require_matches
+from duoreid.core.random import network_seed
+from duoreid.core.settings.transfer import ClusterConfig
+from duoreid.core.training import tables
+from duoreid.core.training.loop import EpochReport
+from duoreid.core.training.run import OpenDataset, Run
+
+
+def run(current: Run, open_dataset: OpenDataset) -> dict[str, Any]:
+    """Train through the stages of the method and return the summary."""
+    data = _open(current, open_dataset)
+    spec, target = current.spec, data[current.spec.datasets[-1]]
+    states = []
+    if PRETRAIN in spec.stages and not current.passed(1, len(spec.students) - 1):
+        states = [_stage1(current, data, target, index) for index in range(len(spec.students))]
+    if spec.section != PRETRAIN:
+        _stage2(current, data, target, states)
+    return _finish(current)
+
+
+def _open(current: Run, open_dataset: OpenDataset) -> dict[str, OpenData]:
+    """Open every dataset by the name of its field, and refuse at once what would fail after hours."""
+    config, spec = current.config, current.spec
+    with current.timed("data"):
+        data = {field: open_dataset(getattr(config.data, field), config.data) for field in spec.datasets}
+    for field, opened in data.items():
+        counts = f"{len(opened.train):,} training and {len(opened.test):,} test images"
+        current.say(f"  {field}: {opened.dataset.name}, {counts}")
+    target = data[spec.datasets[-1]]
+    require_matches(target.dataset)
+    if not target.dataset.searches:
+        name = getattr(config.data, spec.datasets[-1])
+        if getattr(config.run, "select", "last") == "test":
+            raise UserError(f"--select test needs labels to test by, and {name} has none: use --select last.")
+        current.say(f"  {name} has no labels to test by: the networks are trained and saved, not tested")
+    section = getattr(config, spec.section)
+    if isinstance(section, ClusterConfig):
+        pseudo_labels.check_possible(section, len(target.train))
+    return data
+
+
+def _training_sets(data: dict[str, OpenData]) -> dict[str, Any]:
+    return {field: opened.training_set() for field, opened in data.items()}
+
+
+def _stage1(current: Run, data: dict[str, OpenData], target: OpenData, index: int) -> dict[str, np.ndarray]:
+    """Train or load network `index` of stage 1, test it on the target, and return its tensors."""
+    config, seed = current.config, network_seed(current.config.run.seed, index)
+    title, name = f"stage 1, network {index + 1}", f"stage1-{index + 1}"
+    if current.passed(1, index):
+        return network(files.load(current.record.folder / f"{name}.safetensors")[0], "student")
+    host = Source(config, _training_sets(data), seed=seed)
+    settings = host.learner_config()
+    learner = current.make_learner(settings, current.runtime, seed)
+    start = getattr(config.run, "start", "")
+    if start:
+        path = Path(start) / f"{name}.safetensors"
+        state, _ = files.load(path)
+        check_state(state, replace(settings, capacity=capacity_of(state, settings)), str(path))
+        learner.import_state(state)
+        current.say(f"{title} · read from {start}")
+    else:
+        if not current.within(1, index):
+            _import(current, learner, ("student",), title, settings.capacity)
+
+        def after(epoch: EpochReport) -> None:
+            current.log_epoch(title, epoch, host.schedule.epochs)
+            current.spend(title, epoch.seconds)
+
+        current.train(host, learner, after, stage=1, network=index, title=title)
+        current.record.save(name, learner.export_state(), stage=1, epoch=host.schedule.epochs)
+    current.test(learner, target, [f"source only, network {index + 1}"])
+    return network(learner.export_state(), "student")
+
+
+def _import(current: Run, learner: Learner, roles: tuple[str, ...], title: str, capacity: int) -> None:
+    """Give networks the weights of `--weights`, where there are any."""
+    settings = current.config.network
+    if settings.weights:
+        tensors, imported = weights.load(settings.weights, settings, capacity=capacity)
+        given = {f"{role}.{name}": value for role in roles for name, value in tensors.items()}
+        learner.import_state(learner.export_state() | given)
+        current.say(f"{title} · {imported}")
+
+
+def _stage2(current: Run, data: dict[str, OpenData], target: OpenData, states: list[dict[str, np.ndarray]]) -> None:
+    """Adapt to the target, starting students and their teachers from the networks of stage 1, where there are any."""
+    config, spec = current.config, current.spec
+    host: Host = spec.host(config, _training_sets(data), seed=config.run.seed, processes=current.processes)
+    settings, stage = host.learner_config(), current.stage(spec.section)
+    learner = current.make_learner(settings, current.runtime, config.run.seed)
+    if states:
+        learner.import_state(overlay(learner.export_state(), config.method, states))
+    elif not spec.pretrains and not current.within(stage):
+        _import(current, learner, spec.all, config.method, settings.capacity)
+    names = [role.replace("teacher", "teacher ") for role in spec.embedders]
+
+    def after(epoch: EpochReport) -> None:
+        done = epoch.epoch + 1
+        current.log_epoch(config.method, epoch, host.schedule.epochs)
+        current.spend("labelling", epoch.label_seconds)
+        current.spend("adaptation", epoch.train_seconds)
+        if not current.due(done, host.schedule.epochs) or not target.dataset.searches:
+            return
+        metrics = current.test(learner, target, [f"epoch {done}, {name}" for name in names], epoch)
+        if current.is_best(max(one.mean_ap for one in metrics), "target's test labels"):
+            kept = {"stage": stage, "epoch": done, "selected_on": "target test labels"}
+            current.record.save("best", learner.export_state(), **kept)
+
+    current.train(host, learner, after, stage=stage, title=config.method)
+
+
+def _finish(current: Run) -> dict[str, Any]:
+    """Print the tables, write the summary and return it."""
+    config, spec, history = current.config, current.spec, current.history
+    summary: dict[str, Any] = {
+        "rows": [{"name": row.name, **vars(row.metrics), **row.facts, "seconds": row.seconds} for row in history.rows],
+        "stage_seconds": history.seconds,
+        "backends": history.backends,
+    }
+    times = tables.stages(history.seconds)
+    if not history.rows:
+        current.say(f"\n{times}\nRun: {current.record.folder}")
+        current.record.summary(summary)
+        return summary
+    adapted, name = spec.section != PRETRAIN, getattr(config.data, spec.datasets[-1])
+    beside = [("source only", _published(current, adapted=False))] if PRETRAIN in spec.stages else []
+    if adapted:
+        beside.append((config.method, _published(current, adapted=True)))
+    current.say("\n" + tables.results(history.rows, beside))
+    current.say("\n" + times)
+    summary["published"] = dict(beside)
+    before = final = None
+    if PRETRAIN in spec.stages:
+        before = summary["source_only_mean_ap"] = _mean_ap(history.rows[: len(spec.students)])
+    if adapted:
+        final = summary["final_mean_ap"] = _mean_ap(history.rows[-len(spec.embedders) :])
+    current.say(_outcome(name, config.method, before, final))
+    current.say(f"Run: {current.record.folder}")
+    current.record.summary(summary)
+    return summary
+
+
+def _outcome(name: str, method: str, before: float | None, final: float | None) -> str:
+    """Return the last sentence of a run: mAP in percent before and after."""
+    if final is None:
+        return f"\n{name}: mAP {100 * before:.1f} from the source alone."
+    if before is None:
+        return f"\n{name}: mAP {100 * final:.1f} after {method}."
+    return (
+        f"\n{name}: mAP {100 * before:.1f} from the source alone, {100 * final:.1f} after {method} "
+        f"({100 * (final - before):+.1f} points)."
+    )
+
+
+def _published(current: Run, *, adapted: bool) -> tuple[float, float] | None:
+    """Return the published (mAP, rank-1) in percent, None where there is none."""
+    dataset = getattr(current.config.data, current.spec.datasets[-1])
+    return next(iter(current.spec.published(current.config, dataset, "", adapted).values()), None)
+
+
+def _mean_ap(rows: list[tables.Row]) -> float:
+    return float(np.mean([row.metrics.mean_ap for row in rows]))

@@ -1,0 +1,132 @@
+"""The command `duoreid`: hands each sub-command to the room that does it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from duoreid import __version__
+from duoreid.core.commands.command import guarded
+from duoreid.core.commands.parsing import Parser
+from duoreid.core.errors import UserError, unknown
+
+BACKENDS = ("torch", "mindspore")
+"""In the order in which one is taken where none is named."""
+
+
+class Command(NamedTuple):
+    """A sub-command. about: one line of help. run: (words behind it, how it was called) -> exit status."""
+
+    about: str
+    run: Callable[[list[str], str], int]
+
+
+def train(words: list[str], prog: str) -> int:
+    """Train with the chosen backend."""
+    from duoreid.core.commands.command import train as run
+
+    entry, words = _backend(words)
+    return run(entry.BACKEND, entry.open_data, words, prog)
+
+
+def evaluate(words: list[str], prog: str) -> int:
+    """Test the networks of a checkpoint with the chosen backend."""
+    from duoreid.core.commands.evaluate import evaluate as run
+
+    entry, words = _backend(words)
+    return run(entry.BACKEND, entry.open_data, words, prog)
+
+
+def export(words: list[str], prog: str) -> int:
+    """Export a model with the chosen backend."""
+    entry, words = _backend(words)
+    return importlib.import_module(f"duoreid.backends.{entry.BACKEND.name}.export").main(words, prog)
+
+
+def doctor(words: list[str], prog: str) -> int:
+    """Check a copy of a dataset."""
+    from duoreid.datasets.doctor import main as run
+
+    return run(words, prog)
+
+
+def score(words: list[str], prog: str) -> int:
+    """Score anybody's features."""
+    from duoreid.core.commands.score import main as run
+
+    return run(words, prog)
+
+
+def completion(words: list[str], prog: str) -> int:
+    """Print the completion of a shell."""
+    from duoreid.completion import main as run
+
+    return run(words, prog)
+
+
+COMMANDS = {
+    "train": Command("train, adapt and test; without options: MMT on synthetic images", train),
+    "evaluate": Command("test the networks of a checkpoint on a dataset", evaluate),
+    "export": Command("write a model for use elsewhere: ONNX, torch, MindIR, safetensors, npz, ckpt", export),
+    "doctor": Command("check a copy of a dataset before anyone trains on it", doctor),
+    "score": Command("mAP, CMC and mINP of features in a file", score),
+    "completion": Command("print the completion of bash, zsh or tcsh", completion),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `duoreid COMMAND ...`; return the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    status = 0
+
+    def run() -> None:
+        nonlocal status
+        status = _main(words)
+
+    return guarded(run) or status
+
+
+def _main(words: list[str]) -> int:
+    parser = build()
+    if not words or words[0].startswith("-"):
+        parser.parse_args(words or ["--help"])
+    if words[0] not in COMMANDS:
+        raise unknown("command", words[0], COMMANDS)
+    return COMMANDS[words[0]].run(words[1:], f"duoreid {words[0]}")
+
+
+def build() -> Parser:
+    """Return the parser of what stands before a sub-command."""
+    width = max(map(len, COMMANDS))
+    listed = "\n".join(f"  {name:{width}}  {command.about}" for name, command in COMMANDS.items())
+    parser = Parser(
+        prog="duoreid",
+        add_help=True,
+        usage="duoreid COMMAND ...",
+        description="Person re-identification, the same in PyTorch and in MindSpore.",
+        epilog=f"commands:\n{listed}\n\n`duoreid COMMAND --help` shows the options of a command. train, evaluate "
+        f"and export\ntake --backend {'|'.join(BACKENDS)} (default: the first of them that is installed).",
+    )
+    parser.add_argument("--version", action="version", version=f"duoreid {__version__}")
+    return parser
+
+
+def _backend(words: list[str]) -> tuple:
+    """Return (the backend's entry module, the other words): of --backend, else the first that is installed."""
+    first = Parser(prog="duoreid", add_help=False)
+    first.add_argument("--backend")
+    early, others = first.parse_known_args(words)
+    name = early.backend
+    if name is not None and name not in BACKENDS:
+        raise unknown("backend", name, BACKENDS)
+    installed = [one for one in BACKENDS if importlib.util.find_spec(one) is not None]
+    if name is None and not installed:
+        raise UserError(
+            "neither torch nor mindspore is installed: pip install 'duoreid[torch]' or 'duoreid[mindspore]'."
+        )
+    if name is not None and name not in installed:
+        raise UserError(f"--backend {name}: it is not installed. pip install 'duoreid[{name}]', or take another one.")
+    return importlib.import_module(f"duoreid.backends.{name or installed[0]}.entry"), others

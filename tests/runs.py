@@ -18,6 +18,9 @@ import numpy as np
 import torch
 
 from duoreid.core.checkpoints import files as checkpoint
+from duoreid.core.commands import options
+from duoreid.core.commands.command import train as train_command
+from duoreid.core.methods.registry import spec_of
 from duoreid.core.training.snapshot import PREVIOUS
 from duoreid.datasets.synthetic import generate
 
@@ -28,6 +31,17 @@ SMALL = [
     "--iterations", "3", "--identities", "4", "--images", "2", "--clusters", "6", "--evaluate-batch", "32",
     "--save-every", "2", "--loss-every", "2",
 ]  # fmt: skip
+
+
+def options_of(method: str, words: list[str]) -> list[str]:
+    """Return the options among the words that a method has, with their values."""
+    known, kept, keep = options.flags_of(spec_of(method)), [], True
+    for word in words:
+        if word.startswith("--"):
+            keep = word in known
+        if keep:
+            kept.append(word)
+    return kept
 
 
 @cache
@@ -44,7 +58,7 @@ def train(backend: str, *argv: str) -> int:
     """Run in this process, and leave torch's threads as they were; returns the exit status."""
     entry, threads = importlib.import_module(f"duoreid.backends.{backend}.entry"), torch.get_num_threads()
     try:
-        return entry.train(entry.BACKEND, entry.open_data, list(argv))
+        return train_command(entry.BACKEND, entry.open_data, list(argv))
     finally:
         torch.set_num_threads(threads)
 

@@ -72,7 +72,7 @@ def opened(name: str = "dukemtmc", *, ignore: str = "same-camera", trials: int =
 def run(argv: list, data: OpenData, backend: str = "torch") -> int:
     """Run the command with a dataset that lies in memory."""
     module = importlib.import_module(f"duoreid.backends.{backend}.entry")
-    return evaluation.evaluate(module.BACKEND, lambda name, config: data, [str(word) for word in argv])
+    return evaluation.evaluate(module.BACKEND, lambda name, config, trial: data, [str(word) for word in argv])
 
 
 def expected(state: dict[str, np.ndarray], role: str, data: OpenData) -> list:
@@ -175,13 +175,13 @@ def test_the_trial_of_the_training_is_what_is_opened(saved, tmp_path):
     checkpoint.save(path, state, {"config": as_dict(CONFIG), "stage": 2, "trial": 4})
     seen = []
 
-    def open_dataset(name: str, config: DataConfig) -> OpenData:
-        seen.append((name, config.trials))
+    def open_dataset(name: str, config: DataConfig, trial: int) -> OpenData:
+        seen.append((name, trial))
         return opened(trial=4)
 
     module = importlib.import_module("duoreid.backends.torch.entry")
     assert evaluation.evaluate(module.BACKEND, open_dataset, [str(path), "--network", "teacher1"]) == 0
-    assert seen == [("dukemtmc", (4,))]
+    assert seen == [("dukemtmc", 4)]
 
 
 # -- saved features -------------------------------------------------------------------------------------------
@@ -335,9 +335,9 @@ def test_a_checkpoint_of_another_version_is_refused(saved, tmp_path, capsys, cha
 @pytest.mark.parametrize("name", ["evaluate", "export"])
 def test_help_imports_no_framework_and_no_data(backend, name):
     code = (
-        f"import sys; from backends.{backend} import {name}\n"
-        "from core import evaluation, exporting\n"
-        f"{'evaluation.build(evaluate.BACKEND)' if name == 'evaluate' else 'exporting.build(export.BACKEND, {})'}\n"
+        f"import sys; from duoreid.backends.{backend}.entry import BACKEND\n"
+        f"from duoreid.core.commands import {name}\n"
+        f"{name}.build(BACKEND{', dict(onnx=str())' if name == 'export' else ''})\n"
         "print(sorted({'torch', 'mindspore', 'scipy', 'datasets', 'PIL'} & set(sys.modules)))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

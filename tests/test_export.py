@@ -22,7 +22,7 @@ from duoreid.core.networks.architectures import Architecture
 from duoreid.core.settings.config import NetworkConfig, as_dict
 from duoreid.core.settings.cross_modal import CrossModalDataConfig, MVDConfig, MVDRecipe
 from tests.conftest import probe_of
-from tests.runs import SMALL, small_data, train
+from tests.runs import SMALL, options_of, small_data, train
 
 HEIGHT, WIDTH = 48, 24
 NETWORKS = {
@@ -150,7 +150,16 @@ def test_a_training_starts_from_an_exported_network(tmp_path, capsys):
     tiny = spec_of("source").learner_config(NetworkConfig(arch="tiny"), 3, 3, 32, 16)
     tensors = network(initial(tiny, 7), "student")
     np.savez(tmp_path / "w.npz", **tensors)
-    words = ["source", *SMALL, "--data", small_data(), "--output", tmp_path / "run", "--weights", tmp_path / "w.npz"]
+    words = [
+        "source",
+        *options_of("source", SMALL),
+        "--data",
+        small_data(),
+        "--output",
+        tmp_path / "run",
+        "--weights",
+        tmp_path / "w.npz",
+    ]
     words += ["--pretrain-rate", "1e-12", "--device", "cpu"]
     assert train("torch", *map(str, words)) == 0
     assert "64 tensors matched" in capsys.readouterr().out

@@ -12,7 +12,7 @@ import signal
 import time
 
 from duoreid.core.training import snapshot as snapshot
-from tests.runs import SMALL, finish, small_data, start
+from tests.runs import SMALL, finish, options_of, small_data, start
 
 MODULE = "backends.mindspore.train"
 ENDLESS = ["--pretrain-iterations", "100000", "--save-every", "40"]
@@ -62,7 +62,16 @@ def damage(path, kind):
 
 def test_one_fault_after_the_other(tmp_path):
     folder = tmp_path / "run"
-    argv = ["source", "--data", str(small_data()), *SMALL, *ENDLESS, "--threads", "1", "--output", str(folder)]
+    argv = [
+        "source",
+        "--data",
+        str(small_data()),
+        *options_of("source", [*SMALL, *ENDLESS]),
+        "--threads",
+        "1",
+        "--output",
+        str(folder),
+    ]
 
     status, printed, errors = interrupt(signal.SIGTERM, folder, *argv)
     assert status == 143, errors

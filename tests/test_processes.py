@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from duoreid.core.training import snapshot as moment
-from tests.runs import ROOT, SMALL, small_data
+from tests.runs import ROOT, SMALL, options_of, small_data
 
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
 LONG = ["--pretrain-iterations", "4000", "--save-every", "6", "--loss-every", "2"]
@@ -48,7 +48,13 @@ def wait_for(path, seconds=120):
 def stopped(tmp_path_factory):
     """The folder of a run of two processes, of which the second alone was asked to stop, and what it printed."""
     folder = tmp_path_factory.mktemp("stopped") / "run"
-    with start("backends.torch.train", "source", *new(folder, *LONG, "--batch-norm-group", "2")) as process:
+    with start(
+        "backends.torch.train",
+        "source",
+        *options_of("source", new(folder, *LONG, "--batch-norm-group", "2")),
+        "--threads",
+        "1",
+    ) as process:
         wait_for(folder / "last.safetensors")
         os.kill(worker_of(process, 1), signal.SIGTERM)
         printed, errors = process.communicate(timeout=120)
@@ -68,7 +74,9 @@ def test_a_signal_to_one_process_stops_all(stopped):
 
 def test_a_process_that_dies_ends_the_job(tmp_path):
     folder = tmp_path / "run"
-    with start("backends.torch.train", "source", *new(folder, *LONG)) as process:
+    with start(
+        "backends.torch.train", "source", *options_of("source", new(folder, *LONG)), "--threads", "1"
+    ) as process:
         wait_for(folder / "last.safetensors")
         os.kill(worker_of(process, 1), signal.SIGKILL)
         _, errors = process.communicate(timeout=60)

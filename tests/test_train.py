@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 
 from duoreid.core.checkpoints import files as checkpoint
+from duoreid.core.commands.command import train as train_command
+from duoreid.core.methods.registry import METHODS
 from duoreid.datasets.synthetic import generate
 from tests.conftest import BACKENDS
+from tests.runs import options_of
 
 ROOT = Path(__file__).parent.parent
 SMALL = [
@@ -36,7 +39,8 @@ def data(tmp_path_factory):
 def train(backend, data, *argv):
     """Run in this process; returns the exit status."""
     entry = importlib.import_module(f"duoreid.backends.{backend}.entry")
-    return entry.train(entry.BACKEND, entry.open_data, ["--data", str(data), *SMALL, *argv])
+    small = options_of(argv[0], SMALL) if argv and argv[0] in METHODS else SMALL
+    return train_command(entry.BACKEND, entry.open_data, ["--data", str(data), *small, *argv])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

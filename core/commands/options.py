@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import Field, fields, replace
+from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -130,7 +130,7 @@ def _check_flags(argv: Sequence[str], parser: Parser, spec: MethodSpec, runtime:
         name = word.split("=")[0]
         if not word.startswith("--") or name in flags or word == "--":
             continue
-        owners = [other.name for other in METHODS.values() if name.replace("--no-", "--", 1) in _flags_of(other)]
+        owners = [other.name for other in METHODS.values() if name.replace("--no-", "--", 1) in flags_of(other)]
         if owners:
             raise UserError(
                 f"{name} means nothing to {spec.name}: it is an option of {', '.join(owners)}. Leave it out, or train "
@@ -139,13 +139,11 @@ def _check_flags(argv: Sequence[str], parser: Parser, spec: MethodSpec, runtime:
         raise unknown(f"option of {spec.name}", name, flags)
 
 
-def _flags_of(spec: MethodSpec) -> set[str]:
+def flags_of(spec: MethodSpec) -> set[str]:
+    """Return the long names of a method's options, those of --no-OPTION and of the device aside."""
     recipe = spec.recipe()
-    return {flag(spec.prefix(section) + item.name) for section in spec.sections for item in _items(recipe, section)}
-
-
-def _items(recipe: Config, section: str) -> tuple[Field, ...]:
-    return fields(getattr(recipe, section))
+    parts = {section: fields(getattr(recipe, section)) for section in spec.sections}
+    return {flag(spec.prefix(section) + item.name) for section, items in parts.items() for item in items}
 
 
 def _start(argv: list[str], presets: dict[str, Config]) -> Start:

@@ -8,10 +8,7 @@ from typing import Any
 import numpy as np
 
 from duoreid.core.agreement import agreement
-from duoreid.core.dbscan import dbscan, eps_from_share
 from duoreid.core.errors import UserError
-from duoreid.core.jaccard import jaccard_similarity
-from duoreid.core.kmeans import kmeans
 from duoreid.core.methods.base import Labelling
 from duoreid.core.settings.transfer import ClusterConfig
 
@@ -60,6 +57,11 @@ def cluster(
     k-means clusters the mean as it is; DBSCAN its L2-normalised form on the k-reciprocal Jaccard distance, with eps
     fixed by the first epoch (D6, METHODS 2.2).
     """
+    # Here, not above: they load SciPy, which nobody needs who reads the help or loads a model.
+    from duoreid.core.dbscan import dbscan, eps_from_share
+    from duoreid.core.jaccard import jaccard_similarity
+    from duoreid.core.kmeans import kmeans
+
     check_possible(config, len(features))
     if config.clustering == "kmeans":
         found = kmeans(features, config.clusters, seed=seed + epoch, restarts=config.kmeans_restarts)

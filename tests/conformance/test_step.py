@@ -75,11 +75,11 @@ def test_a_flipped_term_is_caught(backend, term):
     step = step_of(backend, "mmt")
     objective = Objective(step.config, step.before, step.batch)
     check_slopes(step, objective, every=20)
-    flipped = objective.losses()["total"] - 2 * getattr(step.config, term) * objective.losses()[term]
+    flipped = objective.losses()["total"] - 2 * getattr(step.config.section, term) * objective.losses()[term]
     with pytest.raises(AssertionError, match="differs by"):
         check_close("step.losses.float64", step.losses["total"], flipped)
     true = objective.losses
-    objective.losses = lambda: {"total": true()["total"] - 2 * getattr(step.config, term) * true()[term]}
+    objective.losses = lambda: {"total": true()["total"] - 2 * getattr(step.config.section, term) * true()[term]}
     with pytest.raises(AssertionError, match="differs by"):
         check_slopes(step, objective, every=20)
 

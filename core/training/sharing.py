@@ -12,8 +12,12 @@ from duoreid.core.settings.config import Config
 
 
 def check_batches(processes: Processes, config: Config) -> None:
-    """Raise UserError where a batch, or batch norm's groups, cannot be cut into a part for each process."""
+    """Raise UserError where a batch, or batch norm's groups, cannot be cut into a part for each process.
+
+    Every stage is looked at before the first begins: a batch of the last one would else be refused after hours.
+    """
     if processes.size == 1:
+        _check_groups(config)
         return
     group = config.network.batch_norm_group
     for prefix, schedule in spec_of(config.method).schedules(config):
@@ -31,6 +35,21 @@ def check_batches(processes: Processes, config: Config) -> None:
                 f"--batch-norm-group {group} must divide the {part} images that each of the {processes.size} processes "
                 f"sees of a batch of {size}: start fewer processes, or take a smaller group, or --batch-norm-group 0 "
                 "for statistics over what each process sees."
+            )
+
+
+def _check_groups(config: Config) -> None:
+    """Raise UserError where batch norm's groups do not divide the images of a step, in whichever stage."""
+    group, spec = config.network.batch_norm_group, spec_of(config.method)
+    both = f" x {spec.modalities} modalities" if spec.modalities > 1 else ""
+    for prefix, schedule in spec.schedules(config):
+        images = schedule.identities * schedule.images * spec.modalities
+        if 0 < group < images and images % group:
+            flags = [f"--{prefix}{name}".replace("_", "-") for name in ("identities", "images")]
+            raise UserError(
+                f"--batch-norm-group {group} does not divide the {images} images of a step "
+                f"({flags[0]} {schedule.identities} x {flags[1]} {schedule.images}{both}): statistics are taken over "
+                "whole groups. Take a divisor, or 0 for the whole batch."
             )
 
 

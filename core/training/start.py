@@ -78,6 +78,7 @@ def _open(
     if not config.run.resume:
         say(f"{config.method} · {who['about']} · preset {config.preset} · seed {config.run.seed} · {record.folder}")
         current.history.backends.append({**who, "since": "the start"})
+        _warn_of_random_weights(current)
         return current
     try:
         snapshot = latest(record.folder, config, record.settings(), say)
@@ -94,6 +95,17 @@ def _open(
     current.history.backends.append({**who, "since": where})
     say(f"{config.method} · {who['about']} · {record.folder} goes on from {where}")
     return current
+
+
+def _warn_of_random_weights(current: Run) -> None:
+    """Say once, loudly, that a published recipe begins from nothing: its numbers need ImageNet weights."""
+    config = current.config
+    published = config.preset and config.preset != current.spec.default_preset
+    if published and not config.network.weights and not getattr(config.run, "start", ""):
+        current.say(
+            f"WARNING: the recipe {config.preset} begins from ImageNet weights, and none are given: the networks begin "
+            "from random numbers and will stay far below the published results. Give them with --weights FILE."
+        )
 
 
 def _record(config: Config, who: dict[str, Any], processes: Processes) -> Record:

@@ -45,7 +45,7 @@ class Supervised(nn.Cell):
         self.whole = Whole(processes)
         self.dtype, self.smoothing = dtype, Tensor(config.smoothing, dtype)
         self.weights = _weights(config, self.NAMES, dtype)
-        self.student = ReIDNetwork(config.network, config.capacity, dtype)
+        self.student = ReIDNetwork.of(config, config.capacity, dtype)
         self.together = 1 if dtype == ms.float64 else 2
 
     def construct(self, views: Tensor, labels: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,10 +76,10 @@ class MutualMeanTeaching(nn.Cell):
         self.dtype, self.smoothing = dtype, Tensor(config.smoothing, dtype)
         self.weights = _weights(config, self.NAMES, dtype)
         self.together = 2
-        self.student1 = ReIDNetwork(config.network, config.capacity, dtype)
-        self.student2 = ReIDNetwork(config.network, config.capacity, dtype)
-        self.teacher1 = ReIDNetwork(config.network, config.capacity, dtype)
-        self.teacher2 = ReIDNetwork(config.network, config.capacity, dtype)
+        self.student1 = ReIDNetwork.of(config, config.capacity, dtype)
+        self.student2 = ReIDNetwork.of(config, config.capacity, dtype)
+        self.teacher1 = ReIDNetwork.of(config, config.capacity, dtype)
+        self.teacher2 = ReIDNetwork.of(config, config.capacity, dtype)
 
     def construct(self, views: Tensor, labels: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         """Views uint8 (2, B, H, W, 3), labels (B,) -> (total, losses in the order of NAMES)."""

@@ -55,7 +55,7 @@ def _weigh(parts: dict[str, Tensor], config: LearnerConfig) -> dict[str, Tensor]
 
 def plain_network(config: LearnerConfig, capacity: int) -> ReIDNetwork:
     """A network as every method but MVD has it."""
-    return ReIDNetwork(config.network, capacity)
+    return ReIDNetwork.of(config, capacity)
 
 
 def one_view_each(views: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
@@ -86,6 +86,6 @@ METHODS = {
     "baseline": DeviceHalf(plain_network, one_view_each, supervised, one_feature_each),
     "mmt": DeviceHalf(plain_network, one_view_each, mutual_mean_teaching, one_feature_each),
     "mvd": DeviceHalf(
-        VariationalNetwork, multi_view.both_forms, multi_view.variational_distillation, multi_view.joint_feature
+        VariationalNetwork.of, multi_view.both_forms, multi_view.variational_distillation, multi_view.joint_feature
     ),
 }

@@ -18,10 +18,10 @@ from duoreid.core.contract.state import FIRST, SECOND, capacity_of, check_state,
 from duoreid.core.data import INFRARED, Split
 from duoreid.core.errors import UserError
 from duoreid.core.methods.adaptation import Adaptation
-from duoreid.core.methods.augmentation import GREY_WEIGHTS
 from duoreid.core.methods.base import Labelling, TrainingSet
 from duoreid.core.methods.mvd import MVD
 from duoreid.core.methods.roles import Roles, roles
+from duoreid.core.networks.images import GREY_WEIGHTS
 from duoreid.core.random import rng
 from duoreid.core.settings.config import Config, LearnerConfig, NetworkConfig, option, validate
 from duoreid.core.settings.presets import SYNTHETIC, SYNTHETIC_VI

@@ -27,7 +27,7 @@ from duoreid.core.commands.command import guarded
 from duoreid.core.commands.options import from_dict
 from duoreid.core.contract.learner import Learner
 from duoreid.core.methods.pseudo_labels import average, centroids_of
-from duoreid.core.networks.architectures import architecture
+from duoreid.core.networks.backbones import backbone
 from duoreid.core.random import rng
 from duoreid.core.settings.config import as_dict
 
@@ -52,7 +52,7 @@ def record(
         found, facts["own"] = layer_by_layer(exam, probe, learner)
         arrays.update(found)
     with _timed(seconds, "losses"):
-        chosen = loss_cases.cases(exam.learner, exam.identities, exam.images, architecture(exam.network.arch).features)
+        chosen = loss_cases.cases(exam.learner, exam.identities, exam.images, backbone(exam.network.arch).features)
         facts["losses"] = loss_cases.errors(probe, chosen, dtype)
     with _timed(seconds, "step"):
         found, facts["rules"] = one_step(exam, probe, learner)
@@ -105,7 +105,7 @@ def one_step(exam: Exam, probe: ModuleType, learner: Learner) -> tuple[Arrays, d
     learner.losses()
     found = rules.step_errors(exam.learner, before, gradients, learner.export_state())
     if not exam.roles.bottlenecks:
-        size = (exam.people, architecture(exam.network.arch).features)
+        size = (exam.people, backbone(exam.network.arch).features)
         centroids = rng(exam.seed, "parity/centroids").standard_normal(size).astype(np.float32)
         learner.relabel(centroids)
         found |= rules.relabel_errors(exam.learner, centroids, learner.export_state())

@@ -16,6 +16,7 @@ from duoreid.core.commands.command import Backend, guarded
 from duoreid.core.commands.model_options import ModelOptions, add_fields, add_model_options, parser
 from duoreid.core.contract.processes import in_turn, together
 from duoreid.core.errors import UserError
+from duoreid.core.networks.network import check_size
 from duoreid.core.settings.config import DataConfig, validate
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
     from duoreid.core.protocols import evaluate as test
     from duoreid.core.protocols import require_matches, require_trial
 
-    trained = open_trained(model.checkpoint, model.network, model.arch, model.stem_relu)
+    size = (given["height"], given["width"])
+    trained = open_trained(model.checkpoint, model.network, model.arch, model.stem_relu, size)
     trained = replace(trained, config=replace(trained.config, data=_data(trained, given)))
     data = trained.config.data
     trained_on = (data.dataset,) if trained.config.method == "mvd" else (data.source, data.target)
@@ -153,6 +155,8 @@ def _data(trained: Trained, given: dict[str, Any]) -> DataConfig:
         )
     data = replace(trained.config.data, **changed)
     validate(data)
+    known = trained.config.data
+    check_size(trained.config.network, (known.height, known.width), (data.height, data.width))
     return data
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from duoreid.core.contract.learner import Batch
-from duoreid.core.networks.architectures import architecture
+from duoreid.core.networks.backbones import backbone
 from duoreid.core.settings.config import LearnerConfig
 
 VIEWS = {
@@ -53,7 +53,7 @@ def check_chunk(images: np.ndarray) -> None:
 
 def check_centroids(centroids: np.ndarray, config: LearnerConfig) -> None:
     """Raise ValueError for centroids that are not finite numbers (K, D), D the feature's length of the network."""
-    centroids, length = np.asarray(centroids), architecture(config.network.arch).features
+    centroids, length = np.asarray(centroids), backbone(config.network.arch).features
     if centroids.ndim != 2 or not len(centroids) or centroids.shape[1] != length or centroids.dtype.kind != "f":
         raise ValueError(
             f"centroids must be floating (K, {length}), K of at least 1, for {config.network.arch}, got "

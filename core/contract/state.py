@@ -1,6 +1,6 @@
 """The canonical state of a learner: names, shapes and the check that a state is whole.
 
-For each network `ROLE.TENSOR` (names of core/networks/architectures.py); for each trained tensor of a student Adam's
+For each network `ROLE.TENSOR` (names of core/networks/network.py); for each trained tensor of a student Adam's
 moments `adam.first.ROLE.TENSOR` and `adam.second.ROLE.TENSOR`, or SGD's momentum `sgd.momentum.ROLE.TENSOR`;
 `adam.step` or `sgd.step`, and `classes` (live classes), both int64 ().
 """
@@ -13,7 +13,9 @@ import numpy as np
 
 from duoreid.core.errors import UserError
 from duoreid.core.methods.roles import roles
-from duoreid.core.networks.architectures import Entry, architecture, draw, entries, variational_entries
+from duoreid.core.networks.backbone import BackboneConfig
+from duoreid.core.networks.network import network_tensors
+from duoreid.core.networks.tensors import Entry, draw
 from duoreid.core.settings.config import LearnerConfig
 
 FIRST, SECOND, MOMENTUM = "adam.first.", "adam.second.", "sgd.momentum."
@@ -23,11 +25,11 @@ MOMENTS = {"adam": (FIRST, SECOND), "sgd": (MOMENTUM,)}
 
 def tensors_of(config: LearnerConfig) -> list[Entry]:
     """Return the tensors that each network of a learner has."""
-    arch = architecture(config.network.arch)
+    size = (config.height, config.width)
     if roles(config.method).bottlenecks:
-        mvd = config.mvd
-        return variational_entries(arch, config.capacity, mvd.representation, attention=mvd.channel_attention)
-    return entries(arch, config.capacity)
+        attentive = BackboneConfig(config.network, *size, config.mvd.channel_attention)
+        return network_tensors(attentive, config.capacity, representation=config.mvd.representation)
+    return network_tensors(BackboneConfig(config.network, *size), config.capacity)
 
 
 def expected_shapes(config: LearnerConfig) -> dict[str, tuple[int, ...]]:

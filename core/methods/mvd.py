@@ -15,7 +15,7 @@ from duoreid.core.methods.base import Labelling, TrainingSet
 from duoreid.core.methods.recipe import augmentation
 from duoreid.core.methods.sampling import cross_modality_batches
 from duoreid.core.methods.schedules import warmup_log_linear, warmup_multistep
-from duoreid.core.networks.architectures import HEAD_WIDTH
+from duoreid.core.networks.heads import HEAD_WIDTH
 from duoreid.core.random import rng
 from duoreid.core.settings.config import Config, LearnerConfig
 

@@ -7,18 +7,19 @@ command line from them, `core.settings.presets` holds the published recipes.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any
 
 from duoreid.core.errors import UserError, unknown
-from duoreid.core.networks.architectures import ARCHITECTURES
+from duoreid.core.networks.backbones import BACKBONES, check_options
 
 
 def option(
     default: Any,
     text: str,
     *,
-    choices: tuple | None = None,
+    choices: Collection | None = None,
     above: float | None = None,
     least: float | None = None,
     below: float | None = None,
@@ -60,7 +61,7 @@ class DataConfig:
 class NetworkConfig:
     """The network, the same for students and teachers."""
 
-    arch: str = option("tiny", "architecture", choices=tuple(ARCHITECTURES))
+    arch: str = option("tiny", "architecture", choices=BACKBONES.keys())
     stem_relu: bool = option(
         True, "ReLU between the first normalisation and the max-pooling; the reference MMT ResNet-50 has none"
     )
@@ -224,7 +225,7 @@ class LearnerConfig:
 
     method: "source", "baseline", "mmt" or "mvd". capacity: rows of the classifier. classes: how many of them are
     live at the start. Weights are those of AdaptConfig; source and baseline use hard_ce and hard_triplet only.
-    optimiser: "adam" or "sgd". backbone_factor: of the rate, for what is no head (core/networks/architectures.py).
+    optimiser: "adam" or "sgd". backbone_factor: of the rate, for what lies in the backbone (core/networks/tensors.py).
     mvd: its objective and its bottlenecks; the other methods do not read it.
     """
 
@@ -266,6 +267,8 @@ def validate(config: Any, where: str = "") -> None:
             raise UserError(f"{name} must be at most {limits['most']}, got {value!r}: {limits['help']}")
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{name} must be a finite number, got {value!r}: {limits['help']}")
+    if isinstance(config, NetworkConfig):
+        check_options(config)
 
 
 def as_dict(config: Any) -> dict[str, Any]:

@@ -178,7 +178,7 @@ def _stage1(current: Run, source: OpenData, target: OpenData, index: int) -> dic
         current.say(f"{title} · read from {config.run.start}")
     else:
         if config.network.weights and not current.within(1, index):
-            tensors, imported = weights.load(config.network.weights, config.network, capacity=settings.capacity)
+            tensors, imported = weights.load(config.network.weights, settings, capacity=settings.capacity)
             learner.import_state(learner.export_state() | {f"student.{name}": value for name, value in tensors.items()})
             current.say(f"{title} · {imported}")
 

@@ -147,9 +147,9 @@ def _introduce(current: Run, part: Part, method: MVD) -> None:
 
 def _start(current: Run, learner: Learner, method: MVD) -> None:
     """Give every branch the weights of `--weights`, where there are any."""
-    network = current.config.network
-    if network.weights:
-        tensors, imported = weights.load(network.weights, network, capacity=method.classes)
+    path = current.config.network.weights
+    if path:
+        tensors, imported = weights.load(path, method.learner_config(), capacity=method.classes)
         branches = [tensors] * len(roles("mvd").students)
         learner.import_state(overlay(learner.export_state(), "mvd", branches))
         current.say(f"every branch · {imported}")

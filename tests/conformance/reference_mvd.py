@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from duoreid.core.contract.learner import Batch
+from duoreid.core.contract.pairs import rows_of_branches
 from duoreid.core.contract.state import network
 from duoreid.core.losses.float64.network import Network
 from duoreid.core.losses.mvd import View, mvd
@@ -46,8 +47,8 @@ class MVDObjective:
             "infrared": grey(colour),
             "shared": np.concatenate([colour, grey(colour)]),
         }
-        starts = {"visible": (0, count), "infrared": (count, 2 * count), "shared": (2 * count, 4 * count)}
-        self.noise = {r: None if batch.noise is None else batch.noise[slice(*part)] for r, part in starts.items()}
+        parts = zip(ROLES, rows_of_branches(count), strict=True)
+        self.noise = {role: None if batch.noise is None else batch.noise[rows] for role, rows in parts}
         self.labels = np.tile(batch.labels, len(batch.images))
         self.modalities = np.repeat(np.arange(len(batch.images)), len(batch.labels))
         self.networks = {role: branch(config, state, role) for role in ROLES}

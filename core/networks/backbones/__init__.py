@@ -28,6 +28,11 @@ def backbone(name: str) -> Backbone:
     return BACKBONES[name]
 
 
+def stage_of(arch: str, name: str) -> str:
+    """Return the stage of a backbone that a layer or tensor lies in: "layer1.0.conv2" -> "layer1.0"; else its name."""
+    return next((stage for stage in backbone(arch).stages if f"{name}.".startswith(f"{stage}.")), name)
+
+
 def check_options(network: Any, *, attention: bool = False) -> None:
     """Raise UserError for an option that means nothing to the backbone and is not at its default.
 

@@ -30,6 +30,7 @@ from duoreid.core.checkpoints.files import write_atomically
 from duoreid.core.data import Images
 from duoreid.core.errors import UserError
 from duoreid.core.methods.augmentation import Augmentation, augment
+from duoreid.core.networks.images import DEVIATION, MEAN
 from duoreid.core.random import rng
 from duoreid.core.training.prefetch import prefetch
 from duoreid.datasets import open_dataset
@@ -38,7 +39,6 @@ from duoreid.datasets.images import Decoded, cores
 from duoreid.datasets.synthetic import NAMES, generate
 
 HEIGHT, WIDTH, BATCH, PADDING, ERASE = 256, 128, 64, 10, 0.5
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 AUGMENTATION = Augmentation(flip=0.5, padding=PADDING, erase=ERASE)
 
 
@@ -69,7 +69,7 @@ def usual_transforms(file: str, generator: np.random.Generator) -> Any:
     left, top = (int(generator.integers(2 * PADDING + 1)) for _ in range(2))
     image = image.crop((left, top, left + WIDTH, top + HEIGHT))
     tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float().div(255)
-    tensor.sub_(torch.tensor(MEAN)[:, None, None]).div_(torch.tensor(STD)[:, None, None])
+    tensor.sub_(torch.tensor(MEAN)[:, None, None]).div_(torch.tensor(DEVIATION)[:, None, None])
     if generator.random() < ERASE:
         area, aspect = generator.uniform(0.02, 0.4) * HEIGHT * WIDTH, generator.uniform(0.3, 1 / 0.3)
         height, width = round((area * aspect) ** 0.5), round((area / aspect) ** 0.5)
@@ -105,8 +105,8 @@ def data_loader(files: Sequence[str], workers: int) -> Iterator[Any]:
 def ours(images: Images, threads: int, normalise: bool = False) -> Iterator[np.ndarray]:
     """Yield augmented uint8 batches, or normalised float32 of the same shape, made ahead by threads."""
     order = rng(0, "benchmark order").permutation(len(images))
-    scale = np.tile(np.float32(1 / 255) / np.array(STD, np.float32), WIDTH)
-    shift = np.tile(np.array(MEAN, np.float32) / np.array(STD, np.float32), WIDTH)
+    scale = np.tile(np.float32(1 / 255) / np.array(DEVIATION, np.float32), WIDTH)
+    shift = np.tile(np.array(MEAN, np.float32) / np.array(DEVIATION, np.float32), WIDTH)
 
     def make(step: int) -> np.ndarray:
         rows = order[step * BATCH : (step + 1) * BATCH]

@@ -73,7 +73,7 @@ def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the smallest network of a run in this process be one that takes MindSpore less time to compile."""
     from tests.conformance import examples  # which defines it
 
-    monkeypatch.setitem(examples.ARCHITECTURES, "tiny", examples.ARCHITECTURES["shallow"])
+    monkeypatch.setitem(examples.BACKBONES, "tiny", examples.BACKBONES["shallow"])
 
 
 @pytest.fixture(scope="session")

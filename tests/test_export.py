@@ -17,8 +17,8 @@ from duoreid.core.commands import export as exporting
 from duoreid.core.commands.export import Format, normalised, pictures
 from duoreid.core.contract.state import initial, network
 from duoreid.core.methods.registry import spec_of
-from duoreid.core.networks import architectures
-from duoreid.core.networks.architectures import Architecture
+from duoreid.core.networks.backbones import BACKBONES
+from duoreid.core.networks.backbones.resnet import ResNet
 from duoreid.core.settings.config import NetworkConfig, as_dict
 from duoreid.core.settings.cross_modal import CrossModalDataConfig, MVDConfig, MVDRecipe
 from tests.conftest import probe_of
@@ -34,9 +34,9 @@ NETWORKS = {
 @pytest.fixture(autouse=True)
 def small_architectures(monkeypatch):
     """A basic and an IBN-Net-a backbone of a few thousand weights."""
-    monkeypatch.setitem(architectures.ARCHITECTURES, "small", Architecture("basic", (1,) * 4, (8, 12, 16, 24), stem=8))
-    ibn = Architecture("bottleneck", (1,) * 4, (8, 8, 12, 16), ibn=True, stem=8)
-    monkeypatch.setitem(architectures.ARCHITECTURES, "small-ibn", ibn)
+    monkeypatch.setitem(BACKBONES, "small", ResNet("basic", (1,) * 4, (8, 12, 16, 24), stem=8))
+    ibn = ResNet("bottleneck", (1,) * 4, (8, 8, 12, 16), ibn=True, stem=8)
+    monkeypatch.setitem(BACKBONES, "small-ibn", ibn)
 
 
 def saved(folder: Path, kind: str = "basic", method: str = "mmt") -> tuple[Path, dict[str, np.ndarray]]:

@@ -7,8 +7,12 @@ import subprocess
 import pytest
 
 from duoreid.benchmarks import step
-from duoreid.core.networks.architectures import architecture, entries, variational_entries
+from duoreid.core.networks.backbone import BackboneConfig
+from duoreid.core.networks.backbones import backbone
+from duoreid.core.networks.network import network_tensors
+from duoreid.core.settings.config import NetworkConfig
 
+TINY = BackboneConfig(NetworkConfig(arch="tiny"), 32, 16)
 SIZE = ["--arch", "tiny", "--height", "32", "--width", "16", "--identities", "4", "--images", "2", "--threads", "1"]
 
 
@@ -31,7 +35,7 @@ def test_mmt_is_measured_in_a_process_of_its_own(backend, tmp_path, capsys, monk
     assert step.main([*argv, "--batch-norm-group", "0"]) == 0
     row = json.loads(file.read_text())["rows"][0]
     assert (row["backend"], row["method"], row["steps"], row["images"]) == (backend, "mmt", 2, [2, 8, 32, 16])
-    one = trained(entries(architecture("tiny"), 6)) + architecture("tiny").features  # the neck's frozen bias
+    one = trained(network_tensors(TINY, 6)) + backbone("tiny").features  # the neck's frozen bias
     assert (row["trained_parameters"], row["parameters"]) == (2 * one, 4 * one)
     assert row["peak_bytes"] > 50e6
     assert row["device_bytes"] is None
@@ -44,8 +48,8 @@ def test_mmt_is_measured_in_a_process_of_its_own(backend, tmp_path, capsys, monk
 def test_mvd_by_default_is_the_published_step_of_its_objective():
     found = step.measure("torch", ["mvd", *SIZE], 1)
     assert (found["objective"], found["images"]) == ("id+tri", [2, 8, 32, 16])
-    one = trained(variational_entries(architecture("tiny"), 206, 512, attention=False))
-    assert found["trained_parameters"] == 3 * (one + architecture("tiny").features)
+    one = trained(network_tensors(TINY, 206, representation=512))
+    assert found["trained_parameters"] == 3 * (one + backbone("tiny").features)
 
 
 @pytest.mark.parametrize(

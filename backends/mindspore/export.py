@@ -46,7 +46,7 @@ def program(request: Request) -> nn.Cell:
         def construct(self, images: Tensor) -> Tensor:
             return self.network.embed(normalise(images, ms.float32) if self.raw else images)
 
-    network = ReIDNetwork(request.config.network, 1, ms.float32)
+    network = ReIDNetwork.of(request.config, 1, ms.float32)
     _load(network, request.tensors)
     return Program().set_train(False)
 
@@ -63,9 +63,9 @@ def _joint_program(request: Request) -> nn.Cell:
         def __init__(self) -> None:
             super().__init__()
             self.raw = request.raw
-            self.visible = VariationalNetwork(request.config, 1, ms.float32)
-            self.infrared = VariationalNetwork(request.config, 1, ms.float32)
-            self.shared = VariationalNetwork(request.config, 1, ms.float32)
+            self.visible = VariationalNetwork.of(request.config, 1, ms.float32)
+            self.infrared = VariationalNetwork.of(request.config, 1, ms.float32)
+            self.shared = VariationalNetwork.of(request.config, 1, ms.float32)
 
         def construct(self, images: Tensor) -> Tensor:
             forms = both_forms(images if self.raw else pixels(images), ms.float32)
@@ -100,13 +100,13 @@ def _run_mindir(path: Path, images: np.ndarray) -> np.ndarray:
 
 
 def usual_names(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the tensors with those of norms named gamma, beta, moving_mean and moving_variance."""
-    norms = {name.rsplit(".", 1)[0] for name in tensors if name.endswith(".running_mean")}
-    norms |= {name.rsplit(".", 1)[0] for name in tensors if re.search(r"\.IN\.weight$", name)}
+    """Return the tensors with those of norms, whose weights have one axis, named as MindSpore's norms name them."""
+    weights = {name: value for name, value in tensors.items() if name.endswith(".weight")}
+    norms = {name.removesuffix("weight") for name, value in weights.items() if value.ndim == 1}
     named = {}
     for name, value in tensors.items():
-        owner, kind = name.rsplit(".", 1)
-        named[f"{owner}.{NORMS[kind]}" if owner in norms else name] = value
+        owner, dot, kind = name.rpartition(".")
+        named[f"{owner}.{NORMS[kind]}" if owner + dot in norms else name] = value
     return named
 
 

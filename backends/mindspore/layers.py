@@ -30,6 +30,7 @@ def of(numbers: tuple[Tensor, Tensor], dtype: ms.dtype) -> Tensor:
 
 EPSILON, MOMENTUM = 1e-5, 0.1
 EPSILONS, KEEP, TAKE = exact(EPSILON), exact(1 - MOMENTUM), exact(MOMENTUM)
+SLOPE = exact(0.1)  # of leaky ReLUs
 DONE = Tensor(0.0, ms.float32)
 """What compiled functions return that only assign. Where one returns nothing, its graph calls back into Python for the
 None, which has no place on a device; one of its arguments instead costs 5% of a small step."""
@@ -48,6 +49,11 @@ def constant(value: float, dtype: ms.dtype) -> Tensor:
 def relu(x: Tensor) -> Tensor:
     """max(x, 0), and NaN for NaN: `ops.relu` turns NaN to 0, which hides a network that has diverged."""
     return ops.where(x <= 0, ops.zeros_like(x), x)
+
+
+def leaky_relu(x: Tensor) -> Tensor:
+    """max(x, 0.1 x): the gradient of `ops.leaky_relu` at 0 is another than 0.1."""
+    return ops.where(x > 0, x, of(SLOPE, x.dtype) * x)
 
 
 def nothing(x: Tensor, axis: int | tuple[int, ...]) -> Tensor:
@@ -69,11 +75,14 @@ def _per_channel(values: Tensor, axes: int) -> Tensor:
 
 
 class Conv2d(nn.Cell):
-    """Convolution (B, C, H, W) -> (B, O, H', W') without bias, padded by kernel // 2."""
+    """Convolution (B, C, H, W) -> (B, O, H', W') without bias. padding: kernel // 2 unless given."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, dtype: ms.dtype) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int, dtype: ms.dtype, padding: int | None = None
+    ) -> None:
         super().__init__()
-        self.kernel, self.stride, self.padding, self.outputs = kernel, stride, kernel // 2, outputs
+        self.kernel, self.stride, self.outputs = kernel, stride, outputs
+        self.padding = kernel // 2 if padding is None else padding
         self.double = dtype == ms.float64
         self.weight = _zeros(outputs, inputs, kernel, kernel, dtype=dtype)
         self.convolve = ops.Conv2D(outputs, kernel, pad_mode="pad", pad=self.padding, stride=stride)
@@ -195,3 +204,18 @@ class InstanceNorm(nn.Cell):
         var = (centred * centred).mean((2, 3), keep_dims=True)
         scale = _per_channel(self.weight, 4) / ops.sqrt(var + of(EPSILONS, x.dtype))
         return centred * scale + _per_channel(self.bias, 4)
+
+
+class ChannelAttention(nn.Cell):
+    """Attention of channels to those unlike them, added with a learnt weight that starts at 0 (MVD's public code)."""
+
+    def __init__(self, dtype: ms.dtype) -> None:
+        super().__init__()
+        self.gamma = _zeros(1, dtype=dtype)
+
+    def construct(self, x: Tensor) -> Tensor:
+        maps = x.reshape((x.shape[0], x.shape[1], -1))
+        energy = ops.matmul(maps, ops.transpose(maps, (0, 2, 1)))
+        weights = ops.exp(ops.stop_gradient(ops.amin(energy, 2, keepdims=True)) - energy)
+        attention = weights / weights.sum(2, keepdims=True)
+        return x + self.gamma * ops.matmul(attention, maps).reshape(x.shape)

@@ -45,7 +45,7 @@ class Supervised(nn.Cell):
         self.whole = Whole(processes)
         self.dtype, self.smoothing = dtype, Tensor(config.section.smoothing, dtype)
         self.weights = Tensor(np.ones(len(self.NAMES) - 1), dtype)
-        self.student = ReIDNetwork(config.network, config.capacity, dtype)
+        self.student = ReIDNetwork.of(config, config.capacity, dtype)
         self.together = 1 if dtype == ms.float64 else 2
 
     def construct(self, views: Tensor, labels: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,10 +77,10 @@ class MutualMeanTeaching(nn.Cell):
         weights = [getattr(config.section, name) for name in self.NAMES if name != "total"]
         self.weights = Tensor(np.array(weights, np.float64), dtype)
         self.together = 2
-        self.student1 = ReIDNetwork(config.network, config.capacity, dtype)
-        self.student2 = ReIDNetwork(config.network, config.capacity, dtype)
-        self.teacher1 = ReIDNetwork(config.network, config.capacity, dtype)
-        self.teacher2 = ReIDNetwork(config.network, config.capacity, dtype)
+        self.student1 = ReIDNetwork.of(config, config.capacity, dtype)
+        self.student2 = ReIDNetwork.of(config, config.capacity, dtype)
+        self.teacher1 = ReIDNetwork.of(config, config.capacity, dtype)
+        self.teacher2 = ReIDNetwork.of(config, config.capacity, dtype)
 
     def construct(self, views: Tensor, labels: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         """Views uint8 (2, B, H, W, 3), labels (B,) -> (total, losses in the order of NAMES)."""

@@ -70,9 +70,9 @@ class VariationalDistillation(nn.Cell):
         self.NAMES = ("id", *["metric"] * self.with_metric, *self.terms, "total")
         self.weights = Tensor(np.array(weights), dtype)
         self.smoothing, self.margin = Tensor(section.smoothing, dtype), Tensor(section.margin, dtype)
-        self.visible = VariationalNetwork(config, config.capacity, dtype)
-        self.infrared = VariationalNetwork(config, config.capacity, dtype)
-        self.shared = VariationalNetwork(config, config.capacity, dtype)
+        self.visible = VariationalNetwork.of(config, config.capacity, dtype)
+        self.infrared = VariationalNetwork.of(config, config.capacity, dtype)
+        self.shared = VariationalNetwork.of(config, config.capacity, dtype)
 
     def construct(
         self, views: Tensor, labels: Tensor, classes: Tensor, noise: Tensor | None = None

@@ -11,7 +11,7 @@ import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from duoreid.backends.mindspore.layers import DONE, constant, exact, of
-from duoreid.core.networks.architectures import is_head
+from duoreid.core.contract.treatment import Treatment, distinct, treatments
 from duoreid.core.settings.config import LearnerConfig
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
@@ -39,8 +39,8 @@ class _Optimiser:
     numbers being 0-d tensors, `extra` ones and behind them the rate of each factor.
     """
 
-    def __init__(self, update: Any, factors: Factors, graph: bool, extra: int = 0) -> None:
-        self.steps, self.update, self.factors = 0, update, factors.distinct
+    def __init__(self, update: Any, graph: bool, extra: int = 0) -> None:
+        self.steps, self.update, self.factors = 0, update, update.plan.factors
         self._count, size = extra + len(self.factors), len(update.parameters_)
         ends = [(begin, min(begin + PART, size)) for begin in range(0, size, PART)]
         self._parts = [(begin, end, compiled(self._part(begin, end), graph)) for begin, end in ends]
@@ -77,13 +77,16 @@ class _Optimiser:
         self.load(0, *([np.zeros(parameter.shape) for parameter in own] for own in self.moments()[1:]))
 
 
-class Factors:
-    """Factors of the rate: `distinct` ones, and the place among them of each parameter's own."""
+class Plan:
+    """Treatments as compiled functions take them: different values, and the place among them of each parameter's own.
 
-    def __init__(self, parameters: Sequence[Parameter], factors: Sequence[float]) -> None:
-        factors = list(factors) or [1.0] * len(parameters)
-        self.distinct = list(dict.fromkeys(factors))
-        self.places = tuple(self.distinct.index(factor) for factor in factors)
+    factors: of the rate, which enters a step as numbers. decays: constants, as tensors of the parameters' type.
+    """
+
+    def __init__(self, chosen: Sequence[Treatment], dtype: ms.dtype) -> None:
+        self.factors, self.factor_of = distinct([one.factor for one in chosen])
+        decays, self.decay_of = distinct([one.decay for one in chosen])
+        self.decays = tuple(Tensor(decay, dtype) for decay in decays)
 
 
 class Adam(_Optimiser):
@@ -94,16 +97,8 @@ class Adam(_Optimiser):
     rate' = rate sqrt(1 - b2^t) / (1 - b1^t) and eps' = eps sqrt(1 - b2^t). nn.Adam lacks the latter.
     """
 
-    def __init__(
-        self,
-        parameters: Sequence[Parameter],
-        weight_decay: float,
-        factors: Sequence[float] = (),
-        *,
-        graph: bool = True,
-    ) -> None:
-        chosen = Factors(parameters, factors)
-        super().__init__(AdamUpdate(ParameterTuple(parameters), weight_decay, chosen.places), chosen, graph, extra=1)
+    def __init__(self, parameters: Sequence[Parameter], chosen: Sequence[Treatment], *, graph: bool = True) -> None:
+        super().__init__(AdamUpdate(ParameterTuple(parameters), chosen), graph, extra=1)
 
     def step(self, gradients: Sequence[Tensor], rate: float) -> None:
         """Update the parameters from their gradients."""
@@ -118,16 +113,8 @@ class Adam(_Optimiser):
 class SGD(_Optimiser):
     """SGD with Nesterov's momentum (Sutskever et al., ICML 2013) and weight decay added to the gradient."""
 
-    def __init__(
-        self,
-        parameters: Sequence[Parameter],
-        weight_decay: float,
-        factors: Sequence[float] = (),
-        *,
-        graph: bool = True,
-    ) -> None:
-        chosen = Factors(parameters, factors)
-        super().__init__(SGDUpdate(ParameterTuple(parameters), weight_decay, chosen.places), chosen, graph)
+    def __init__(self, parameters: Sequence[Parameter], chosen: Sequence[Treatment], *, graph: bool = True) -> None:
+        super().__init__(SGDUpdate(ParameterTuple(parameters), chosen), graph)
 
     def step(self, gradients: Sequence[Tensor], rate: float) -> None:
         """Update the parameters from their gradients."""
@@ -141,13 +128,14 @@ class SGD(_Optimiser):
 class AdamUpdate(nn.Cell):
     """One update of all parameters: the fused operation in float32, the formula in float64, which it lacks."""
 
-    def __init__(self, parameters: ParameterTuple, weight_decay: float, places: Sequence[int]) -> None:
+    def __init__(self, parameters: ParameterTuple, chosen: Sequence[Treatment]) -> None:
         super().__init__(auto_prefix=False)
-        self.parameters_, self.places = parameters, tuple(places)
+        self.parameters_ = parameters
         self.first = parameters.clone(prefix="adam.first", init="zeros")
         self.second = parameters.clone(prefix="adam.second", init="zeros")
         self.dtype = parameters[0].dtype
-        self.weight_decay = Tensor(weight_decay, self.dtype)
+        self.plan = Plan(chosen, self.dtype)
+        self.decays, self.decay_of, self.factor_of = self.plan.decays, self.plan.decay_of, self.plan.factor_of
         self.double = self.dtype == ms.float64
         self.fused = ops.Adam()
 
@@ -159,19 +147,19 @@ class AdamUpdate(nn.Cell):
             rest1, rest2 = of(TAKE[0], self.dtype), of(TAKE[1], self.dtype)
             for index in range(begin, end):
                 parameter, first, second = self.parameters_[index], self.first[index], self.second[index]
-                gradient = gradients[index - begin] + self.weight_decay * parameter
+                gradient = gradients[index - begin] + self.decays[self.decay_of[index]] * parameter
                 mean = b1 * first + rest1 * gradient
                 square = b2 * second + rest2 * gradient * gradient
                 ops.assign(first, mean)
                 ops.assign(second, square)
-                rate = numbers[1 + self.places[index]]
+                rate = numbers[1 + self.factor_of[index]]
                 ops.assign(parameter, parameter - rate * mean / (ops.sqrt(square) + numbers[0]))
         else:
             none = constant(0.0, self.dtype)
             for index in range(begin, end):
                 parameter, first, second = self.parameters_[index], self.first[index], self.second[index]
-                gradient = gradients[index - begin] + self.weight_decay * parameter
-                rate = numbers[1 + self.places[index]]
+                gradient = gradients[index - begin] + self.decays[self.decay_of[index]] * parameter
+                rate = numbers[1 + self.factor_of[index]]
                 # The powers of the betas are 0: the rate is corrected already.
                 self.fused(parameter, first, second, none, none, rate, b1, b2, numbers[0], gradient)
 
@@ -179,22 +167,23 @@ class AdamUpdate(nn.Cell):
 class SGDUpdate(nn.Cell):
     """One update of all parameters."""
 
-    def __init__(self, parameters: ParameterTuple, weight_decay: float, places: Sequence[int]) -> None:
+    def __init__(self, parameters: ParameterTuple, chosen: Sequence[Treatment]) -> None:
         super().__init__(auto_prefix=False)
-        self.parameters_, self.places = parameters, tuple(places)
+        self.parameters_ = parameters
         self.momentum = parameters.clone(prefix="sgd.momentum", init="zeros")
         self.dtype = parameters[0].dtype
-        self.weight_decay = Tensor(weight_decay, self.dtype)
+        self.plan = Plan(chosen, self.dtype)
+        self.decays, self.decay_of, self.factor_of = self.plan.decays, self.plan.decay_of, self.plan.factor_of
 
     def construct(self, begin: int, end: int, numbers: tuple[Tensor, ...], gradients: tuple[Tensor, ...]) -> None:
         """Numbers: the rates."""
         keep = of(MOMENTUM, self.dtype)
         for index in range(begin, end):
             parameter, momentum = self.parameters_[index], self.momentum[index]
-            gradient = gradients[index - begin] + self.weight_decay * parameter
+            gradient = gradients[index - begin] + self.decays[self.decay_of[index]] * parameter
             moved = keep * momentum + gradient
             ops.assign(momentum, moved)
-            ops.assign(parameter, parameter - numbers[self.places[index]] * (gradient + keep * moved))
+            ops.assign(parameter, parameter - numbers[self.factor_of[index]] * (gradient + keep * moved))
 
 
 class TeacherUpdate(nn.Cell):
@@ -230,8 +219,8 @@ class MeanTeachers:
 
 def make_optimiser(config: LearnerConfig, trained: Sequence[Parameter], *, graph: bool = True) -> Adam | SGD:
     """Return the configured optimiser of the trained parameters, whose names are ROLE.TENSOR."""
-    factors = [1.0 if is_head(p.name.split(".", 1)[1]) else config.backbone_factor for p in trained]
-    return {"adam": Adam, "sgd": SGD}[config.optimiser](trained, config.weight_decay, factors, graph=graph)
+    chosen = treatments(config, [parameter.name for parameter in trained])
+    return {"adam": Adam, "sgd": SGD}[config.optimiser](trained, chosen, graph=graph)
 
 
 def load(parameter: Parameter, value: np.ndarray) -> None:

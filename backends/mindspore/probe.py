@@ -1,12 +1,11 @@
-"""Losses, miners, networks and gradients with NumPy on both sides, for conformance and parity checks.
+"""Losses, miners, networks and gradients with NumPy on both sides; see core/contract/probing.py.
 
-Every backend has this file with these functions; the precision is that of the arrays that come in. Single functions
-run without compilation, which would take longer than they do.
+Single functions run without compilation, which would take longer than they do.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import mindspore as ms
@@ -19,23 +18,12 @@ from duoreid.backends.mindspore.networks import ReIDNetwork, normalise
 from duoreid.backends.mindspore.optimiser import SGD, Adam, MeanTeachers, load
 from duoreid.backends.mindspore.runtime import RuntimeConfig, open_runtime
 from duoreid.core.contract.learner import Batch
+from duoreid.core.contract.probing import INPUTS, Decay, Device, decaying, precision_of
+from duoreid.core.networks.backbone import BackboneConfig
 from duoreid.core.settings.config import LearnerConfig, NetworkConfig
 
-INPUTS = {"layer1.0": "maxpool", "neck": "features"}
-"""Layers whose input `layers` also returns, and its name: what has no tensors of its own runs in no layer."""
-
-
-_chosen = RuntimeConfig(device="cpu")
-
-
-def compute_on(config: RuntimeConfig) -> None:
-    """Choose where and how the functions without a learner compute from now on; at first, on the CPU."""
-    global _chosen
-    _chosen = config
-
-
-def _open(precision: str = "float32") -> Any:
-    return open_runtime(replace(_chosen, precision=precision))
+_device = Device(RuntimeConfig(device="cpu"), open_runtime)
+compute_on = _device.choose
 
 
 def _parameters(arrays: list[np.ndarray], name: str) -> list[Parameter]:
@@ -43,11 +31,8 @@ def _parameters(arrays: list[np.ndarray], name: str) -> list[Parameter]:
 
 
 def loss(name: str, inputs: tuple[np.ndarray, ...], labels: np.ndarray | None = None, **options: Any) -> tuple:
-    """Return (value, gradient of inputs[0]) of one loss of backends/*/losses.py.
-
-    inputs: the student's array and, for soft losses, the teacher's. labels: integers (B,) for those that take them.
-    """
-    _open()
+    """See Probe."""
+    _device.open()
     student, *rest = [Tensor(np.array(array)) for array in inputs]
     if labels is not None:
         rest.append(Tensor(np.asarray(labels, np.int32)))
@@ -59,11 +44,8 @@ def loss(name: str, inputs: tuple[np.ndarray, ...], labels: np.ndarray | None = 
 def gradients_of_loss(
     name: str, inputs: tuple[np.ndarray, ...], integers: tuple[np.ndarray, ...] = (), **options: Any
 ) -> tuple[float, list[np.ndarray]]:
-    """Return (value, gradient of every input) of one loss of backends/*/losses.py; 0 where none flows.
-
-    integers: labels and modalities (B,), for losses that take them.
-    """
-    _open()
+    """See Probe."""
+    _device.open()
     tensors = [Tensor(np.array(array)) for array in inputs]
     labels = [Tensor(np.asarray(array, np.int32)) for array in integers]
     options, function = _options(options, tensors[0].dtype), getattr(losses, name)
@@ -80,8 +62,8 @@ def _options(options: dict[str, Any], dtype: ms.dtype) -> dict[str, Any]:
 
 
 def batch_hard(distances: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the miner's (positive, negative) indices, int64 (B,) each."""
-    _open()
+    """See Probe."""
+    _device.open()
     positive, negative = losses.batch_hard(Tensor(np.array(distances)), Tensor(np.asarray(labels, np.int32)))
     return positive.asnumpy().copy(), negative.asnumpy().copy()
 
@@ -89,10 +71,9 @@ def batch_hard(distances: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, n
 def forward(
     config: NetworkConfig, state: dict[str, np.ndarray], images: np.ndarray, *, train: bool
 ) -> dict[str, np.ndarray]:
-    """Run one network. Returns features, logits, embedding (test mode only) and, by name, its buffers afterwards."""
-    precision = np.asarray(state["conv1.weight"]).dtype.name
-    dtype = _open(precision).dtype
-    network = ReIDNetwork(config, len(state["classifier.weight"]), dtype)
+    """See Probe."""
+    dtype, size = _device.open(precision_of(state)).dtype, images.shape[1:3]
+    network = ReIDNetwork.of(BackboneConfig(config, *size), len(state["classifier.weight"]), dtype)
     for parameter in network.get_parameters():
         load(parameter, state[parameter.name])
     network.check_batch(len(images), train)
@@ -108,14 +89,14 @@ def forward(
 def gradients(
     config: LearnerConfig, state: dict[str, np.ndarray], batch: Batch, *, precision: str = "float32"
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Return the losses of one batch and the gradient of "total" for every trained tensor, by canonical name."""
-    learner = MindSporeLearner(config, _open(precision), seed=0)
+    """See Probe."""
+    learner = make_learner(config, precision=precision)
     learner.import_state(state)
     return gradients_of(learner, batch)
 
 
 def gradients_of(learner: MindSporeLearner, batch: Batch) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """As `gradients`, of a learner as it is, on its device; its running statistics move."""
+    """See Probe."""
     values, found = learner.losses_and_gradients(batch)
     names = [parameter.name for parameter in learner.optimiser.update.parameters_]
     parts = dict(zip(learner.method.NAMES, values.asnumpy().tolist(), strict=True))
@@ -125,12 +106,7 @@ def gradients_of(learner: MindSporeLearner, batch: Batch) -> tuple[dict[str, flo
 def layers(
     learner: MindSporeLearner, role: str, images: np.ndarray, *, train: bool, noise: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
-    """Run one network of a learner and return the output of every layer, by canonical name, on its device's terms.
-
-    images: uint8 (B, H, W, 3), seen as they are. noise: uniforms (B, hidden) for MVD's dropout. Beside the layers that
-    have tensors: "image", the normalised images; "maxpool" and "features", what layer1 and the neck take; and the
-    running statistics as they are afterwards (they move in training). Nothing is compiled: one operation after another.
-    """
+    """See Probe. Nothing is compiled: one operation after another."""
     network, found = learner.network(role), {}
 
     def keep(name: str) -> Any:
@@ -155,43 +131,32 @@ def layers(
     return found | {"image": x.asnumpy().copy()}
 
 
-def adam(
-    parameters: list[np.ndarray], gradients: list[list[np.ndarray]], rates: list[float], weight_decay: float
-) -> list[np.ndarray]:
-    """Apply one Adam step for each list of gradients; return the parameters afterwards."""
-    return _optimise(Adam, parameters, gradients, rates, weight_decay)
-
-
-def sgd(
-    parameters: list[np.ndarray], gradients: list[list[np.ndarray]], rates: list[float], weight_decay: float
-) -> list[np.ndarray]:
-    """Apply one step of SGD for each list of gradients; return the parameters afterwards."""
-    return _optimise(SGD, parameters, gradients, rates, weight_decay)
-
-
 def _optimise(
     make: type[Adam] | type[SGD],
     parameters: list[np.ndarray],
     gradients: list[list[np.ndarray]],
     rates: list[float],
-    weight_decay: float,
+    weight_decay: Decay,
 ) -> list[np.ndarray]:
-    _open()
+    _device.open()
     moved = _parameters(parameters, "parameter")
-    optimiser = make(moved, weight_decay, graph=False)
+    optimiser = make(moved, decaying(weight_decay, len(moved)), graph=False)
     for step, rate in zip(gradients, rates, strict=True):
         optimiser.step(tuple(Tensor(np.array(gradient)) for gradient in step), rate)
     return [parameter.asnumpy().copy() for parameter in moved]
 
 
+adam, sgd = partial(_optimise, Adam), partial(_optimise, SGD)
+
+
 def ema(teachers: list[np.ndarray], students: list[np.ndarray], decay: float) -> list[np.ndarray]:
-    """Return the teachers' tensors after one update."""
-    _open()
+    """See Probe."""
+    _device.open()
     moved = _parameters(teachers, "teacher")
     MeanTeachers(moved, _parameters(students, "student"), graph=False).step(decay)
     return [parameter.asnumpy().copy() for parameter in moved]
 
 
 def make_learner(config: LearnerConfig, *, precision: str = "float32", seed: int = 0) -> MindSporeLearner:
-    """Return a learner on the chosen device."""
-    return MindSporeLearner(config, _open(precision), seed)
+    """See Probe."""
+    return MindSporeLearner(config, _device.open(precision), seed)

@@ -50,7 +50,7 @@ def program(request: Request) -> nn.Module:
 
     if request.joint:
         return _joint_program(request)
-    network = _loaded(ReIDNetwork(request.config.network, capacity=1), request.tensors)
+    network = _loaded(ReIDNetwork.of(request.config, 1), request.tensors)
 
     class Program(torch.nn.Module):
         def __init__(self) -> None:
@@ -75,7 +75,7 @@ def _joint_program(request: Request) -> nn.Module:
             super().__init__()
             for role in spec_of(request.config.method).embedders:
                 tensors = network_of(request.tensors, role)
-                self.add_module(role, _loaded(VariationalNetwork(request.config, capacity=1), tensors))
+                self.add_module(role, _loaded(VariationalNetwork.of(request.config, 1), tensors))
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             forms = both_forms([images if request.raw else pixels(images)], torch.float32)

@@ -51,7 +51,7 @@ def mutual_mean_teaching(forward: Forward, inputs: Inputs, classes: Tensor, conf
 
 def plain_network(config: LearnerConfig, capacity: int) -> ReIDNetwork:
     """A network as every method but MVD has it."""
-    return ReIDNetwork(config.network, capacity)
+    return ReIDNetwork.of(config, capacity)
 
 
 def one_view_each(views: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
@@ -82,6 +82,6 @@ METHODS = {
     "baseline": DeviceHalf(plain_network, one_view_each, supervised, one_feature_each),
     "mmt": DeviceHalf(plain_network, one_view_each, mutual_mean_teaching, one_feature_each),
     "mvd": DeviceHalf(
-        VariationalNetwork, multi_view.both_forms, multi_view.variational_distillation, multi_view.joint_feature
+        VariationalNetwork.of, multi_view.both_forms, multi_view.variational_distillation, multi_view.joint_feature
     ),
 }

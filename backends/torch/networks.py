@@ -1,26 +1,21 @@
-"""The re-ID network in torch. Module names are the canonical names of core/networks/architectures.py."""
+"""The re-ID networks in torch: a neck, a classifier and perhaps a bottleneck around any backbone."""
 
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from duoreid.core.methods.augmentation import GREY_WEIGHTS
-from duoreid.core.networks.architectures import (
-    ATTENTIVE_LAYERS,
-    BOTTLENECK_WIDTHS,
-    HEAD_WIDTH,
-    Block,
-    architecture,
-    blocks,
-)
-from duoreid.core.settings.config import LearnerConfig, NetworkConfig
-
-EPSILON, MOMENTUM = 1e-5, 0.1
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from duoreid.backends.torch.backbones import layers_of
+from duoreid.backends.torch.layers import BatchNorm
+from duoreid.core.networks.backbone import BackboneConfig
+from duoreid.core.networks.backbones import backbone
+from duoreid.core.networks.heads import BOTTLENECK_WIDTHS, HEAD_WIDTH
+from duoreid.core.networks.images import DEVIATION, GREY_WEIGHTS, MEAN
+from duoreid.core.settings.config import LearnerConfig
 
 
 def _constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -55,154 +50,42 @@ def grey(images: Tensor, dtype: torch.dtype) -> Tensor:
     return (images.to(dtype) * weights).sum(3, keepdim=True).expand(images.shape)
 
 
-class BatchNorm(nn.Module):
-    """Batch normalisation over (B, C) or (B, C, H, W), optionally over groups of `group` images.
+class ReIDNetwork(nn.Module):
+    """BNNeck and linear classifier of fixed capacity behind a backbone.
 
-    With groups each one has its own statistics in training, as on several devices; the running statistics move
-    by the groups' mean (mean, and unbiased variance).
+    `of` makes one: its class has this class and that of the backbone's layers as parents, so that backbone and heads
+    are one module and the names of their tensors have no prefix.
     """
 
-    def __init__(self, channels: int, group: int = 0, *, trained_bias: bool = True) -> None:
-        super().__init__()
-        self.group = group
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels), requires_grad=trained_bias)
-        self.register_buffer("running_mean", torch.zeros(channels))
-        self.register_buffer("running_var", torch.ones(channels))
+    def __init__(self, config: BackboneConfig | LearnerConfig, capacity: int, *, attention: bool = False) -> None:
+        network, chosen = config.network, backbone(config.network.arch)
+        super().__init__(chosen, BackboneConfig(network, config.height, config.width, attention))
+        self.neck = BatchNorm(chosen.features, network.batch_norm_group, trained_bias=False)
+        self.classifier = nn.Linear(chosen.features, capacity, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        group = self.group or x.shape[0]
-        if not self.training or group >= x.shape[0]:
-            return F.batch_norm(
-                x, self.running_mean, self.running_var, self.weight, self.bias, self.training, MOMENTUM, EPSILON
-            )
-        return self._grouped(x, group)
-
-    def _grouped(self, x: Tensor, group: int) -> Tensor:
-        batch, channels = x.shape[:2]
-        if batch % group:
-            raise ValueError(f"batch_norm_group {group} must divide the batch of {batch} images")
-        count = batch // group
-        mean, var = (old.expand(count, channels).clone() for old in (self.running_mean, self.running_var))
-        parts = [
-            F.batch_norm(part, own_mean, own_var, self.weight, self.bias, True, MOMENTUM, EPSILON)
-            for part, own_mean, own_var in zip(x.split(group), mean, var, strict=True)
-        ]
-        self.running_mean.copy_(mean.mean(0))
-        self.running_var.copy_(var.mean(0))
-        return torch.cat(parts)
-
-
-class InstanceNorm(nn.Module):
-    """Instance normalisation with affine parameters and no running statistics."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=EPSILON)
-
-
-class IBN(nn.Module):
-    """IBN-Net-a: the first half of the channels instance-normalised, the rest batch-normalised."""
-
-    def __init__(self, channels: int, group: int) -> None:
-        super().__init__()
-        self.half = channels // 2
-        self.IN = InstanceNorm(self.half)
-        self.BN = BatchNorm(channels - self.half, group)
-
-    def forward(self, x: Tensor) -> Tensor:
-        first, second = x.split([self.half, x.shape[1] - self.half], dim=1)
-        return torch.cat([self.IN(first), self.BN(second)], dim=1)
-
-
-class ResidualBlock(nn.Module):
-    """A basic or bottleneck block; in the bottleneck the 3x3 convolution carries the stride."""
-
-    def __init__(self, kind: str, block: Block, group: int) -> None:
-        super().__init__()
-        width, stride = block.width, block.stride
-        first = IBN(width, group) if block.ibn else BatchNorm(width, group)
-        if kind == "basic":
-            self.conv1 = nn.Conv2d(block.inputs, width, 3, stride, 1, bias=False)
-            self.bn1 = first
-            self.conv2 = nn.Conv2d(width, block.outputs, 3, 1, 1, bias=False)
-            self.bn2 = BatchNorm(block.outputs, group)
-        else:
-            self.conv1 = nn.Conv2d(block.inputs, width, 1, bias=False)
-            self.bn1 = first
-            self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
-            self.bn2 = BatchNorm(width, group)
-            self.conv3 = nn.Conv2d(width, block.outputs, 1, bias=False)
-            self.bn3 = BatchNorm(block.outputs, group)
-        self.kind = kind
-        self.downsample = None
-        if block.downsample:
-            projection = nn.Conv2d(block.inputs, block.outputs, 1, stride, bias=False)
-            self.downsample = nn.Sequential(projection, BatchNorm(block.outputs, group))
-
-    def forward(self, x: Tensor) -> Tensor:
-        shortcut = x if self.downsample is None else self.downsample(x)
-        x = F.relu(self.bn1(self.conv1(x)))
-        x = self.bn2(self.conv2(x))
-        if self.kind == "bottleneck":
-            x = self.bn3(self.conv3(F.relu(x)))
-        return F.relu(x + shortcut)
-
-
-class ChannelAttention(nn.Module):
-    """Attention of channels to those unlike them, added with a learnt weight that starts at 0 (MVD's public code)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gamma = nn.Parameter(torch.zeros(1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        maps = x.flatten(2)
-        energy = maps @ maps.transpose(1, 2)
-        attention = torch.softmax(energy.amax(2, keepdim=True) - energy, dim=2)
-        return x + self.gamma * (attention @ maps).view(x.shape)
-
-
-class ReIDNetwork(nn.Module):
-    """Residual backbone, global average pooling, BNNeck, linear classifier of fixed capacity."""
-
-    def __init__(self, config: NetworkConfig, capacity: int, *, attention: bool = False) -> None:
-        super().__init__()
-        arch, group = architecture(config.arch), config.batch_norm_group
-        self.stem_relu = config.stem_relu
-        self.conv1 = nn.Conv2d(3, arch.stem, 7, 2, 3, bias=False)
-        self.bn1 = BatchNorm(arch.stem, group)
-        layers = blocks(arch, config.last_stride)
-        for index, layer in enumerate(layers, start=1):
-            built = nn.Sequential(*(ResidualBlock(arch.block, block, group) for block in layer))
-            self.add_module(f"layer{index}", built)
-        for layer in ATTENTIVE_LAYERS:
-            self.add_module(f"attention{layer}", ChannelAttention() if attention else nn.Identity())
-        self.neck = BatchNorm(arch.features, group, trained_bias=False)
-        self.classifier = nn.Linear(arch.features, capacity, bias=False)
-
-    def features(self, x: Tensor) -> Tensor:
-        """Normalised images (B, 3, H, W) -> pooled feature (B, D), before the neck."""
-        x = self.bn1(self.conv1(x))
-        if self.stem_relu:
-            x = F.relu(x)
-        x = F.max_pool2d(x, 3, 2, 1)
-        x = self.layer2(self.attention2(self.layer1(x)))
-        x = self.layer4(self.attention4(self.layer3(self.attention3(x))))
-        return x.mean(dim=(2, 3))
+    @classmethod
+    def of(cls, config: BackboneConfig | LearnerConfig, *arguments: Any) -> ReIDNetwork:
+        """Return a network of the configured backbone; arguments as for the class itself."""
+        return _behind(layers_of(config.network.arch), cls)(config, *arguments)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised images (B, 3, H, W) -> (pooled feature (B, D), logits (B, capacity))."""
         features = self.features(x)
         return features, self.classifier(self.neck(features))
 
+    def observe(self, x: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) -> neck output (B, D)."""
+        return self.neck(self.features(x))
+
     def embed(self, x: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) -> L2-normalised neck output (B, D), the feature of the test."""
-        return F.normalize(self.neck(self.features(x)))
+        return F.normalize(self.observe(x))
+
+
+@cache
+def _behind(base: type[nn.Module], heads: type[ReIDNetwork]) -> type[ReIDNetwork]:
+    """Return the class of networks with these heads behind a backbone's layers."""
+    return type(f"{heads.__name__}Of{base.__name__}", (heads, base), {})
 
 
 class Bottleneck(nn.Module):
@@ -234,9 +117,9 @@ class VariationalNetwork(ReIDNetwork):
     """A branch of MVD: a network whose neck output also passes an information bottleneck."""
 
     def __init__(self, config: LearnerConfig, capacity: int) -> None:
-        section = config.section
-        super().__init__(config.network, capacity, attention=section.channel_attention)
-        inputs, group = self.classifier.in_features, config.network.batch_norm_group
+        section, group = config.section, config.network.batch_norm_group
+        super().__init__(config, capacity, attention=section.channel_attention)
+        inputs = self.classifier.in_features
         self.bottleneck = Bottleneck(inputs, section.representation, capacity, section.dropout, group)
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -246,7 +129,3 @@ class VariationalNetwork(ReIDNetwork):
         """
         v = self.observe(x)
         return v, self.classifier(v), *self.bottleneck(v, noise)
-
-    def observe(self, x: Tensor) -> Tensor:
-        """Normalised images (B, 3, H, W) -> neck output v (B, D)."""
-        return self.neck(self.features(x))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from duoreid.core.networks.architectures import is_head
+from duoreid.core.contract.treatment import Treatment, treatments
 from duoreid.core.settings.config import LearnerConfig
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
@@ -15,23 +15,20 @@ MOMENTUM = 0.9
 
 
 class _Grouped:
-    """What both optimisers share: a group of parameters for each factor of the learning rate.
+    """What both optimisers share: a group of parameters for each treatment."""
 
-    factors: of each parameter, by which its rate is multiplied; none: 1 for all.
-    """
-
-    def __init__(self, parameters: Sequence[Tensor], factors: Sequence[float] = ()) -> None:
-        self.parameters = list(parameters)
-        factors = list(factors) or [1.0] * len(self.parameters)
-        self._groups = {
-            factor: {"params": [p for p, own in zip(self.parameters, factors, strict=True) if own == factor]}
-            for factor in dict.fromkeys(factors)
-        }
+    def __init__(self, parameters: Sequence[Tensor], chosen: Sequence[Treatment]) -> None:
+        self.parameters, self._treatments = list(parameters), list(dict.fromkeys(chosen))
+        pairs = list(zip(self.parameters, chosen, strict=True))
+        self._groups = [
+            {"params": [parameter for parameter, own in pairs if own == one], "weight_decay": one.decay}
+            for one in self._treatments
+        ]
 
     def step(self, rate: float) -> None:
         """Update the parameters from their gradients and clear those."""
-        for factor, group in zip(self._groups, self._optimiser.param_groups, strict=True):
-            group["lr"] = rate * factor
+        for one, group in zip(self._treatments, self._optimiser.param_groups, strict=True):
+            group["lr"] = rate * one.factor
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
 
@@ -39,11 +36,9 @@ class _Grouped:
 class Adam(_Grouped):
     """Adam (Kingma and Ba, ICLR 2015) with weight decay added to the gradient."""
 
-    def __init__(self, parameters: Sequence[Tensor], weight_decay: float, factors: Sequence[float] = ()) -> None:
-        super().__init__(parameters, factors)
-        self._optimiser = torch.optim.Adam(
-            list(self._groups.values()), betas=BETAS, eps=EPSILON, weight_decay=weight_decay, fused=True
-        )
+    def __init__(self, parameters: Sequence[Tensor], chosen: Sequence[Treatment]) -> None:
+        super().__init__(parameters, chosen)
+        self._optimiser = torch.optim.Adam(self._groups, betas=BETAS, eps=EPSILON, fused=True)
 
     def moments(self) -> tuple[int, list[Tensor], list[Tensor]]:
         """Return (steps done, first moments, second moments), in the parameters' order."""
@@ -67,12 +62,10 @@ class Adam(_Grouped):
 class SGD(_Grouped):
     """SGD with Nesterov's momentum (Sutskever et al., ICML 2013) and weight decay added to the gradient."""
 
-    def __init__(self, parameters: Sequence[Tensor], weight_decay: float, factors: Sequence[float] = ()) -> None:
-        super().__init__(parameters, factors)
+    def __init__(self, parameters: Sequence[Tensor], chosen: Sequence[Treatment]) -> None:
+        super().__init__(parameters, chosen)
         self._steps = 0
-        self._optimiser = torch.optim.SGD(
-            list(self._groups.values()), lr=0.0, momentum=MOMENTUM, nesterov=True, weight_decay=weight_decay, fused=True
-        )
+        self._optimiser = torch.optim.SGD(self._groups, lr=0.0, momentum=MOMENTUM, nesterov=True, fused=True)
 
     def step(self, rate: float) -> None:
         """Update the parameters from their gradients and clear those."""
@@ -100,9 +93,8 @@ def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
 
 def make_optimiser(config: LearnerConfig, trained: Sequence[tuple[str, Tensor]]) -> Adam | SGD:
     """Return the configured optimiser of the trained tensors, given with their names ROLE.TENSOR."""
-    factors = [1.0 if is_head(name.split(".", 1)[1]) else config.backbone_factor for name, _ in trained]
-    make = {"adam": Adam, "sgd": SGD}[config.optimiser]
-    return make([parameter for _, parameter in trained], config.weight_decay, factors)
+    make, names = {"adam": Adam, "sgd": SGD}[config.optimiser], [name for name, _ in trained]
+    return make([parameter for _, parameter in trained], treatments(config, names))
 
 
 @torch.no_grad()

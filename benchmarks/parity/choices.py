@@ -38,7 +38,7 @@ Choices = dict[str, list[Choice]]
 def seen(exam: Exam, batch: Batch) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
     """Return by trained network its images (B, H, W, 3), from 0 to 255, and its noise for dropout."""
     views = batch.images
-    if not exam.roles.bottlenecks:
+    if not exam.roles.joint:
         return {role: (views[index], None) for index, role in enumerate(exam.roles.students)}
     colour = views.reshape(-1, *views.shape[2:])
     grey, count, noise = judge.grey(colour), len(colour), batch.noise

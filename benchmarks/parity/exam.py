@@ -19,10 +19,10 @@ from duoreid.core.contract.learner import Batch
 from duoreid.core.contract.state import FIRST, SECOND, capacity_of, check_state, initial
 from duoreid.core.data import INFRARED, VISIBLE, Split, TrainingSet
 from duoreid.core.errors import UserError
-from duoreid.core.methods.augmentation import GREY_WEIGHTS
 from duoreid.core.methods.base import Host, Labelling
 from duoreid.core.methods.registry import spec_of
 from duoreid.core.methods.spec import MethodSpec
+from duoreid.core.networks.images import GREY_WEIGHTS
 from duoreid.core.random import rng
 from duoreid.core.settings.config import Config, LearnerConfig, NetworkConfig, ScheduleConfig, option, validate
 from duoreid.core.settings.presets import presets

@@ -10,10 +10,10 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, ops
 
-from duoreid.backends.mindspore import layers, networks, probe
+from duoreid.backends.mindspore import layers, probe
 from duoreid.benchmarks.parity.choices import Held
-from duoreid.benchmarks.parity.judge import max_places
 from duoreid.core.contract.learner import Batch
+from duoreid.core.losses.float64.operations import max_places
 
 COMPILED = True
 """Whether a step's gradients come from other code than these."""
@@ -36,7 +36,7 @@ def _holding(learner: Any, held: Held) -> Iterator[None]:
         return ops.where(made(x, x > 0), x, ops.zeros_like(x))
 
     def leaky_relu(x: Tensor) -> Tensor:
-        return ops.where(made(x, x > 0), x, networks.of(networks.SLOPE, x.dtype) * x)
+        return ops.where(made(x, x > 0), x, layers.of(layers.SLOPE, x.dtype) * x)
 
     def max_pool2d(_: layers.MaxPool2d, x: Tensor) -> Tensor:
         places = made(x, Tensor(max_places(x.asnumpy())))
@@ -48,12 +48,12 @@ def _holding(learner: Any, held: Held) -> Iterator[None]:
 
     method, parameters = learner.method, learner.optimiser.update.parameters_
     hooks = [learner.network(role).register_forward_pre_hook(entering(role)) for role in learner.roles.all]
-    before = networks.relu, networks.leaky_relu, layers.MaxPool2d.construct, learner._losses_and_gradients
-    networks.relu, networks.leaky_relu, layers.MaxPool2d.construct = relu, leaky_relu, max_pool2d
+    before = layers.relu, layers.leaky_relu, layers.MaxPool2d.construct, learner._losses_and_gradients
+    layers.relu, layers.leaky_relu, layers.MaxPool2d.construct = relu, leaky_relu, max_pool2d
     learner._losses_and_gradients = ms.value_and_grad(method, None, parameters, has_aux=True)
     try:
         yield
     finally:
-        networks.relu, networks.leaky_relu, layers.MaxPool2d.construct, learner._losses_and_gradients = before
+        layers.relu, layers.leaky_relu, layers.MaxPool2d.construct, learner._losses_and_gradients = before
         for hook in hooks:
             hook.remove()

@@ -28,7 +28,7 @@ def to_channels_first(learner: Any) -> None:
     """Let a learner's networks compute with channels first in memory, not last as they do in training."""
     for network in learner.networks.values():
         network.to(memory_format=torch.contiguous_format)
-        network.conv1.register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
+        network.register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(), *inputs[1:]))
 
 
 @contextmanager

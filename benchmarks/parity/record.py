@@ -26,7 +26,7 @@ from duoreid.core.checkpoints import files as checkpoint
 from duoreid.core.commands.command import guarded
 from duoreid.core.contract.learner import Learner
 from duoreid.core.methods.pseudo_labels import average, centroids_of
-from duoreid.core.networks.architectures import architecture
+from duoreid.core.networks.backbones import backbone
 from duoreid.core.random import rng
 from duoreid.core.settings.config import as_dict
 from duoreid.core.settings.reading import from_dict
@@ -52,7 +52,7 @@ def record(
         found, facts["own"] = layer_by_layer(exam, probe, learner)
         arrays.update(found)
     with _timed(seconds, "losses"):
-        chosen = loss_cases.cases(exam.learner, exam.identities, exam.images, architecture(exam.network.arch).features)
+        chosen = loss_cases.cases(exam.learner, exam.identities, exam.images, backbone(exam.network.arch).features)
         facts["losses"] = loss_cases.errors(probe, chosen, dtype)
     with _timed(seconds, "step"):
         found, facts["rules"] = one_step(exam, probe, learner)
@@ -104,8 +104,8 @@ def one_step(exam: Exam, probe: ModuleType, learner: Learner) -> tuple[Arrays, d
     learner.step(exam.batch(0), rules.RATE, rules.EMA)
     learner.losses()
     found = rules.step_errors(exam.learner, before, gradients, learner.export_state())
-    if not exam.roles.bottlenecks:
-        size = (exam.people, architecture(exam.network.arch).features)
+    if not exam.roles.joint:
+        size = (exam.people, backbone(exam.network.arch).features)
         centroids = rng(exam.seed, "parity/centroids").standard_normal(size).astype(np.float32)
         learner.relabel(centroids)
         found |= rules.relabel_errors(exam.learner, centroids, learner.export_state())
@@ -127,7 +127,7 @@ def training(exam: Exam, learner: Learner, state: Arrays, steps: int) -> Arrays:
     learner.losses()
     arrays, curves, marks = _weights(0, state), {}, exam.marks(steps)
     for step in range(steps):
-        if step in (0, steps // 2) and not exam.roles.bottlenecks:
+        if step in (0, steps // 2) and not exam.roles.joint:
             people = exam.host.target
             features = average(learner.embed(chunks(people.images)))
             learner.relabel(centroids_of(features, people.split.identities))

@@ -12,7 +12,7 @@ import numpy as np
 from duoreid.benchmarks.parity import doubles, explanations, trajectories
 from duoreid.benchmarks.parity.compare import BOTH, Check, gradient_errors, signs, stages
 from duoreid.benchmarks.parity.halves import Half
-from duoreid.core.networks.architectures import architecture
+from duoreid.core.networks.backbones import backbone
 from duoreid.core.settings.config import as_dict
 from duoreid.core.training.tables import table
 from tests.tolerances import TOLERANCES
@@ -40,7 +40,7 @@ to the largest number. truth: what has added up, L2 distance from the whole netw
 
 def text(first: Half, second: Half, checks: Sequence[Check], *, every: bool = False) -> str:
     """Return the report. every: a line for each layer and tensor; else the worst of each block of a deep network."""
-    deep = not every and sum(architecture(first.exam.network.arch).depths) > 8
+    deep = not every and len(backbone(first.exam.network.arch).stages) > 8
     names = (first.backend, second.backend)
     lines = [*heading(first, second), "", LAYERS, "", _layers(names, checks, deep)]
     lines += ["", *_reasons([c for c in checks if c.part.startswith(("own", "layers"))])]

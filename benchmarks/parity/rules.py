@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from duoreid.core.contract.state import FIRST, SECOND
+from duoreid.core.contract.treatment import treatments
 from duoreid.core.methods.registry import spec_of
-from duoreid.core.networks.architectures import is_head
 from duoreid.core.random import rng
 from duoreid.core.settings.config import LearnerConfig
 
@@ -47,21 +47,18 @@ def step_errors(config: LearnerConfig, before: State, gradients: State, after: S
     """
     found: dict[str, dict[str, float]] = {"adam.first": {}, "adam.second": {}, "adam": {}, "ema": {}}
     least = LEAST * np.sqrt(sum(float(np.sum(np.square(value, dtype=np.float64))) for value in gradients.values()))
-    for name in before:
-        if not name.startswith(FIRST):
-            continue
-        tensor = name.removeprefix(FIRST)
+    trained = [name.removeprefix(FIRST) for name in before if name.startswith(FIRST)]
+    for tensor, treatment in zip(trained, treatments(config, trained), strict=True):
         old, new = ({key: np.asarray(state[key], np.float64) for key in _keys(tensor)} for state in (before, after))
         first, second = FIRST + tensor, SECOND + tensor
         gradient = (new[first] - BETAS[0] * old[first]) / (1 - BETAS[0])
-        decayed = np.asarray(gradients[tensor], np.float64) + config.weight_decay * old[tensor]
+        decayed = np.asarray(gradients[tensor], np.float64) + treatment.decay * old[tensor]
         found["adam.first"][tensor] = float(np.abs(gradient - decayed).max() / max(np.abs(decayed).max(), least))
         square = BETAS[1] * old[second] + (1 - BETAS[1]) * gradient**2
         found["adam.second"][tensor] = float(np.abs(new[second] - square).max() / square.max())
         mean, root = new[first] / (1 - BETAS[0] ** (STEPS + 1)), np.sqrt(new[second] / (1 - BETAS[1] ** (STEPS + 1)))
         update = mean / (root + EPSILON)
-        rate = RATE * (1.0 if is_head(tensor.split(".", 1)[1]) else config.backbone_factor)
-        moved = (old[tensor] - new[tensor]) / rate
+        moved = (old[tensor] - new[tensor]) / (RATE * treatment.factor)
         found["adam"][tensor] = float((np.abs(moved - update) / np.maximum(np.abs(update), 1)).max())
     for teacher, student in zip(spec_of(config.method).teachers, spec_of(config.method).students, strict=False):
         for name in (n for n in before if n.startswith(f"{teacher}.") and ".running_" not in n):

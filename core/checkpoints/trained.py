@@ -15,14 +15,12 @@ from duoreid.core.contract.state import initial, network
 from duoreid.core.errors import UserError, unknown
 from duoreid.core.methods.registry import DEFAULT, SINGLE, holder_of, spec_of
 from duoreid.core.methods.spec import MethodSpec
+from duoreid.core.networks.backbone import BackboneConfig
 from duoreid.core.settings.config import Config, LearnerConfig, NetworkConfig
 from duoreid.core.settings.reading import current, from_dict
 
 ALONE = "network"
 """Name of the network of a file that has no roles."""
-
-FIRST = ".conv1.weight"
-"""How the name of a network's first tensor ends."""
 
 LABELS = "labels"
 """What an interrupted run trains on, beside its networks; see core/training/snapshot.py."""
@@ -62,15 +60,22 @@ class Trained:
     report: str = ""
 
 
-def open_trained(path: str | Path, role: str = "", arch: str = "", stem_relu: bool | None = None) -> Trained:
+def open_trained(
+    path: str | Path,
+    role: str = "",
+    arch: str = "",
+    stem_relu: bool | None = None,
+    size: tuple[int | None, int | None] = (None, None),
+) -> Trained:
     """Read the networks of a file.
 
-    role: "" for those that embed (the mean teachers where there are any), "all", or one by name. arch, stem_relu: of a
-    file from elsewhere, which does not say them. UserError says what does not fit.
+    role: "" for those that embed (the mean teachers where there are any), "all", or one by name. arch, stem_relu,
+    size: of a file from elsewhere, which does not say them; height and width of its images. UserError says what does
+    not fit.
     """
     contents = formats.read(path)
     if contents.kind != formats.CHECKPOINT or "config" not in contents.metadata:
-        return _foreign(contents.path, role, arch, stem_relu)
+        return _foreign(contents.path, role, arch, stem_relu, size)
     settings, position = contents.metadata["config"], contents.metadata.get("position", {})
     if not isinstance(settings, dict) or not isinstance(position, dict):
         raise UserError(f"{path} says nothing of its settings that can be read: another version wrote it.")
@@ -86,7 +91,7 @@ def open_trained(path: str | Path, role: str = "", arch: str = "", stem_relu: bo
             )
     metadata = contents.metadata
     trained = Trained(contents.path, config, {}, trial=_trial(metadata, config))
-    found = [name.removesuffix(FIRST) for name in contents.tensors if re.fullmatch(rf"\w+{re.escape(FIRST)}", name)]
+    found = [match.group(1) for name in contents.tensors if (match := re.fullmatch(weights.ROLE, name))]
     if not found:
         name = str(metadata.get("network", ALONE))
         if role not in ("", "all", name):
@@ -155,7 +160,7 @@ def _of_network(name: str, spec: MethodSpec) -> bool:
     return name.startswith(tuple(f"{role}." for role in spec.all))
 
 
-def _foreign(path: Path, role: str, arch: str, stem_relu: bool | None) -> Trained:
+def _foreign(path: Path, role: str, arch: str, stem_relu: bool | None, size: tuple[int | None, int | None]) -> Trained:
     if not arch:
         raise UserError(
             f"{path} is no checkpoint of this library and does not say its architecture: give --arch, such as "
@@ -164,17 +169,22 @@ def _foreign(path: Path, role: str, arch: str, stem_relu: bool | None) -> Traine
     if role not in ("", "all", ALONE):
         raise UserError(f"{path} is no checkpoint of this library and holds one network: leave --network {role} out.")
     settings = NetworkConfig(arch=arch, stem_relu=True if stem_relu is None else stem_relu)
+    known = {name: value for name, value in zip(("height", "width"), size, strict=True) if value is not None}
+    base = spec_of(DEFAULT).recipe()
+    base = replace(base, data=replace(base.data, **known))
     if joint := weights.load_joint(path):
         method, tensors = joint
         spec = spec_of(method)
         plain = spec.recipe()
         section = replace(getattr(plain, spec.section), **spec.hints(tensors, spec.students[0]))
-        config = replace(plain, network=settings, **{spec.section: section})
+        data = replace(plain.data, **known)
+        config = replace(plain, data=data, network=settings, **{spec.section: section})
         return Trained(path, config, {method: _joint(tensors, config, spec)}, known=False)
-    tensors, report = weights.load(path, settings)
+    built = BackboneConfig(settings, base.data.height, base.data.width)
+    tensors, report = weights.load(path, built)
     told = report.layout.stem_relu
     if stem_relu is None and told is not None and told != settings.stem_relu:
-        settings = replace(settings, stem_relu=told)
-        tensors, report = weights.load(path, settings)
-    config = replace(spec_of(DEFAULT).recipe(), network=settings)
+        built = built._replace(network=replace(settings, stem_relu=told))
+        tensors, report = weights.load(path, built)
+    config = replace(base, network=built.network)
     return Trained(path, config, {ALONE: _single(tensors, config)}, known=False, report=str(report))

@@ -6,8 +6,8 @@ Nothing is left out in silence: a tensor is used, or ignored for a stated reason
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,72 +16,19 @@ import numpy as np
 from duoreid.core.checkpoints.formats import CHECKPOINT, read
 from duoreid.core.errors import UserError, unknown
 from duoreid.core.methods.registry import holder_of
-from duoreid.core.networks.architectures import ARCHITECTURES, Entry, architecture, entries
-from duoreid.core.settings.config import NetworkConfig
-
-Renames = tuple[tuple[str, str], ...]
-Reasons = tuple[tuple[str, str], ...]
+from duoreid.core.networks.backbone import BackboneConfig
+from duoreid.core.networks.backbones import BACKBONES, backbone
+from duoreid.core.networks.heads import NECK
+from duoreid.core.networks.layouts import OWN, Layout
+from duoreid.core.networks.network import network_tensors
+from duoreid.core.networks.tensors import Entry
+from duoreid.core.settings.config import LearnerConfig
 
 OUTER = r"(?:(?:module|_orig_mod|network|backbone|model|net)\.)*"
 """Prefixes that wrappers leave on every name: DataParallel's, torch.compile's, a training cell's."""
 
-MINDSPORE_NORMS: Renames = (
-    (r"gamma$", "weight"),
-    (r"beta$", "bias"),
-    (r"moving_mean$", "running_mean"),
-    (r"moving_variance$", "running_var"),
-)
-COUNTERS: Reasons = ((r".*\.num_batches_tracked", "counters that only torch's batch norm keeps"),)
-IMAGENET: Reasons = ((r"fc\.(weight|bias)", "classifier of the file's own classes"), *COUNTERS)
-OPTIMISER: Reasons = (
-    (r"(moments|moment1|moment2|accum|adam_m|adam_v|velocity|stat)\..*", "state of an optimiser"),
-    (r"(epoch|step|loss|lr|momentum|scale_sense)|.*_(step|rate|power|num)", "counters of a training"),
-)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How some publisher names the tensors of a residual network.
-
-    sign: a pattern that one name, without its outer prefix, must match. renames: (pattern, replacement), in turn.
-    ignored: (pattern of whole names, reason). stem_relu: what the layout tells of the network, None where nothing.
-    """
-
-    name: str
-    sign: str
-    renames: Renames = ()
-    ignored: Reasons = ()
-    stem_relu: bool | None = None
-
-
-def _mmt(name: str, first: int, stem_relu: bool) -> Layout:
-    """Return the reference MMT's layout: a sequence conv1, bn1, [relu,] maxpool, layer1 to layer4, then feat_bn."""
-    stages = tuple((rf"^base\.{first + i}\.", f"layer{i + 1}.") for i in range(4))
-    stem = ((r"^base\.0\.", "conv1."), (r"^base\.1\.", "bn1."), (r"^feat_bn\.", "neck."))
-    return Layout(name, rf"base\.{first + 3}\.0\.conv1\.weight", stages + stem, COUNTERS, stem_relu)
-
-
-LAYOUTS = (
-    _mmt("reference MMT, stem with ReLU", 4, True),
-    _mmt("reference MMT, stem without ReLU", 3, False),
-    Layout(
-        "MindSpore model zoo ResNet",
-        r"end_point\.weight|.*\.down_sample_layer\.1\.gamma",
-        ((r"\.down_sample_layer\.", ".downsample."), *MINDSPORE_NORMS),
-        ((r"end_point\.(weight|bias)", "classifier of the file's own classes"), *OPTIMISER),
-    ),
-    Layout(
-        "MindCV ResNet",
-        r".*\.down_sample\.1\.gamma",
-        ((r"\.down_sample\.", ".downsample."), *MINDSPORE_NORMS),
-        ((r"classifier\.(weight|bias)", "classifier of the file's own classes"), *OPTIMISER),
-    ),
-    Layout("this library's names in MindSpore", r"neck\.gamma", MINDSPORE_NORMS, OPTIMISER),
-    Layout("this library's names", r"neck\.weight", (), COUNTERS),
-    Layout("IBN-Net-a", r"layer1\.0\.bn1\.IN\.weight", (), IMAGENET),
-    Layout("torchvision ResNet", r"bn1\.running_mean", (), IMAGENET),
-)
-"""Tried in this order; the first whose sign is found is taken."""
+ROLE = rf"(\w+)\.{re.escape(NECK)}"
+"""The name of a tensor that each network has, in a file of several."""
 
 
 @dataclass(frozen=True)
@@ -104,14 +51,13 @@ class ImportReport:
 
 
 def load(
-    source: str | Path, network: NetworkConfig, *, capacity: int | None = None
+    source: str | Path, config: BackboneConfig | LearnerConfig, *, capacity: int | None = None
 ) -> tuple[dict[str, np.ndarray], ImportReport]:
     """Read the weights of one network from a file.
 
     source: a file that core.checkpoints.formats reads; "FILE#ROLE" takes the network of that role from a checkpoint
-    that holds several. network: the architecture that the weights must fit. capacity: rows of the classifier; None
-    takes whatever
-    the file has.
+    that holds several. config: the network that the weights must fit, and the size of its images. capacity: rows of the
+    classifier; None takes whatever the file has.
     Returns (tensors float32 by canonical name, report): all of the backbone, the neck where the file has one, the
     classifier where it has as many rows as `capacity`. UserError lists what is missing, unexpected, of another shape or
     not finite.
@@ -119,7 +65,8 @@ def load(
     path, role = (str(source), "") if Path(source).exists() else _split(str(source))
     contents = read(path)
     tensors, others = _choose(contents.tensors, role, contents.path, own=contents.kind == CHECKPOINT)
-    layout, named = recognise(tensors, contents.path)
+    network = config.network
+    layout, named = recognise(tensors, contents.path, network.arch)
     ignored: dict[str, tuple[str, ...]] = {"no network": contents.aside, "other networks, optimiser": others}
     found = _rename(layout, named, ignored, contents.path)
     notes = _settle_head(found, capacity, ignored)
@@ -128,8 +75,9 @@ def load(
         notes.append(f"CAUTION: the network of this layout differs in its stem; {option} makes ours the same")
     rows = len(found["classifier.weight"].value) if "classifier.weight" in found else 1
     absent = tuple(part for part in ("neck.", "classifier.") if not any(name.startswith(part) for name in found))
-    wanted = [entry for entry in entries(architecture(network.arch), rows) if not entry.name.startswith(absent)]
-    _check(found, wanted, contents.path, network.arch, layout)
+    built = BackboneConfig(network, config.height, config.width)
+    wanted = [entry for entry in network_tensors(built, rows) if not entry.name.startswith(absent)]
+    _check(found, wanted, contents.path, built, layout)
     taken = {name: np.array(tensor.value, np.float32, order="C") for name, tensor in found.items()}
     given = {reason: names for reason, names in ignored.items() if names}
     return taken, ImportReport(contents.path, contents.kind, layout, len(taken), given, tuple(notes))
@@ -141,7 +89,8 @@ def load_joint(path: Path) -> tuple[str, dict[str, np.ndarray]] | None:
     In this library's names, or those that they have in MindSpore. None for another file.
     """
     tensors = read(path).tensors
-    found = {name.split(".", 1)[0] for name in tensors if re.fullmatch(r"\w+\.conv1\.weight", name)}
+    signs = {layout.sign for layout in OWN}
+    found = {match.group(1) for name in tensors for sign in signs if (match := re.fullmatch(rf"(\w+)\.{sign}", name))}
     spec = holder_of(found, joint=True)
     if spec is None:
         return None
@@ -150,9 +99,7 @@ def load_joint(path: Path) -> tuple[str, dict[str, np.ndarray]] | None:
         own = {name.split(".", 1)[1]: value for name, value in tensors.items() if name.startswith(f"{role}.")}
         layout, _ = recognise(own, path)
         for name, value in own.items():
-            # An attention's own parameter is called gamma, in MindSpore too.
-            ours = name if name.startswith("attention") else canonical(layout, name)
-            named[f"{role}.{ours}"] = np.asarray(value, np.float32)
+            named[f"{role}.{canonical(layout, name, own)}"] = np.asarray(value, np.float32)
     return spec.name, named
 
 
@@ -163,23 +110,40 @@ class Named(NamedTuple):
     value: np.ndarray
 
 
-def recognise(tensors: Mapping[str, np.ndarray], path: Path) -> tuple[Layout, list[tuple[str, Named]]]:
-    """Return (layout, [(name without the outer prefix, tensor)]); UserError for an unknown layout."""
-    first = next((m for name in tensors if (m := re.fullmatch(rf"({OUTER})(conv1|base\.0)\.weight", name))), None)
-    prefix = first.group(1) if first else ""
-    named = [(name.removeprefix(prefix), Named(name, np.asarray(value))) for name, value in tensors.items()]
-    for layout in LAYOUTS:
-        if first and any(re.fullmatch(layout.sign, name) for name, _ in named):
+def layouts(arch: str) -> list[Layout]:
+    """Return every known layout in the order in which they are tried: this library's, the backbone's, the others'."""
+    known = [backbone(arch), *BACKBONES.values()]
+    return list(dict.fromkeys([*OWN, *(layout for one in known for layout in one.layouts)]))
+
+
+def recognise(tensors: Mapping[str, np.ndarray], path: Path, arch: str) -> tuple[Layout, list[tuple[str, Named]]]:
+    """Return (layout, [(name without the outer prefix, tensor)]): the first whose sign is there.
+
+    UserError for an unknown layout.
+    """
+    tried = layouts(arch)
+    for layout in tried:
+        firsts = (re.fullmatch(rf"({OUTER}){layout.first}", name) for name in tensors)
+        prefix = next((match.group(1) for match in firsts if match), None)
+        if prefix is None:
+            continue
+        named = [(name.removeprefix(prefix), Named(name, np.asarray(value))) for name, value in tensors.items()]
+        if any(re.fullmatch(layout.sign, name) for name, _ in named):
             return layout, named
     shown = ", ".join(list(tensors)[:6]) or "none"
     raise UserError(
-        f"the tensors of {path} follow no known layout. Known: {'; '.join(layout.name for layout in LAYOUTS)}. Found: "
-        f"{shown}. Rename the tensors to one of these layouts; torchvision's is the simplest."
+        f"the tensors of {path} follow no known layout. Known: {'; '.join(layout.name for layout in tried)}. Found: "
+        f"{shown}. Rename the tensors to this library's names or to one of the others."
     )
 
 
-def canonical(layout: Layout, name: str) -> str:
-    """Return the name of core/networks/architectures.py for a name of the layout."""
+def canonical(layout: Layout, name: str, names: Container[str]) -> str:
+    """Return the name of core/networks for a name of the layout. names: of all tensors beside it.
+
+    A norm's gamma stands beside a beta; a lone one is a weight's own name.
+    """
+    if name.endswith(".gamma") and f"{name.removesuffix('gamma')}beta" not in names:
+        return name
     for pattern, replacement in layout.renames:
         name = re.sub(pattern, replacement, name)
     return name
@@ -195,7 +159,7 @@ def _choose(
     tensors: Mapping[str, np.ndarray], role: str, path: Path, *, own: bool
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Return (tensors of one network, names of all others). A file without roles has one network."""
-    found = [name.removesuffix(".conv1.weight") for name in tensors if re.fullmatch(r"\w+\.conv1\.weight", name)]
+    found = [match.group(1) for name in tensors if (match := re.fullmatch(ROLE, name))]
     if not own or not found:
         if role:
             raise UserError(f"{path} holds one network and no roles: give its name without #{role}.")
@@ -210,16 +174,16 @@ def _choose(
 
 
 def _rename(
-    layout: Layout, named: Iterable[tuple[str, Named]], ignored: dict[str, tuple[str, ...]], path: Path
+    layout: Layout, named: Sequence[tuple[str, Named]], ignored: dict[str, tuple[str, ...]], path: Path
 ) -> dict[str, Named]:
     """Return the tensors by canonical name; those that the layout ignores go to `ignored`, by reason."""
-    found: dict[str, Named] = {}
+    found, names = {}, {name for name, _ in named}
     for name, tensor in named:
         reason = next((reason for pattern, reason in layout.ignored if re.fullmatch(pattern, name)), None)
         if reason is not None:
             ignored[reason] = (*ignored.get(reason, ()), tensor.name)
             continue
-        ours = canonical(layout, name)
+        ours = canonical(layout, name, names)
         if ours in found:
             raise UserError(
                 f"{path} has {ours} twice, as {found[ours].name} and {tensor.name}: which one was trained cannot be "
@@ -244,9 +208,11 @@ def _settle_head(found: dict[str, Named], capacity: int | None, ignored: dict[st
     return notes
 
 
-def _check(found: Mapping[str, Named], wanted: Iterable[Entry], path: Path, arch: str, layout: Layout) -> None:
+def _check(
+    found: Mapping[str, Named], wanted: Iterable[Entry], path: Path, config: BackboneConfig, layout: Layout
+) -> None:
     """Raise UserError that lists every tensor that is missing, unexpected, of another shape, or not finite."""
-    shapes = {entry.name: entry.shape for entry in wanted}
+    shapes, arch = {entry.name: entry.shape for entry in wanted}, config.network.arch
     problems = [f"missing: {name} {shape}" for name, shape in shapes.items() if name not in found]
     for name, (theirs, value) in found.items():
         called = name if name == theirs else f"{name} (in the file: {theirs})"
@@ -260,7 +226,7 @@ def _check(found: Mapping[str, Named], wanted: Iterable[Entry], path: Path, arch
             problems.append(f"not finite: {called}")
     if problems:
         shown = "\n  ".join(problems[:20]) + (f"\n  ... and {len(problems) - 20} more" if len(problems) > 20 else "")
-        others = [name for name in ARCHITECTURES if name != arch and _fits(found, name)]
+        others = [name for name in BACKBONES if name != arch and _fits(found, name, config)]
         advice = f"They fit --arch {others[0]}." if others else f"Give whole weights of {arch}."
         raise UserError(
             f"the weights of {path} ({layout.name}) do not fit {arch}; none was taken, since nobody trained a network "
@@ -268,8 +234,8 @@ def _check(found: Mapping[str, Named], wanted: Iterable[Entry], path: Path, arch
         )
 
 
-def _fits(found: Mapping[str, Named], arch: str) -> bool:
-    """Return whether the backbone of an architecture is just what was found."""
-    head = ("neck.", "classifier.")
-    ours = {entry.name: entry.shape for entry in entries(architecture(arch), 1) if not entry.name.startswith(head)}
+def _fits(found: Mapping[str, Named], arch: str, config: BackboneConfig) -> bool:
+    """Return whether another backbone, for images of the same size, is just what was found."""
+    head, other = ("neck.", "classifier."), config._replace(network=replace(config.network, arch=arch))
+    ours = {entry.name: entry.shape for entry in backbone(arch).tensors(other)}
     return ours == {name: tensor.value.shape for name, tensor in found.items() if not name.startswith(head)}

@@ -17,6 +17,7 @@ from duoreid.core.commands.model_options import ModelOptions, add_fields, add_mo
 from duoreid.core.commands.parsing import Parser, add_help
 from duoreid.core.contract.processes import in_turn, together
 from duoreid.core.errors import UserError
+from duoreid.core.networks.network import check_size
 from duoreid.core.settings.config import DataConfig, validate
 
 if TYPE_CHECKING:
@@ -88,7 +89,8 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
     from duoreid.core.protocols import evaluate as test
     from duoreid.core.protocols import require_matches, require_trial
 
-    trained = open_trained(model.checkpoint, model.network, model.arch, model.stem_relu)
+    size = (given["height"], given["width"])
+    trained = open_trained(model.checkpoint, model.network, model.arch, model.stem_relu, size)
     trained = replace(trained, config=replace(trained.config, data=_data(trained, given)))
     data = trained.config.data
     trained_on = [getattr(data, field) for field in spec_of(trained.config.method).datasets]
@@ -160,6 +162,8 @@ def _data(trained: Trained, given: dict[str, Any]) -> DataConfig:
         )
     data = replace(trained.config.data, **changed)
     validate(data)
+    known = trained.config.data
+    check_size(trained.config.network, (known.height, known.width), (data.height, data.width))
     return data
 
 

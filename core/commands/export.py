@@ -22,6 +22,8 @@ from duoreid.core.commands.model_options import ModelOptions, add_model_options
 from duoreid.core.commands.parsing import Parser, add_help
 from duoreid.core.errors import UserError
 from duoreid.core.methods.registry import spec_of
+from duoreid.core.networks.images import DEVIATION, MEAN, standardise
+from duoreid.core.networks.network import check_size
 from duoreid.core.random import rng
 from duoreid.core.settings.config import LearnerConfig, as_dict
 
@@ -32,7 +34,6 @@ LIMIT = 1e-4
 """Largest difference of a feature's component from the original's; features have length 1."""
 
 RAW, NORMALISED = "uint8", "normalised"
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TRACED, CHECKED = 2, (5, 1)
 """Images in the batch that a program is traced with, and in those it is checked with."""
 
@@ -83,8 +84,7 @@ def pictures(count: int, height: int, width: int) -> np.ndarray:
 
 def normalised(images: np.ndarray) -> np.ndarray:
     """uint8 (B, H, W, 3) -> float32 (B, 3, H, W), ImageNet's mean and deviation removed."""
-    values = (images.astype(np.float32) / 255 - np.float32(MEAN)) / np.float32(DEVIATION)
-    return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
+    return standardise(images, np.float32)
 
 
 def export(
@@ -144,7 +144,8 @@ def _export(
 
     from duoreid.core.checkpoints.trained import open_trained
 
-    trained = _sized(open_trained(model.checkpoint, model.network, model.arch, model.stem_relu), given)
+    size = (given["height"], given["width"])
+    trained = _sized(open_trained(model.checkpoint, model.network, model.arch, model.stem_relu, size), given)
     if len(trained.models) > 1:
         raise UserError(f"{trained.path} holds {', '.join(trained.models)}: choose one with --network.")
     name, data = next(iter(trained.models)), trained.config.data
@@ -174,7 +175,10 @@ def _sized(trained: Trained, given: Mapping[str, Any]) -> Trained:
         raise UserError(f"images of at least 16 pixels a side expected, got {changed}")
     if not trained.known and len(changed) < 2:
         raise UserError(f"{trained.path} does not say the size of its images: give --height and --width.")
-    return replace(trained, config=replace(trained.config, data=replace(trained.config.data, **changed)))
+    known = trained.config.data
+    data = replace(known, **changed)
+    check_size(trained.config.network, (known.height, known.width), (data.height, data.width))
+    return replace(trained, config=replace(trained.config, data=data))
 
 
 def write_checked(request: Request, form: Format, output: Path, trained: Trained, name: str, backend: Backend) -> float:
@@ -212,7 +216,8 @@ def _features(request: Request, form: Format, path: Path, images: np.ndarray, le
     from duoreid.core.checkpoints.trained import open_trained
 
     network = request.config.network
-    again = open_trained(path, arch=network.arch, stem_relu=network.stem_relu)
+    size = (request.height, request.width)
+    again = open_trained(path, arch=network.arch, stem_relu=network.stem_relu, size=size)
     learner.import_state(next(iter(again.models.values())).state)
     return learner.embed([images])[0]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import Field, dataclass
 from typing import Any
 
-from duoreid.core.networks.architectures import ARCHITECTURES
+from duoreid.core.networks.backbones import BACKBONES
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def add_model_options(made: argparse.ArgumentParser, network: str = "those that 
     made.add_argument("checkpoint", metavar="CHECKPOINT", help="a run's .safetensors, or weights from elsewhere")
     made.add_argument("--network", default="", metavar="ROLE", help=f"student1, teacher2, ... (default: {network})")
     text = "of a file from elsewhere, which does not say it"
-    made.add_argument("--arch", default="", choices=("", *ARCHITECTURES), metavar="ARCH", help=f"architecture {text}")
+    made.add_argument("--arch", default="", choices=("", *BACKBONES), metavar="ARCH", help=f"architecture {text}")
     made.add_argument("--stem-relu", action=argparse.BooleanOptionalAction, help=f"ReLU in the stem {text}")
 
 

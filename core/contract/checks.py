@@ -9,7 +9,7 @@ import numpy as np
 
 from duoreid.core.contract.learner import Batch
 from duoreid.core.methods.registry import spec_of
-from duoreid.core.networks.architectures import architecture
+from duoreid.core.networks.backbones import backbone
 from duoreid.core.settings.config import LearnerConfig
 
 
@@ -51,7 +51,7 @@ def check_centroids(centroids: np.ndarray, config: LearnerConfig) -> None:
     """
     if not spec_of(config.method).pseudo_labels:
         raise ValueError(f"{config.method} trains on true labels: its classifiers are not set from centroids")
-    centroids, length = np.asarray(centroids), architecture(config.network.arch).features
+    centroids, length = np.asarray(centroids), backbone(config.network.arch).features
     if centroids.ndim != 2 or not len(centroids) or centroids.shape[1] != length or centroids.dtype.kind != "f":
         raise ValueError(
             f"centroids must be floating (K, {length}), K of at least 1, for {config.network.arch}, got "

@@ -1,6 +1,6 @@
 """The canonical state of a learner: names, shapes and the check that a state is whole.
 
-For each network `ROLE.TENSOR` (names of core/networks/architectures.py); for each trained tensor of a student Adam's
+For each network `ROLE.TENSOR` (names of core/networks/network.py); for each trained tensor of a student Adam's
 moments `adam.first.ROLE.TENSOR` and `adam.second.ROLE.TENSOR`, or SGD's momentum `sgd.momentum.ROLE.TENSOR`;
 `adam.step` or `sgd.step`, and `classes` (live classes), both int64 (); the method's own arrays, each under its name.
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 from duoreid.core.errors import UserError
 from duoreid.core.methods.registry import spec_of
-from duoreid.core.networks.architectures import Entry, draw
+from duoreid.core.networks.tensors import Entry, draw
 from duoreid.core.settings.config import LearnerConfig
 
 FIRST, SECOND, MOMENTUM = "adam.first.", "adam.second.", "sgd.momentum."

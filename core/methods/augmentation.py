@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from duoreid.core.networks.images import GREY_WEIGHTS
+
 ERASE_FILLS = {"mean": (124, 116, 104), "reference": (152, 142, 127)}
 """Colours of erased rectangles. mean: ImageNet's mean. reference: what public MMT code erases with, 0.485, 0.456
 and 0.406 AFTER normalisation, in pixel values."""
 
-GREY_WEIGHTS = (0.2989, 0.5870, 0.1140)
 ERASE_ATTEMPTS, ERASE_AREA, ERASE_ASPECT = 100, (0.02, 0.4), (0.3, 1 / 0.3)
 
 

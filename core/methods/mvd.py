@@ -17,7 +17,10 @@ from duoreid.core.methods.base import Labelling
 from duoreid.core.methods.recipe import augmentation
 from duoreid.core.methods.sampling import cross_modality_batches
 from duoreid.core.methods.schedules import warmup_log_linear, warmup_multistep
-from duoreid.core.networks.architectures import HEAD_WIDTH, Entry, architecture, variational_entries
+from duoreid.core.networks.backbone import BackboneConfig
+from duoreid.core.networks.heads import HEAD_WIDTH
+from duoreid.core.networks.network import network_tensors
+from duoreid.core.networks.tensors import Entry
 from duoreid.core.random import rng
 from duoreid.core.settings.config import LearnerConfig
 from duoreid.core.settings.cross_modal import MVDRecipe
@@ -121,14 +124,15 @@ class MVD:
 
 def variational_tensors(config: LearnerConfig) -> list[Entry]:
     """Return the tensors of a branch: a network with an information bottleneck, and perhaps channel attention."""
-    section, arch = config.section, architecture(config.network.arch)
-    return variational_entries(arch, config.capacity, section.representation, attention=section.channel_attention)
+    section = config.section
+    built = BackboneConfig(config.network, config.height, config.width, section.channel_attention)
+    return network_tensors(built, config.capacity, representation=section.representation)
 
 
 def bottleneck_hints(tensors: Mapping[str, np.ndarray], role: str) -> dict[str, Any]:
     """Return what the shapes of a file without settings tell of its information bottlenecks."""
     last = tensors.get(f"{role}.bottleneck.linear3.weight")
-    told = {"channel_attention": f"{role}.attention2.gamma" in tensors}
+    told = {"channel_attention": any(name.startswith(f"{role}.attention") for name in tensors)}
     return told if last is None else told | {"representation": len(last)}
 
 

@@ -10,7 +10,9 @@ import numpy as np
 
 from duoreid.core.contract.learner import Batch
 from duoreid.core.methods.base import Host
-from duoreid.core.networks.architectures import Entry, architecture, entries
+from duoreid.core.networks.backbone import BackboneConfig
+from duoreid.core.networks.network import network_tensors
+from duoreid.core.networks.tensors import Entry
 from duoreid.core.settings.config import Config, LearnerConfig, NetworkConfig, ScheduleConfig
 
 Outputs = Mapping[str, Any]
@@ -23,7 +25,7 @@ PRETRAIN = "pretrain"
 
 def plain_tensors(config: LearnerConfig) -> list[Entry]:
     """Return the tensors of a network with a neck and a classifier."""
-    return entries(architecture(config.network.arch), config.capacity)
+    return network_tensors(BackboneConfig(config.network, config.height, config.width), config.capacity)
 
 
 def no_arrays(config: LearnerConfig) -> list[Entry]:

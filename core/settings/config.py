@@ -7,18 +7,19 @@ command line from them, `core.settings.presets` holds the published recipes.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any
 
 from duoreid.core.errors import UserError, unknown
-from duoreid.core.networks.architectures import ARCHITECTURES
+from duoreid.core.networks.backbones import BACKBONES, check_options
 
 
 def option(
     default: Any,
     text: str,
     *,
-    choices: tuple | None = None,
+    choices: Collection | None = None,
     above: float | None = None,
     least: float | None = None,
     below: float | None = None,
@@ -54,7 +55,7 @@ class DataConfig:
 class NetworkConfig:
     """The network, the same for students and teachers."""
 
-    arch: str = option("tiny", "architecture", choices=tuple(ARCHITECTURES), everyday=True)
+    arch: str = option("tiny", "architecture", choices=BACKBONES.keys(), everyday=True)
     stem_relu: bool = option(
         True, "ReLU between the first normalisation and the max-pooling; the reference MMT ResNet-50 has none"
     )
@@ -143,8 +144,8 @@ class LearnerConfig:
 
     section: the settings that the method trains by, which its device half reads (weights of losses, sizes, ...); the
     learner itself reads none of them. capacity: rows of the classifier. classes: how many of them are live at the
-    start. optimiser: "adam" or "sgd". weight_decay: added to the gradient. backbone_factor: of the rate, for what is no
-    head.
+    start. optimiser: "adam" or "sgd". weight_decay: added to the gradient. backbone_factor: of the rate, for what lies
+    in the backbone (core/networks/tensors.py).
     """
 
     method: str
@@ -180,6 +181,8 @@ def validate(config: Any, where: str = "") -> None:
             raise UserError(f"{name} must be at most {limits['most']}, got {value!r}: {limits['help']}")
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{name} must be a finite number, got {value!r}: {limits['help']}")
+    if isinstance(config, NetworkConfig):
+        check_options(config)
 
 
 def as_dict(config: Any) -> dict[str, Any]:

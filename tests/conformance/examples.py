@@ -11,14 +11,17 @@ import numpy as np
 from duoreid.core.contract.learner import Batch
 from duoreid.core.contract.state import FIRST, SECOND, expected_shapes
 from duoreid.core.methods.registry import spec_of
-from duoreid.core.networks.architectures import ARCHITECTURES, Architecture, architecture, initial_state
+from duoreid.core.networks.backbone import BackboneConfig
+from duoreid.core.networks.backbones import BACKBONES
+from duoreid.core.networks.backbones.resnet import ResNet
+from duoreid.core.networks.network import initial_state
 from duoreid.core.random import rng
 from duoreid.core.settings.config import LearnerConfig, NetworkConfig
 
 HEIGHT, WIDTH, CAPACITY, CLASSES = 32, 16, 10, 6
 LABELS = np.repeat([3, 0, 5, 2], 2).astype(np.int32)
 
-ARCHITECTURES["shallow"] = Architecture("basic", (1, 1, 0, 0), (8, 16, 16, 16), stem=8)
+BACKBONES["shallow"] = ResNet("basic", (1, 1, 0, 0), (8, 16, 16, 16), stem=8)
 """For tests alone: it compiles and computes in double precision in a fraction of the time of `tiny`."""
 
 SOURCE = spec_of("source").learner_config(NetworkConfig("tiny"), CAPACITY, CLASSES, HEIGHT, WIDTH)
@@ -32,7 +35,7 @@ def example_network(arch: str, seed: int) -> dict[str, np.ndarray]:
 
     The classifier is large enough for the softmax to matter.
     """
-    state = initial_state(architecture(arch), CAPACITY, seed)
+    state = initial_state(BackboneConfig(NetworkConfig(arch), HEIGHT, WIDTH), CAPACITY, seed)
     for name, value in state.items():
         draw = rng(seed, f"example/{name}")
         if name == "classifier.weight":

@@ -10,7 +10,7 @@ import numpy as np
 from duoreid.core.contract.learner import Batch
 from duoreid.core.contract.state import FIRST, MOMENTUM, SECOND, initial
 from duoreid.core.methods.registry import spec_of
-from duoreid.core.networks.architectures import HEAD_WIDTH
+from duoreid.core.networks.heads import HEAD_WIDTH
 from duoreid.core.random import rng
 from duoreid.core.settings.config import LearnerConfig, NetworkConfig
 from duoreid.core.settings.cross_modal import MVDConfig

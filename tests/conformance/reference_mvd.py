@@ -5,73 +5,33 @@ from __future__ import annotations
 import numpy as np
 
 from duoreid.core.contract.learner import Batch
+from duoreid.core.contract.pairs import rows_of_branches
 from duoreid.core.contract.state import network
+from duoreid.core.losses.float64.network import Network
 from duoreid.core.losses.mvd import View, mvd
-from duoreid.core.methods.augmentation import GREY_WEIGHTS
-from duoreid.core.networks.architectures import architecture, blocks
+from duoreid.core.losses.objectives import four_views, variational_distillation
+from duoreid.core.networks.images import grey
 from duoreid.core.settings.config import LearnerConfig
-from tests.conformance.reference import DEVIATION, MEAN, Network, State, convolve, max_pool
+from tests.conformance.reference import State
 
 ROLES = ("visible", "infrared", "shared")
 
 
-def attend(x: np.ndarray, gamma: np.ndarray) -> np.ndarray:
-    """Add gamma times the mean of all channels' maps, weighted by softmax(rowmax(x x') - x x')."""
-    maps = x.reshape(*x.shape[:2], -1)
-    unlike = -np.einsum("bcn,bdn->bcd", maps, maps)
-    weights = np.exp(unlike - unlike.max(axis=2, keepdims=True))
-    weights /= weights.sum(axis=2, keepdims=True)
-    return x + gamma * np.einsum("bcd,bdn->bcn", weights, maps).reshape(x.shape)
+def branch(config: LearnerConfig, state: State, role: str) -> Network:
+    """Return one branch."""
+    return Network(config.network, network(state, role), dropout=config.section.dropout)
 
 
-class Branch(Network):
-    """One branch: pixels from 0 to 255 -> a View."""
-
-    def __init__(self, config: LearnerConfig, state: State) -> None:
-        super().__init__(config.network, state)
-        self.dropout = config.section.dropout
-
-    def observe(self, pixels: np.ndarray, train: bool) -> np.ndarray:
-        """Pixels (B, H, W, 3) -> neck output (B, D)."""
-        x = ((pixels / 255 - MEAN) / DEVIATION).transpose(0, 3, 1, 2)
-        x = max_pool(np.maximum(self.batch_norm(convolve(x, self.state["conv1.weight"], 2), "bn1", train), 0))
-        arch = architecture(self.config.arch)
-        for number, layer in enumerate(blocks(arch, self.config.last_stride), start=1):
-            if (gamma := self.state.get(f"attention{number}.gamma")) is not None:
-                x = attend(x, gamma)
-            for block in layer:
-                x = self.block(x, block, arch.block, train)
-        return self.batch_norm(x.mean((2, 3)), "neck", train)
-
-    def view(self, pixels: np.ndarray, noise: np.ndarray | None) -> View:
-        """Run in training mode. noise: uniforms (B, hidden), None where nothing is dropped."""
-        weights = {name.removeprefix("bottleneck."): value for name, value in self.state.items()}
-
-        def linear(x: np.ndarray, name: str) -> np.ndarray:
-            return x @ weights[f"{name}.weight"].T + weights.get(f"{name}.bias", 0.0)
-
-        v = self.observe(pixels, train=True)
-        x = np.maximum(self.batch_norm(linear(v, "linear1"), "bottleneck.bn1", True), 0)
-        x = np.maximum(self.batch_norm(linear(x, "linear2"), "bottleneck.bn2", True), 0)
-        z = linear(x, "linear3")
-        x = self.batch_norm(linear(z, "hidden"), "bottleneck.hidden_bn", True)
-        x = np.where(x > 0, x, 0.1 * x)
-        if noise is not None:
-            x = x * (noise >= self.dropout) / (1 - self.dropout)
-        classifier = self.state["bottleneck.classifier.weight"]
-        return View(v, v @ self.state["classifier.weight"].T, z, x @ classifier.T + weights["classifier.bias"])
-
-
-def grey(pixels: np.ndarray) -> np.ndarray:
-    """Luminance three times."""
-    return np.repeat((pixels * np.array(GREY_WEIGHTS)).sum(3, keepdims=True), 3, axis=3)
+def view(outputs: dict[str, np.ndarray]) -> View:
+    """Return a View of what a branch returned by layer."""
+    names = ("neck", "classifier", "bottleneck.linear3", "bottleneck.classifier")
+    return View(*(outputs[name] for name in names))
 
 
 def embedding(config: LearnerConfig, state: State, images: np.ndarray) -> np.ndarray:
     """Images uint8 (b, H, W, 3) -> the feature of the test (b, 4 D)."""
-    visible, infrared, shared = (Branch(config, network(state, role)) for role in ROLES)
-    parts = [visible.observe(images, False), infrared.observe(grey(images), False)]
-    parts += [shared.observe(images, False), shared.observe(grey(images), False)]
+    forms = {"visible": [images], "infrared": [grey(images)], "shared": [images, grey(images)]}
+    parts = [branch(config, state, role)(form, False)["neck"] for role, seen in forms.items() for form in seen]
     joined = np.concatenate(parts, axis=1)
     return joined / np.linalg.norm(joined, axis=1, keepdims=True)
 
@@ -80,7 +40,7 @@ class MVDObjective:
     """The losses of one batch as a function of the branches' weights."""
 
     def __init__(self, config: LearnerConfig, state: State, batch: Batch) -> None:
-        self.config, self.classes = config, int(state["classes"])
+        self.config, self.batch, self.classes = config, batch, int(state["classes"])
         colour = np.concatenate(list(batch.images)).astype(np.float64)
         count = len(colour)
         self.pixels = {
@@ -88,42 +48,24 @@ class MVDObjective:
             "infrared": grey(colour),
             "shared": np.concatenate([colour, grey(colour)]),
         }
-        starts = {"visible": (0, count), "infrared": (count, 2 * count), "shared": (2 * count, 4 * count)}
-        self.noise = {r: None if batch.noise is None else batch.noise[slice(*part)] for r, part in starts.items()}
+        parts = zip(ROLES, rows_of_branches(count), strict=True)
+        self.noise = {role: None if batch.noise is None else batch.noise[rows] for role, rows in parts}
         self.labels = np.tile(batch.labels, len(batch.images))
         self.modalities = np.repeat(np.arange(len(batch.images)), len(batch.labels))
-        self.networks = {role: Branch(config, network(state, role)) for role in ROLES}
+        self.networks = {role: branch(config, state, role) for role in ROLES}
         self.outputs = {role: self._run(role) for role in ROLES}
         self.observed: dict[str, np.ndarray] | None = None
 
     def _run(self, role: str) -> View:
-        return self.networks[role].view(self.pixels[role], self.noise[role])
+        return view(self.networks[role](self.pixels[role], True, self.noise[role]))
 
     def views(self) -> dict[str, View]:
         """Return the four views."""
-        half = len(self.labels)
-        shared = self.outputs["shared"]
-        return {
-            "visible": self.outputs["visible"],
-            "infrared": self.outputs["infrared"],
-            "shared_visible": View(*(part[:half] for part in shared)),
-            "shared_infrared": View(*(part[half:] for part in shared)),
-        }
+        return four_views(self.outputs, len(self.labels))
 
     def losses(self, **changes: float) -> dict[str, float]:
         """Return the losses by name. changes: of the settings of the oracle."""
-        m = self.config.section
-        settings = {
-            "objective": m.objective,
-            "metric": m.metric,
-            "margin": m.margin,
-            "form": m.distillation,
-            **{name: getattr(m, name) for name in ("cml", "vsd", "vcd", "vml")},
-            "smoothing": self.config.section.smoothing,
-            "classes": self.classes,
-        }
-        total, parts, _ = mvd(self.views(), self.labels, self.modalities, **(settings | changes))
-        return parts | {"total": total}
+        return variational_distillation(self.config, self.outputs, self.batch, self.classes, **changes)
 
     def slope(self, role: str, name: str, direction: np.ndarray, step: float = 1e-7) -> float:
         """Return the derivative of "total" along a direction of one tensor, distillation's targets held constant.

@@ -13,7 +13,7 @@ import pytest
 
 from duoreid.core import losses
 from duoreid.core.contract.state import FIRST, MOMENTUM, SECOND, expected_shapes, initial
-from duoreid.core.networks.architectures import is_head
+from duoreid.core.contract.treatment import treatments
 from duoreid.core.random import rng
 from duoreid.core.settings.config import NetworkConfig
 from tests.conformance.examples_mvd import CONFIGS, FULL, example_batch, example_state, fresh, variant
@@ -218,7 +218,7 @@ def test_the_optimiser_s_step(backend, name):
     config = CONFIGS[name]
     before, _, _, after = step_of(backend, name)
     for tensor in trained_of(config)[::5]:
-        rate = RATE * (1.0 if is_head(tensor.split(".", 1)[1]) else config.backbone_factor)
+        rate = RATE * treatments(config, [tensor])[0].factor
         gradient = gradient_of(config, before, after, tensor)
         if config.optimiser == "adam":
             expected = adam(before[tensor], [gradient], [rate], config.weight_decay)
@@ -289,7 +289,7 @@ def double(state):
 
 def moved(config, before, after, tensor, step):
     """Where the optimiser's step number `step` puts a tensor, given its moments before and after."""
-    rate = RATE * (1.0 if is_head(tensor.split(".", 1)[1]) else config.backbone_factor)
+    rate = RATE * treatments(config, [tensor])[0].factor
     if config.optimiser == "adam":
         mean, square = after[FIRST + tensor] / (1 - 0.9**step), after[SECOND + tensor] / (1 - 0.999**step)
         return before[tensor] - rate * mean / (np.sqrt(square) + 1e-8)

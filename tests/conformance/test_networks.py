@@ -1,15 +1,15 @@
-"""The networks of each backend against the NumPy reference: forwards, running statistics, options of the config."""
+"""The networks of each backend against the float64 network: forwards, running statistics, options of the config."""
 
 from functools import cache
 
 import numpy as np
 import pytest
 
-from duoreid.core.networks.architectures import ARCHITECTURES
+from duoreid.core.losses.float64.network import Network, embedding
+from duoreid.core.networks.backbones import backbone
 from duoreid.core.random import rng
 from duoreid.core.settings.config import NetworkConfig
 from tests.conformance.examples import CAPACITY, HEIGHT, WIDTH, example_network
-from tests.conformance.reference import Network
 from tests.tolerances import check_close
 
 OUTPUTS = ("features", "logits", "embedding")
@@ -28,8 +28,9 @@ def images(count: int) -> np.ndarray:
 @cache
 def expected(config: NetworkConfig, count: int, train: bool) -> dict[str, np.ndarray]:
     reference = Network(config, weights(config.arch))
-    outputs = dict(zip(OUTPUTS, reference(images(count), train), strict=True))
-    return outputs | reference.buffers
+    found = reference(images(count), train)
+    outputs = (found["features"], found["classifier"], embedding(found))
+    return dict(zip(OUTPUTS, outputs, strict=True)) | reference.buffers
 
 
 def compare(found, reference, train, kind):
@@ -96,7 +97,7 @@ def test_deep_network_float32(probe, arch):
     config = NetworkConfig(arch, stem_relu=arch != "resnet50")
     found, kind = run(probe, config, 2, False, np.float32)
     compare(found, expected(config, 2, False), False, f"{kind}.deep")
-    assert found["features"].shape == (2, ARCHITECTURES[arch].features)
+    assert found["features"].shape == (2, backbone(arch).features)
     assert found["logits"].shape == (2, CAPACITY)
 
 

@@ -5,8 +5,8 @@ from contextlib import nullcontext
 import pytest
 import torch
 
+from duoreid.backends.torch import layers, losses
 from duoreid.backends.torch import learner as learner_module
-from duoreid.backends.torch import losses, networks
 from duoreid.backends.torch.learner import TorchLearner
 from duoreid.backends.torch.processes import Single
 from duoreid.backends.torch.runtime import Runtime, RuntimeConfig, _choose_kernels, open_runtime
@@ -62,7 +62,7 @@ def test_a_step_that_asks_is_caught(monkeypatch):
 def test_grouped_norms_keep_channels_last(group):
     """Else every convolution behind them takes its images in the slower order, and copies them first."""
     x = torch.randn(8, 6, 5, 3).to(memory_format=torch.channels_last)
-    out = networks.BatchNorm(6, group)(x)
+    out = layers.BatchNorm(6, group)(x)
     assert out.is_contiguous(memory_format=torch.channels_last)
 
 

@@ -21,7 +21,8 @@ from duoreid.core.losses import (
 from duoreid.core.losses.mvd import VIEW_WEIGHTS, VIEWS, View
 from duoreid.core.methods.mvd import MVD
 from duoreid.core.methods.registry import spec_of
-from duoreid.core.networks.architectures import architecture, variational_entries
+from duoreid.core.networks.backbone import BackboneConfig
+from duoreid.core.networks.network import network_tensors
 from duoreid.core.protocols import Metrics, summarise
 from duoreid.core.random import rng
 from duoreid.core.settings.config import NetworkConfig
@@ -292,7 +293,7 @@ def test_unknown_names_are_refused(change, message):
 
 def test_the_port_s_number_of_parameters():
     """Its checkpoint of 329.2 MB holds 82.3 million float32."""
-    tensors = variational_entries(architecture("resnet50"), 395, 512, attention=False)
+    tensors = network_tensors(BackboneConfig(NetworkConfig("resnet50"), 288, 144), 395, representation=512)
     assert 3 * sum(int(np.prod(entry.shape)) for entry in tensors) * 4 == pytest.approx(329.2e6, rel=2e-3)
 
 

@@ -6,7 +6,8 @@ import pytest
 from duoreid.core.contract.state import FIRST, SECOND, capacity_of, check_state, expected_shapes, initial, network
 from duoreid.core.errors import UserError
 from duoreid.core.methods.registry import METHODS, spec_of
-from duoreid.core.networks.architectures import architecture, entries
+from duoreid.core.networks.backbone import BackboneConfig
+from duoreid.core.networks.network import network_tensors
 from duoreid.core.settings.config import NetworkConfig
 
 MMT = spec_of("mmt").learner_config(NetworkConfig("tiny"), 6, 4, 32, 16)
@@ -15,7 +16,7 @@ SOURCE = spec_of("source").learner_config(NetworkConfig("tiny"), 6, 4, 32, 16)
 
 def test_names_of_the_state():
     shapes = expected_shapes(MMT)
-    tensors = entries(architecture("tiny"), 6)
+    tensors = network_tensors(BackboneConfig(MMT.network, 32, 16), 6)
     trained = sum(entry.trained for entry in tensors)
     assert len(shapes) == 4 * len(tensors) + 2 * 2 * trained + 2
     assert shapes["teacher2.layer4.0.bn1.running_var"] == (256,)

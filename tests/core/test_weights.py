@@ -7,7 +7,6 @@ MindSpore model zoo are built here from their definitions.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +17,23 @@ from duoreid.core.checkpoints import weights
 from duoreid.core.contract.state import initial, network
 from duoreid.core.errors import UserError
 from duoreid.core.methods.registry import spec_of
-from duoreid.core.networks.architectures import architecture, entries, initial_state
+from duoreid.core.networks.backbone import BackboneConfig
+from duoreid.core.networks.backbones.resnet import LAYOUTS
+from duoreid.core.networks.network import initial_state, network_tensors
 from duoreid.core.settings.config import NetworkConfig
 
-RESNET18, RESNET50, IBN = (NetworkConfig(arch=name) for name in ("resnet18", "resnet50", "resnet50_ibn_a"))
+
+def built(arch: str, **options: bool) -> BackboneConfig:
+    return BackboneConfig(NetworkConfig(arch=arch, **options), 64, 32)
+
+
+TINY, RESNET18, RESNET50, IBN = (built(name) for name in ("tiny", "resnet18", "resnet50", "resnet50_ibn_a"))
 CLASSES = 751
 
 
 def backbone(arch: str = "resnet18", seed: int = 0) -> dict[str, np.ndarray]:
     """Weights with something different from 0 and 1 in every norm."""
-    state = initial_state(architecture(arch), 1, seed)
+    state = initial_state(built(arch), 1, seed)
     numbers = np.random.default_rng(seed)
     for name, value in state.items():
         if value.ndim == 1:
@@ -112,7 +118,7 @@ def test_half_precision_becomes_float32(tmp_path):
 def test_reference_mmt(tmp_path, relu):
     state = backbone()
     path = write(tmp_path / "w.npz", mmt(state, relu=relu))
-    network_config = replace(RESNET18, stem_relu=relu)
+    network_config = built("resnet18", stem_relu=relu)
     found, report = weights.load(path, network_config, capacity=CLASSES)
     head = {name for name in found if name.startswith(("neck.", "classifier."))}
     assert len(head) == 5
@@ -121,7 +127,7 @@ def test_reference_mmt(tmp_path, relu):
     assert found["classifier.weight"].shape == (CLASSES, 512)
     assert report.matched == len(state) + 5
     assert "CAUTION" not in str(report)
-    _, report = weights.load(path, replace(RESNET18, stem_relu=not relu), capacity=CLASSES)
+    _, report = weights.load(path, built("resnet18", stem_relu=not relu), capacity=CLASSES)
     assert ("--stem-relu" if relu else "--no-stem-relu") in str(report)
 
 
@@ -165,12 +171,14 @@ def test_every_name_of_the_fifty_layer_networks(arch, rename, count):
     """By name and shape only: a hundred megabytes of numbers would say nothing more."""
     state = {
         entry.name: np.broadcast_to(np.float32(1), entry.shape)
-        for entry in entries(architecture(arch), 1)
+        for entry in network_tensors(built(arch), 1)
         if not entry.name.startswith(("neck.", "classifier."))
     }
-    layout, named = weights.recognise(rename(state), Path("file"))
+    layout, named = weights.recognise(rename(state), Path("file"), arch)
     ignored = [name for name, _ in named if any(re.fullmatch(pattern, name) for pattern, _ in layout.ignored)]
-    ours = {weights.canonical(layout, name) for name, _ in named if name not in ignored} - {"classifier.weight"}
+    ours = {weights.canonical(layout, name, dict(named)) for name, _ in named if name not in ignored} - {
+        "classifier.weight"
+    }
     assert len(ours) == count
     assert {name for name in ours if not name.startswith("neck.")} == state.keys()
     if arch.endswith("ibn_a"):
@@ -187,11 +195,11 @@ def test_the_published_names(tmp_path):
         "module.feat_bn.running_mean": "neck.running_mean",
     }
     named = mmt({e.name: np.broadcast_to(np.float32(1), e.shape) for e in backbone_entries("resnet50")}, relu=False)
-    layout, _ = weights.recognise(named, Path("file"))
+    layout, _ = weights.recognise(named, Path("file"), "resnet50")
     for theirs, ours in written.items():
         assert theirs in named
-        assert weights.canonical(layout, theirs.removeprefix("module.")) == ours
-    layout = next(layout for layout in weights.LAYOUTS if "zoo" in layout.name)
+        assert weights.canonical(layout, theirs.removeprefix("module."), ()) == ours
+    layout = next(layout for layout in LAYOUTS if "zoo" in layout.name)
     for theirs, ours in {
         "bn1.gamma": "bn1.weight",
         "bn1.moving_variance": "bn1.running_var",
@@ -199,11 +207,11 @@ def test_the_published_names(tmp_path):
         "layer2.0.down_sample_layer.1.beta": "layer2.0.downsample.1.bias",
         "layer4.2.bn3.moving_mean": "layer4.2.bn3.running_mean",
     }.items():
-        assert weights.canonical(layout, theirs) == ours
+        assert weights.canonical(layout, theirs, ("bn1.beta",)) == ours
 
 
 def backbone_entries(arch: str) -> list:
-    return [e for e in entries(architecture(arch), 1) if not e.name.startswith(("neck.", "classifier."))]
+    return [e for e in network_tensors(built(arch), 1) if not e.name.startswith(("neck.", "classifier."))]
 
 
 # -- our own checkpoints --------------------------------------------------------------------------------------
@@ -218,7 +226,7 @@ def own(tmp_path: Path, method: str) -> tuple[Path, dict[str, np.ndarray]]:
 
 def test_a_network_of_our_checkpoint_by_role(tmp_path):
     path, state = own(tmp_path, "mmt")
-    found, report = weights.load(f"{path}#teacher2", NetworkConfig(arch="tiny"), capacity=7)
+    found, report = weights.load(f"{path}#teacher2", TINY, capacity=7)
     same(found, network(state, "teacher2"))
     assert len(report.ignored["other networks, optimiser"]) == len(state) - len(found)
 
@@ -227,26 +235,26 @@ def test_a_path_with_a_number_sign_is_a_path(tmp_path):
     folder = tmp_path / "run #2"
     folder.mkdir()
     path, state = own(folder, "mmt")
-    found, _ = weights.load(f"{path}#teacher1", NetworkConfig(arch="tiny"))
+    found, _ = weights.load(f"{path}#teacher1", TINY)
     same(found, network(state, "teacher1"))
     single = path.rename(folder / "a#b.safetensors")
     with pytest.raises(UserError, match="holds the networks"):
-        weights.load(single, NetworkConfig(arch="tiny"))
+        weights.load(single, TINY)
     with pytest.raises(UserError, match="No such file"):
-        weights.load(folder / "none.pth", NetworkConfig(arch="tiny"))
+        weights.load(folder / "none.pth", TINY)
 
 
 def test_our_checkpoint_of_several_networks_asks_which(tmp_path):
     path, _ = own(tmp_path, "mmt")
     with pytest.raises(UserError, match=r"student1, student2, teacher1, teacher2.*#teacher2"):
-        weights.load(path, NetworkConfig(arch="tiny"))
+        weights.load(path, TINY)
     with pytest.raises(UserError, match="Did you mean 'teacher1'"):
-        weights.load(f"{path}#teachr1", NetworkConfig(arch="tiny"))
+        weights.load(f"{path}#teachr1", TINY)
 
 
 def test_our_checkpoint_of_one_network_needs_no_role(tmp_path):
     path, state = own(tmp_path, "source")
-    found, _ = weights.load(path, NetworkConfig(arch="tiny"))
+    found, _ = weights.load(path, TINY)
     same(found, network(state, "student"))
 
 

@@ -18,7 +18,8 @@ from duoreid.core.contract.learner import Batch
 from duoreid.core.methods.adaptation import Adaptation
 from duoreid.core.methods.registry import METHODS
 from duoreid.core.methods.spec import MethodSpec
-from duoreid.core.networks.architectures import Entry, architecture
+from duoreid.core.networks.backbones import backbone
+from duoreid.core.networks.tensors import Entry
 from duoreid.core.settings.config import Config, DataConfig, EvaluatedRunConfig, LearnerConfig, option
 from duoreid.core.settings.transfer import ClusterConfig
 
@@ -59,7 +60,7 @@ class ContrastRecipe(Config):
 
 def bank_of(config: LearnerConfig) -> list[Entry]:
     """One row of the memory for each class."""
-    return [Entry(BANK, (config.capacity, architecture(config.network.arch).features), "ones", False)]
+    return [Entry(BANK, (config.capacity, backbone(config.network.arch).features), "ones", False)]
 
 
 def oracle(config: LearnerConfig, outputs: dict[str, Any], batch: Batch, classes: int) -> dict[str, float]:

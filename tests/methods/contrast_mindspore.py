@@ -9,7 +9,7 @@ from mindspore import Parameter, Tensor, nn, ops
 from duoreid.backends.mindspore.networks import ReIDNetwork, normalise
 from duoreid.backends.mindspore.processes import Single, Whole
 from duoreid.core.contract.learner import Batch
-from duoreid.core.networks.architectures import architecture
+from duoreid.core.networks.backbones import backbone
 from duoreid.core.settings.config import LearnerConfig
 
 
@@ -42,8 +42,8 @@ class Contrast(nn.Cell):
         self.whole, self.dtype, self.together = Whole(processes), dtype, 1
         momentum = config.section.momentum
         self.keep, self.rest = Tensor(momentum, dtype), Tensor(1 - momentum, dtype)
-        self.student = ReIDNetwork(config.network, config.capacity, dtype)
-        self.memory = Memory(config.capacity, architecture(config.network.arch).features, dtype)
+        self.student = ReIDNetwork.of(config, config.capacity, dtype)
+        self.memory = Memory(config.capacity, backbone(config.network.arch).features, dtype)
 
     def construct(self, views: Tensor, labels: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         """Views uint8 (1, B, H, W, 3), labels (B,) -> (total, losses in the order of NAMES)."""

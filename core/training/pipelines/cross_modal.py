@@ -149,9 +149,9 @@ def _introduce(current: Run, part: Part, host: MVD) -> None:
 
 def _start(current: Run, learner: Learner, host: MVD) -> None:
     """Give every branch the weights of `--weights`, where there are any."""
-    network = current.config.network
-    if network.weights:
-        tensors, imported = weights.load(network.weights, network, capacity=host.classes)
+    path = current.config.network.weights
+    if path:
+        tensors, imported = weights.load(path, host.learner_config(), capacity=host.classes)
         branches = [tensors] * len(current.spec.students)
         learner.import_state(overlay(learner.export_state(), current.config.method, branches))
         current.say(f"every branch · {imported}")

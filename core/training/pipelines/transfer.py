@@ -19,10 +19,12 @@ from duoreid.core.data import OpenData
 from duoreid.core.errors import UserError
 from duoreid.core.methods import pseudo_labels
 from duoreid.core.methods.base import Host
+from duoreid.core.methods.registry import spec_of
 from duoreid.core.methods.source import Source
 from duoreid.core.methods.spec import PRETRAIN
 from duoreid.core.protocols import require_matches
 from duoreid.core.random import network_seed
+from duoreid.core.settings.config import LearnerConfig
 from duoreid.core.settings.transfer import ClusterConfig
 from duoreid.core.training import tables
 from duoreid.core.training.loop import EpochReport
@@ -84,7 +86,7 @@ def _stage1(current: Run, data: dict[str, OpenData], target: OpenData, index: in
         current.say(f"{title} · read from {start}")
     else:
         if not current.within(1, index):
-            _import(current, learner, ("student",), title, settings.capacity)
+            _import(current, learner, settings, title)
 
         def after(epoch: EpochReport) -> None:
             current.log_epoch(title, epoch, host.schedule.epochs)
@@ -96,11 +98,12 @@ def _stage1(current: Run, data: dict[str, OpenData], target: OpenData, index: in
     return network(learner.export_state(), "student")
 
 
-def _import(current: Run, learner: Learner, roles: tuple[str, ...], title: str, capacity: int) -> None:
-    """Give networks the weights of `--weights`, where there are any."""
-    settings = current.config.network
-    if settings.weights:
-        tensors, imported = weights.load(settings.weights, settings, capacity=capacity)
+def _import(current: Run, learner: Learner, settings: LearnerConfig, title: str) -> None:
+    """Give the networks of a learner the weights of `--weights`, where there are any."""
+    path = current.config.network.weights
+    if path:
+        tensors, imported = weights.load(path, settings, capacity=settings.capacity)
+        roles = spec_of(settings.method).all
         given = {f"{role}.{name}": value for role in roles for name, value in tensors.items()}
         learner.import_state(learner.export_state() | given)
         current.say(f"{title} · {imported}")
@@ -115,7 +118,7 @@ def _stage2(current: Run, data: dict[str, OpenData], target: OpenData, states: l
     if states:
         learner.import_state(overlay(learner.export_state(), config.method, states))
     elif not spec.pretrains and not current.within(stage):
-        _import(current, learner, spec.all, config.method, settings.capacity)
+        _import(current, learner, settings, config.method)
     names = [role.replace("teacher", "teacher ") for role in spec.embedders]
 
     def after(epoch: EpochReport) -> None:

@@ -1,0 +1,89 @@
+"""Residual backbones in torch; see core/networks/backbones/resnet.py."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from duoreid.backends.torch.layers import BatchNorm, ChannelAttention, InstanceNorm, MaxPool
+from duoreid.core.networks.backbone import BackboneConfig
+from duoreid.core.networks.backbones import resnet
+from duoreid.core.networks.backbones.resnet import ATTENTIVE_LAYERS, Block
+
+
+class IBN(nn.Module):
+    """IBN-Net-a: the first half of the channels instance-normalised, the rest batch-normalised."""
+
+    def __init__(self, channels: int, group: int) -> None:
+        super().__init__()
+        self.half = channels // 2
+        self.IN = InstanceNorm(self.half)
+        self.BN = BatchNorm(channels - self.half, group)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = x.split([self.half, x.shape[1] - self.half], dim=1)
+        return torch.cat([self.IN(first), self.BN(second)], dim=1)
+
+
+class ResidualBlock(nn.Module):
+    """A basic or bottleneck block; in the bottleneck the 3x3 convolution carries the stride."""
+
+    def __init__(self, kind: str, block: Block, group: int) -> None:
+        super().__init__()
+        width, stride = block.width, block.stride
+        first = IBN(width, group) if block.ibn else BatchNorm(width, group)
+        if kind == "basic":
+            self.conv1 = nn.Conv2d(block.inputs, width, 3, stride, 1, bias=False)
+            self.bn1 = first
+            self.conv2 = nn.Conv2d(width, block.outputs, 3, 1, 1, bias=False)
+            self.bn2 = BatchNorm(block.outputs, group)
+        else:
+            self.conv1 = nn.Conv2d(block.inputs, width, 1, bias=False)
+            self.bn1 = first
+            self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+            self.bn2 = BatchNorm(width, group)
+            self.conv3 = nn.Conv2d(width, block.outputs, 1, bias=False)
+            self.bn3 = BatchNorm(block.outputs, group)
+        self.kind = kind
+        self.downsample = None
+        if block.downsample:
+            projection = nn.Conv2d(block.inputs, block.outputs, 1, stride, bias=False)
+            self.downsample = nn.Sequential(projection, BatchNorm(block.outputs, group))
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.bn2(self.conv2(x))
+        if self.kind == "bottleneck":
+            x = self.bn3(self.conv3(F.relu(x)))
+        return F.relu(x + shortcut)
+
+
+class ResNet(nn.Module):
+    """Stem, four layers of residual blocks, global average pooling."""
+
+    def __init__(self, arch: resnet.ResNet, config: BackboneConfig) -> None:
+        super().__init__()
+        network, group = config.network, config.network.batch_norm_group
+        self.stem_relu, self.attentive = network.stem_relu, config.attention
+        self.conv1 = nn.Conv2d(3, arch.stem, 7, 2, 3, bias=False)
+        self.bn1 = BatchNorm(arch.stem, group)
+        self.maxpool = MaxPool()
+        for index, layer in enumerate(arch.blocks(network.last_stride), start=1):
+            built = nn.Sequential(*(ResidualBlock(arch.block, block, group) for block in layer))
+            self.add_module(f"layer{index}", built)
+        for layer in ATTENTIVE_LAYERS if config.attention else ():
+            self.add_module(f"attention{layer}", ChannelAttention())
+
+    def features(self, x: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) -> pooled feature (B, D), before the neck."""
+        x = self.bn1(self.conv1(x))
+        x = self.layer1(self.maxpool(F.relu(x) if self.stem_relu else x))
+        x = self.layer2(self.attention2(x) if self.attentive else x)
+        x = self.layer3(self.attention3(x) if self.attentive else x)
+        x = self.layer4(self.attention4(x) if self.attentive else x)
+        return x.mean(dim=(2, 3))
+
+
+LAYERS = ResNet

@@ -1,0 +1,80 @@
+"""Layers that backbones and heads share, with the canonical names of their tensors."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+EPSILON, MOMENTUM = 1e-5, 0.1
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over (B, C) or (B, C, H, W), optionally over groups of `group` images.
+
+    With groups each one has its own statistics in training, as on several devices; the running statistics move
+    by the groups' mean (mean, and unbiased variance).
+    """
+
+    def __init__(self, channels: int, group: int = 0, *, trained_bias: bool = True) -> None:
+        super().__init__()
+        self.group = group
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels), requires_grad=trained_bias)
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        group = self.group or x.shape[0]
+        if not self.training or group >= x.shape[0]:
+            return F.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, self.training, MOMENTUM, EPSILON
+            )
+        return self._grouped(x, group)
+
+    def _grouped(self, x: Tensor, group: int) -> Tensor:
+        batch, channels = x.shape[:2]
+        if batch % group:
+            raise ValueError(f"batch_norm_group {group} must divide the batch of {batch} images")
+        count = batch // group
+        mean, var = (old.expand(count, channels).clone() for old in (self.running_mean, self.running_var))
+        parts = [
+            F.batch_norm(part, own_mean, own_var, self.weight, self.bias, True, MOMENTUM, EPSILON)
+            for part, own_mean, own_var in zip(x.split(group), mean, var, strict=True)
+        ]
+        self.running_mean.copy_(mean.mean(0))
+        self.running_var.copy_(var.mean(0))
+        return torch.cat(parts)
+
+
+class InstanceNorm(nn.Module):
+    """Instance normalisation with affine parameters and no running statistics."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=EPSILON)
+
+
+class MaxPool(nn.Module):
+    """Maximum over 3 x 3 windows, stride 2, padding 1: (B, C, H, W) -> (B, C, ceil(H / 2), ceil(W / 2))."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(x, 3, 2, 1)
+
+
+class ChannelAttention(nn.Module):
+    """Attention of channels to those unlike them, added with a learnt weight that starts at 0 (MVD's public code)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = x.flatten(2)
+        energy = maps @ maps.transpose(1, 2)
+        attention = torch.softmax(energy.amax(2, keepdim=True) - energy, dim=2)
+        return x + self.gamma * (attention @ maps).view(x.shape)

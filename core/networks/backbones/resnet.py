@@ -1,0 +1,187 @@
+"""Residual backbones (He et al., CVPR 2016), also with split normalisation (IBN-Net-a; Pan et al., ECCV 2018).
+
+Names are torchvision's, IBN-Net's for the split normalisation. With channel attention there are also `attention2.gamma`
+to 4, before the layers of these numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from duoreid.core.losses.float64.walk import Source, Walk
+from duoreid.core.networks.backbone import BackboneConfig
+from duoreid.core.networks.heads import channel_attention
+from duoreid.core.networks.layouts import COUNTERS, IMAGENET, MINDSPORE_NORMS, OPTIMISER, Layout
+from duoreid.core.networks.tensors import Entry, conv, norm
+
+ATTENTIVE_LAYERS = (2, 3, 4)
+"""Layers with channel attention before them, where there is any."""
+
+
+class Block(NamedTuple):
+    """One residual block as the backends build it. name: "layer1.0"; downsample: has a projection shortcut."""
+
+    name: str
+    inputs: int
+    width: int
+    outputs: int
+    stride: int
+    downsample: bool
+    ibn: bool
+
+
+@dataclass(frozen=True)
+class ResNet:
+    """A residual backbone.
+
+    block: "basic" (two 3x3 convolutions) or "bottleneck" (1x1, 3x3, 1x1 with four times the width).
+    depths, widths: blocks and channels of the four layers.
+    ibn: in layers 1 to 3 half the channels of a block's first normalisation are instance-normalised.
+    stem: channels of the first convolution.
+    """
+
+    block: str
+    depths: tuple[int, int, int, int]
+    widths: tuple[int, int, int, int]
+    ibn: bool = False
+    stem: int = 64
+
+    family = "resnet"
+    options = frozenset({"stem_relu", "last_stride", "attention"})
+
+    @property
+    def expansion(self) -> int:
+        """Outputs of a block, as a multiple of its width."""
+        return 4 if self.block == "bottleneck" else 1
+
+    @property
+    def features(self) -> int:
+        """D, the width of the pooled feature."""
+        return self.widths[3] * self.expansion
+
+    @property
+    def stages(self) -> Sequence[str]:
+        """Its residual blocks."""
+        return [block.name for layer in self.blocks() for block in layer]
+
+    @property
+    def layouts(self) -> Sequence[Layout]:
+        """See below."""
+        return LAYOUTS
+
+    def blocks(self, last_stride: int = 1) -> list[list[Block]]:
+        """Return the blocks of the four layers, in order. last_stride: stride of layer4, 1 or 2."""
+        if last_stride not in (1, 2):
+            raise ValueError(f"last_stride must be 1 or 2 (the stride of layer4), got {last_stride}")
+        layers, inputs, strides = [], self.stem, (1, 2, 2, last_stride)
+        for layer, (depth, width, stride) in enumerate(zip(self.depths, self.widths, strides, strict=True)):
+            outputs = width * self.expansion
+            layers.append([])
+            for index in range(depth):
+                step = stride if index == 0 else 1
+                projected, ibn = step != 1 or inputs != outputs, self.ibn and layer < 3
+                layers[-1].append(Block(f"layer{layer + 1}.{index}", inputs, width, outputs, step, projected, ibn))
+                inputs = outputs
+        return layers
+
+    def kernels(self, block: Block) -> list[tuple[int, int, int, int]]:
+        """Return a block's convolutions in order: (inputs, outputs, size, stride)."""
+        if self.block == "basic":
+            return [(block.inputs, block.width, 3, block.stride), (block.width, block.outputs, 3, 1)]
+        middle = (block.width, block.width, 3, block.stride)
+        return [(block.inputs, block.width, 1, 1), middle, (block.width, block.outputs, 1, 1)]
+
+    # -- as data ----------------------------------------------------------------------------------------------
+
+    def tensors(self, config: BackboneConfig) -> list[Entry]:
+        """See Backbone: the same for images of any size."""
+        found = [conv("conv1", 3, self.stem, 7), *norm("bn1", self.stem)]
+        for layer in self.blocks(config.network.last_stride):
+            for block in layer:
+                found.extend(self._block(block))
+        return found + [channel_attention(layer) for layer in ATTENTIVE_LAYERS if config.attention]
+
+    def _block(self, block: Block) -> Iterator[Entry]:
+        for index, (inputs, outputs, size, _) in enumerate(self.kernels(block), start=1):
+            yield conv(f"{block.name}.conv{index}", inputs, outputs, size)
+            normalise = _split_norm if block.ibn and index == 1 else norm
+            yield from normalise(f"{block.name}.bn{index}", outputs)
+        if block.downsample:
+            yield conv(f"{block.name}.downsample.0", block.inputs, block.outputs, 1)
+            yield from norm(f"{block.name}.downsample.1", block.outputs)
+
+    # -- in float64 -------------------------------------------------------------------------------------------
+
+    def walk(self, walk: Walk, image: Source, config: BackboneConfig) -> Source:
+        """See Backbone."""
+        x = walk.batch_norm("bn1", walk.convolve("conv1", image, 2))
+        x = walk.max_pool("maxpool", walk.relu(x) if config.network.stem_relu else x)
+        for number, layer in enumerate(self.blocks(config.network.last_stride), start=1):
+            x = walk.attention(f"attention{number}", x)
+            for block in layer:
+                x = self._walk_block(walk, x, block)
+        return walk.mean_over_places(x)
+
+    def _walk_block(self, walk: Walk, x: Source, block: Block) -> Source:
+        y, kernels = x, self.kernels(block)
+        for index, (_, _, _, stride) in enumerate(kernels, start=1):
+            y = walk.convolve(f"{block.name}.conv{index}", y, stride)
+            normalise = walk.split_norm if block.ibn and index == 1 else walk.batch_norm
+            y = normalise(f"{block.name}.bn{index}", y)
+            y = walk.relu(y) if index < len(kernels) else y
+        if block.downsample:
+            x = walk.convolve(f"{block.name}.downsample.0", x, block.stride)
+            x = walk.batch_norm(f"{block.name}.downsample.1", x)
+        total = walk.relu(Source(f"{y.text} + {x.text}", lambda outputs: x.of(outputs) + y.of(outputs)))
+        return walk.add(block.name, total.text, total.of)
+
+
+def _split_norm(name: str, channels: int) -> Iterator[Entry]:
+    half = channels // 2
+    yield Entry(f"{name}.IN.weight", (half,), "ones")
+    yield Entry(f"{name}.IN.bias", (half,), "zeros")
+    yield from norm(f"{name}.BN", channels - half)
+
+
+BACKBONES = {
+    "tiny": ResNet("basic", (1, 1, 1, 1), (32, 64, 128, 256), stem=32),
+    "resnet18": ResNet("basic", (2, 2, 2, 2), (64, 128, 256, 512)),
+    "resnet50": ResNet("bottleneck", (3, 4, 6, 3), (64, 128, 256, 512)),
+    "resnet50_ibn_a": ResNet("bottleneck", (3, 4, 6, 3), (64, 128, 256, 512), ibn=True),
+}
+
+# -- how others name the tensors --------------------------------------------------------------------------------------
+
+
+def _mmt(name: str, first: int, stem_relu: bool) -> Layout:
+    """Return the reference MMT's layout: a sequence conv1, bn1, [relu,] maxpool, layer1 to layer4, then feat_bn."""
+    stages = tuple((rf"^base\.{first + i}\.", f"layer{i + 1}.") for i in range(4))
+    stem = ((r"^base\.0\.", "conv1."), (r"^base\.1\.", "bn1."), (r"^feat_bn\.", "neck."))
+    sign = rf"base\.{first + 3}\.0\.conv1\.weight"
+    return Layout(name, sign, r"base\.0\.weight", stages + stem, COUNTERS, stem_relu)
+
+
+STEM = r"conv1\.weight"
+
+LAYOUTS = (
+    _mmt("reference MMT, stem with ReLU", 4, True),
+    _mmt("reference MMT, stem without ReLU", 3, False),
+    Layout(
+        "MindSpore model zoo ResNet",
+        r"end_point\.weight|.*\.down_sample_layer\.1\.gamma",
+        STEM,
+        ((r"\.down_sample_layer\.", ".downsample."), *MINDSPORE_NORMS),
+        ((r"end_point\.(weight|bias)", "classifier of the file's own classes"), *OPTIMISER),
+    ),
+    Layout(
+        "MindCV ResNet",
+        r".*\.down_sample\.1\.gamma",
+        STEM,
+        ((r"\.down_sample\.", ".downsample."), *MINDSPORE_NORMS),
+        ((r"classifier\.(weight|bias)", "classifier of the file's own classes"), *OPTIMISER),
+    ),
+    Layout("IBN-Net-a", r"layer1\.0\.bn1\.IN\.weight", STEM, (), IMAGENET),
+    Layout("torchvision ResNet", r"bn1\.running_mean", STEM, (), IMAGENET),
+)

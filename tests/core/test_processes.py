@@ -187,7 +187,7 @@ def changed(config, group=0, **schedule):
         (changed(SYNTHETIC, identities=5, images=3), 2, r"--identities 5 x --images 3 = 15[\s\S]*2 equal parts"),
         (changed(SYNTHETIC), 7, r"--pretrain-identities \d+ x --pretrain-images \d+"),
         (changed(SYNTHETIC, 16), 8, r"--batch-norm-group 16 must divide the \d images[\s\S]*fewer processes"),
-        (changed(SYNTHETIC, 5), 2, "--batch-norm-group 5 must divide"),
+        (changed(SYNTHETIC, 64), 2, "--batch-norm-group 64 must divide"),
         (replace(presets()["synthetic-vi"], mvd=MVDConfig(identities=3, images=3)), 2, "= 9 images"),
     ],
 )
@@ -195,6 +195,17 @@ def test_a_batch_that_cannot_be_cut(config, size, message):
     with pytest.raises(UserError, match=message):
         check_batches(Thread(0, size, {}), config)
     check_batches(ALONE, config)
+
+
+def test_groups_that_a_batch_of_the_last_stage_does_not_have_are_told_before_the_first():
+    config = changed(SYNTHETIC, 16)
+    late = replace(config, adapt=replace(config.adapt, identities=3))
+    with pytest.raises(UserError, match=r"does not divide the 12 images[\s\S]*--identities 3 x --images 4"):
+        check_batches(ALONE, replace(late, network=replace(late.network, batch_norm_group=8)))
+    pairs = presets()["synthetic-vi"]
+    pairs = replace(pairs, mvd=replace(pairs.mvd, identities=3, images=1))
+    with pytest.raises(UserError, match=r"the 6 images[\s\S]*x 2 modalities"):
+        check_batches(ALONE, replace(pairs, network=replace(pairs.network, batch_norm_group=4)))
 
 
 def test_a_share():

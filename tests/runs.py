@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from duoreid.core.checkpoints import files as checkpoint
+from duoreid.core.commands.command import train as run_command
 from duoreid.core.training.snapshot import PREVIOUS
 from duoreid.datasets.synthetic import generate
 
@@ -44,7 +45,7 @@ def train(backend: str, *argv: str) -> int:
     """Run in this process, and leave torch's threads as they were; returns the exit status."""
     entry, threads = importlib.import_module(f"duoreid.backends.{backend}.entry"), torch.get_num_threads()
     try:
-        return entry.train(entry.BACKEND, entry.open_data, list(argv))
+        return run_command(entry.BACKEND, entry.open_data, list(argv))
     finally:
         torch.set_num_threads(threads)
 

@@ -332,10 +332,10 @@ def test_a_checkpoint_of_another_version_is_refused(saved, tmp_path, capsys, cha
 @pytest.mark.parametrize("name", ["evaluate", "export"])
 def test_help_imports_no_framework_and_no_data(backend, name):
     code = (
-        f"import sys; from backends.{backend} import {name}\n"
-        "from core import evaluation, exporting\n"
-        f"{'evaluation.build(evaluate.BACKEND)' if name == 'evaluate' else 'exporting.build(export.BACKEND, {})'}\n"
-        "print(sorted({'torch', 'mindspore', 'scipy', 'datasets', 'PIL'} & set(sys.modules)))"
+        f"import sys; from duoreid.backends.{backend}.entry import BACKEND\n"
+        f"from duoreid.core.commands import {name}\n"
+        f"{name}.build(BACKEND{'' if name == 'evaluate' else ', {}'})\n"
+        "print(sorted({'torch', 'mindspore', 'scipy', 'duoreid.datasets', 'PIL'} & set(sys.modules)))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from duoreid.core.checkpoints import files as checkpoint
+from duoreid.core.commands.command import train as run_command
 from duoreid.datasets.synthetic import generate
 from tests.conftest import BACKENDS
 
@@ -36,7 +37,7 @@ def data(tmp_path_factory):
 def train(backend, data, *argv):
     """Run in this process; returns the exit status."""
     entry = importlib.import_module(f"duoreid.backends.{backend}.entry")
-    return entry.train(entry.BACKEND, entry.open_data, ["--data", str(data), *SMALL, *argv])
+    return run_command(entry.BACKEND, entry.open_data, ["--data", str(data), *SMALL, *argv])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

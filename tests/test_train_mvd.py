@@ -10,6 +10,7 @@ from PIL import Image
 
 from duoreid.core.checkpoints import files as checkpoint
 from duoreid.core.commands import evaluate as evaluation
+from duoreid.core.commands.command import train as run_command
 from duoreid.datasets.synthetic import generate
 from tests.tolerances import check_close
 
@@ -31,7 +32,7 @@ def data(tmp_path_factory):
 def train(backend, data, *argv):
     """Run in this process; returns the exit status."""
     entry = importlib.import_module(f"duoreid.backends.{backend}.entry")
-    return entry.train(entry.BACKEND, entry.open_data, [*SMALL, "--data", str(data), *argv])
+    return run_command(entry.BACKEND, entry.open_data, [*SMALL, "--data", str(data), *argv])
 
 
 def test_a_model_for_each_trial_and_a_table_of_both_directions(data, tmp_path, capsys):
@@ -82,7 +83,7 @@ def test_a_run_goes_on_as_if_it_had_never_stopped(data, tmp_path, capsys):
     assert train("torch", data, "--output", str(run), "--trials", "2", "--epochs", "1") == 0
     entry = importlib.import_module("duoreid.backends.torch.entry")
     argv = ["--resume", str(run), "--epochs", "2", "--threads", "1"]
-    assert entry.train(entry.BACKEND, entry.open_data, argv) == 0
+    assert run_command(entry.BACKEND, entry.open_data, argv) == 0
     found, expected = (checkpoint.load(folder / "mvd.safetensors")[0] for folder in (run, straight))
     assert found.keys() == expected.keys()
     for name, value in expected.items():
@@ -95,7 +96,7 @@ SHORT = ["--trials", "2", "--loss-every", "1"]
 def resume(backend, run, *argv):
     """Go on with a run; returns the exit status."""
     entry = importlib.import_module(f"duoreid.backends.{backend}.entry")
-    return entry.train(entry.BACKEND, entry.open_data, ["--resume", str(run), "--epochs", "2", "--threads", "1", *argv])
+    return run_command(entry.BACKEND, entry.open_data, ["--resume", str(run), "--epochs", "2", "--threads", "1", *argv])
 
 
 def epochs_of(run):
@@ -146,7 +147,7 @@ def test_several_trials_cannot_be_extended(data, tmp_path, capsys):
     assert train("torch", data, "--output", str(tmp_path / "run"), "--trials", "1", "2", "--epochs", "1") == 0
     entry = importlib.import_module("duoreid.backends.torch.entry")
     argv = ["--resume", str(tmp_path / "run"), "--epochs", "2", "--threads", "1"]
-    assert entry.train(entry.BACKEND, entry.open_data, argv) == 2
+    assert run_command(entry.BACKEND, entry.open_data, argv) == 2
     assert "only a run of one trial can be extended" in capsys.readouterr().err
 
 

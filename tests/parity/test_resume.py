@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from duoreid.core.checkpoints import files as checkpoint
+from duoreid.core.commands.command import train as run_command
 from duoreid.core.training import snapshot as snapshot
 from tests.runs import SMALL, lines, small_data, train
 from tests.tolerances import check_close
@@ -34,7 +35,7 @@ def stop_in_step(backend, method, count, *argv):
         learner.step = step
         return learner
 
-    return entry.train(replace(entry.BACKEND, make_learner=make), entry.open_data, [method, *argv])
+    return run_command(replace(entry.BACKEND, make_learner=make), entry.open_data, [method, *argv])
 
 
 @pytest.fixture

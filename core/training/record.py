@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,6 +14,7 @@ import numpy as np
 from duoreid.core.checkpoints import files as checkpoint
 from duoreid.core.errors import UserError
 from duoreid.core.settings.config import Config, as_dict
+from duoreid.core.training.locking import FolderLock, acquire
 from duoreid.core.training.snapshot import LAST, PREVIOUS, Snapshot
 
 
@@ -29,7 +27,7 @@ class Record:
     def __init__(self, folder: Path, config: Config) -> None:
         self.folder, self.config, self.began = folder, config, time.time()
         self.lines: list[str] = []
-        self._lock: int | None = lock(folder)
+        self._lock: FolderLock | None = acquire(folder)
 
     @classmethod
     def begin(cls, folder: Path, config: Config, about: Mapping[str, Any]) -> Record:
@@ -105,7 +103,7 @@ class Record:
     def close(self) -> None:
         """Release the folder."""
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
 
 
@@ -132,30 +130,6 @@ class Follower(Record):
 
     def summary(self, content: Mapping[str, Any]) -> None:
         """Write nothing."""
-
-
-def lock(folder: Path) -> int:
-    """Lock a folder for this process and return the lock's file handle; UserError names who holds it."""
-    path = folder / "lock"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise UserError(
-            f"{folder} cannot hold a run: {error.strerror}. Make it writable or choose another --output."
-        ) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        holder = os.pread(handle, 200, 0).decode(errors="replace").strip() or "another process"
-        os.close(handle)
-        raise UserError(
-            f"{folder} is in use by {holder}: two runs would overwrite each other. Wait for it to end, or choose "
-            "another --output."
-        ) from error
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-    return handle
 
 
 def free_folder(root: Path, name: str) -> Path:

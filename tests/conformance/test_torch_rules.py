@@ -24,7 +24,9 @@ def on_meta(config, monkeypatch):
     """A learner whose tensors have shapes but no numbers: to ask for a number, or a shape that needs one, raises."""
     monkeypatch.setattr(TorchLearner, "_autocast", lambda _: nullcontext())
     monkeypatch.setattr(learner_module, "make_optimiser", lambda *_: None)
-    runtime = Runtime(torch.device("meta"), torch.float32, autocast=False, compile=False, graph=False, processes=Single())
+    runtime = Runtime(
+        torch.device("meta"), torch.float32, autocast=False, compile=False, graph=False, processes=Single()
+    )
     return TorchLearner(config, runtime, seed=0)
 
 

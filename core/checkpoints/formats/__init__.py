@@ -6,6 +6,7 @@ A file's kind is told from its first bytes, not from its name: both `.pth` and `
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,10 +53,8 @@ def read(path: str | Path) -> Contents:
         raise UserError(f"{path} cannot be read ({error.strerror}): give a file of weights.") from error
     if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8:
         return _safetensors(path)
-    if zipfile.is_zipfile(path) and head.startswith(b"PK"):
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-        if names and all(name.endswith(".npy") for name in names):
+    if head.startswith(b"PK") and pth.guarded(path, lambda: zipfile.is_zipfile(path)):
+        if pth.guarded(path, lambda: _holds_arrays(path)):
             return Contents(path, NPZ, _npz(path))
         tensors, aside = pth.read_zip(path)
         return Contents(path, PTH, tensors, aside)
@@ -75,11 +74,18 @@ def read(path: str | Path) -> Contents:
     )
 
 
+def _holds_arrays(path: Path) -> bool:
+    """Return whether a zip archive is NumPy's."""
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    return bool(names) and all(name.endswith(".npy") for name in names)
+
+
 def _npz(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (*pth.BROKEN, zlib.error) as error:
         raise UserError(f"{path} cannot be read as .npz ({error}): it is damaged or holds Python objects.") from error
 
 

@@ -49,7 +49,7 @@ class Trained:
     config: of the run that trained them; for a file from elsewhere the defaults, with its architecture. models: by the
     name of their network. adapted: trained on the target (stage 2). known: the configuration is the run's own and not
     a default. trial: the training split that the run saw, 0 where that is not recorded. report: of the import, where
-    the file is from elsewhere.
+    the file is from elsewhere; which file was taken, where a run's folder was given.
     """
 
     path: Path
@@ -62,7 +62,7 @@ class Trained:
 
 
 def open_trained(path: str | Path, role: str = "", arch: str = "", stem_relu: bool | None = None) -> Trained:
-    """Read the networks of a file.
+    """Read the networks of a file, or of the last state in a run's folder.
 
     role: "" for those that embed (the mean teachers where there are any), "all", or one by name. arch, stem_relu: of a
     file from elsewhere, which does not say them. UserError says what does not fit.
@@ -83,21 +83,22 @@ def open_trained(path: str | Path, role: str = "", arch: str = "", stem_relu: bo
                 f"{path} was trained with {option} {stands}, not {asked}: leave the option out, the file knows it."
             )
     metadata = contents.metadata
-    trained = Trained(contents.path, config, {}, trial=_trial(metadata, config))
+    taken = f"{path}: its last state, {contents.path.name}" if Path(path).is_dir() else ""
+    trained = Trained(contents.path, config, {}, trial=_trial(metadata, config), report=taken)
     found = [name.removesuffix(FIRST) for name in contents.tensors if re.fullmatch(rf"\w+{re.escape(FIRST)}", name)]
     if not found:
         name = str(metadata.get("network", ALONE))
         if role not in ("", "all", name):
-            raise unknown(f"network of {path}", role, [name])
+            raise unknown(f"network of {contents.path}", role, [name])
         models = {name: _single(contents.tensors, config)}
         return replace(trained, models=models, adapted=bool(metadata.get("adapted")))
     method = next((name for name, known in ROLES.items() if set(known.all) == set(found)), None)
     if method is not None and roles(method).bottlenecks:
-        _refuse_part(path, role, method)
+        _refuse_part(contents.path, role, method)
         return replace(trained, models={method: _joint(contents.tensors, config, method)})
     embedders = list(roles(method).embedders) if method else found
     if role not in ("", "all", *found):
-        raise unknown(f"network of {path}", role, [*found, "all"])
+        raise unknown(f"network of {contents.path}", role, [*found, "all"])
     chosen = found if role == "all" else [role] if role else embedders
     models = {name: _single(network(contents.tensors, name), config) for name in chosen}
     stage = metadata.get("stage") or metadata.get("position", {}).get("stage") or (2 if len(found) > 1 else 1)

@@ -65,7 +65,9 @@ class NetworkConfig:
         True, "ReLU between the first normalisation and the max-pooling; the reference MMT ResNet-50 has none"
     )
     last_stride: int = option(1, "stride of layer4", choices=(1, 2))
-    weights: str = option("", "file of ImageNet or re-ID weights to start stage 1 from; FILE#ROLE chooses a network")
+    weights: str = option(
+        "", "file of ImageNet or re-ID weights, or a run's folder, to start stage 1 from; FILE#ROLE chooses a network"
+    )
     batch_norm_group: int = option(
         0,
         "images over which batch norm takes its statistics; 0: the whole batch; the published results: 16",

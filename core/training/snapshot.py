@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from duoreid.core.checkpoints import files as checkpoint
+from duoreid.core.checkpoints.run_folder import LAST
 from duoreid.core.errors import UserError
 from duoreid.core.methods.base import Labelling
 from duoreid.core.protocols import Metrics
@@ -24,7 +25,7 @@ from duoreid.core.training.resume import check_same
 from duoreid.core.training.tables import Row
 
 LABELS = "labels"
-LAST, PREVIOUS = "last.safetensors", "previous.safetensors"
+PREVIOUS = "previous.safetensors"
 
 
 @dataclass(frozen=True, order=True)

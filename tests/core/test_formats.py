@@ -285,7 +285,7 @@ def test_other_files_are_named(tmp_path, content):
 def test_an_absent_file_and_a_folder(tmp_path):
     with pytest.raises(UserError, match="No such file"):
         formats.read(tmp_path / "none.pth")
-    with pytest.raises(UserError, match="Is a directory"):
+    with pytest.raises(UserError, match="is a folder but no run's"):
         formats.read(tmp_path)
 
 

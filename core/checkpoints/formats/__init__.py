@@ -15,6 +15,7 @@ import numpy as np
 
 from duoreid.core.checkpoints import files as checkpoint
 from duoreid.core.checkpoints.formats import ckpt, pth
+from duoreid.core.checkpoints.run_folder import file_of
 from duoreid.core.errors import UserError
 
 CHECKPOINT, SAFETENSORS, NPZ, PTH, CKPT = "checkpoint", "safetensors", "npz", "torch file", "MindSpore file"
@@ -27,6 +28,7 @@ FAMILY = checkpoint.FORMAT.rstrip("0123456789")
 class Contents:
     """The tensors of a file.
 
+    path: the file; where a run's folder was given, the file in it that was taken.
     kind: CHECKPOINT (written by this library), SAFETENSORS, NPZ, PTH or CKPT.
     tensors: by the file's own names, in its own floating type; bfloat16 comes as float32.
     aside: what else the file holds ("epoch", "optimizer"), named so that a report can say that it was not used.
@@ -41,11 +43,11 @@ class Contents:
 
 
 def read(path: str | Path) -> Contents:
-    """Read a .pth, .pth.tar, .pt, .ckpt, .safetensors or .npz file of tensors.
+    """Read a .pth, .pth.tar, .pt, .ckpt, .safetensors or .npz file of tensors, or the last state of a run's folder.
 
     UserError for a file that is absent, damaged, of another kind, or that asks for code to be run.
     """
-    path = Path(path)
+    path = file_of(Path(path))
     try:
         with path.open("rb") as file:
             head, size = file.read(16), path.stat().st_size

@@ -23,7 +23,7 @@ class FolderLock:
 
     def __init__(self, folder: Path, lock: BaseFileLock) -> None:
         """Write beside the lock, which is held, who holds it; OSError where that cannot be written."""
-        self._lock, self._holder = lock, folder / HOLDER
+        self.folder, self._lock, self._holder = folder, lock, folder / HOLDER
         try:
             self._holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
         except OSError:

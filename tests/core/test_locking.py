@@ -26,7 +26,6 @@ print("held", flush=True)
 time.sleep(60)
 """
 NO_LOCKS = [OSError(code, os.strerror(code)) for code in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)]
-NO_LOCKS.append(NotImplementedError("FileSystem does not appear to support flock"))
 
 
 def holder(folder: Path) -> subprocess.Popen:
@@ -84,6 +83,17 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, answer):
         acquire(tmp_path)
     lock.release()
     acquire(tmp_path).release()
+
+
+def test_a_system_without_locks(tmp_path, monkeypatch):
+    monkeypatch.setattr(filelock, "FileLock", filelock.SoftFileLock)
+    (tmp_path / "lock").touch()  # left by a process that had locks
+    with pytest.raises(NoLocksError), alone(tmp_path / "lock"):
+        hold(tmp_path / "lock", wait=True)
+    lock = acquire(tmp_path)
+    with pytest.raises(UserError, match=rf"in use by process {os.getpid()} on .*{MARK} has outlived it"):
+        acquire(tmp_path)
+    lock.release()
 
 
 def test_other_refusals_are_told(tmp_path, monkeypatch):

@@ -13,9 +13,8 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -24,6 +23,7 @@ import PIL
 from tqdm import tqdm
 
 from duoreid.core.data import Images, Split
+from duoreid.core.locking import alone
 from duoreid.datasets import decode
 from duoreid.datasets.errors import DatasetError, listed
 from duoreid.datasets.images import Decoded, Mapped, cores
@@ -125,7 +125,7 @@ def open_cache(place: Path, about: dict, *, every_row: bool = False) -> Mapped |
 def _build_once(images: Decoded, place: Path, about: dict, progress: bool) -> Mapped | None:
     """Build a cache, or wait for the process that is building it, and open it."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(place):
+    with alone(place.with_name(f"{place.name}.lock")):
         found = open_cache(place, about)
         if found is None:
             _build(images, place, about, progress)
@@ -193,20 +193,6 @@ def _decode_all(images: Decoded, array: np.ndarray, checksums: np.ndarray, progr
             f"{len(broken)} of {len(images)} images cannot be decoded:{listed(sorted(broken))}\n"
             "`python -m datasets.doctor NAME DIR` lists all of them: fetch them again."
         )
-
-
-@contextmanager
-def _alone(place: Path) -> Iterator[None]:
-    """Hold a lock between processes, so that one builds while the others wait; it falls with its process."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: two builds at once cost time but do no harm
-        yield
-        return
-    with place.with_name(f"{place.name}.lock").open("w") as lock:
-        with suppress(OSError):  # file systems without locks
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _reserve(file: Path) -> None:

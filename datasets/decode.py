@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -46,7 +47,8 @@ def open_rgb(file: str | Path) -> Image.Image:
     levels) is for the owner of the images to say.
     """
     try:
-        with Image.open(file) as image:
+        # a Path would be resolved by some releases of Pillow, and a loop of links then is a RuntimeError
+        with Image.open(os.fspath(file) if isinstance(file, Path) else file) as image:
             if image.mode in DEEP_MODES:
                 raise ImageError(
                     str(file),

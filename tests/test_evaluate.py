@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -114,6 +115,20 @@ def test_every_network_on_request_and_no_other(saved, capsys):
     assert sorted(found) == ["student1", "student2", "teacher1", "teacher2"]
     assert run([path, "--network", "teachr1"], opened()) == 2
     assert "Did you mean 'teacher1'" in capsys.readouterr().err
+
+
+def test_a_run_s_folder_stands_for_its_last_state(saved, tmp_path, capsys):
+    path = shutil.copy(saved[0], tmp_path)
+    assert run([tmp_path], opened()) == 2
+    assert "is a folder but no run's" in capsys.readouterr().err
+    (tmp_path / "config.json").write_text("{}")
+    shown = []
+    for given in (path, tmp_path):
+        assert run([given, "--json"], opened()) == 0
+        shown.append(json.loads(capsys.readouterr().out))
+    assert shown[0] == shown[1]
+    assert run([tmp_path], opened()) == 0
+    assert capsys.readouterr().out.startswith(f"{tmp_path}: its last state, last.safetensors\n{path} on dukemtmc")
 
 
 def test_re_ranking_changes_the_result(saved, capsys):
@@ -338,7 +353,7 @@ def test_help_imports_no_framework_and_no_data(backend, name):
         f"import sys; from duoreid.backends.{backend}.entry import BACKEND\n"
         f"from duoreid.core.commands import {name}\n"
         f"{name}.build(BACKEND{', dict(onnx=str())' if name == 'export' else ''})\n"
-        "print(sorted({'torch', 'mindspore', 'scipy', 'datasets', 'PIL'} & set(sys.modules)))"
+        "print(sorted({'torch', 'mindspore', 'scipy', 'duoreid.datasets', 'PIL'} & set(sys.modules)))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

@@ -127,6 +127,16 @@ def test_ckpt_has_the_names_that_mindspore_uses(tmp_path, elsewhere):
         np.testing.assert_array_equal(found[theirs].asnumpy(), tensors[ours])
 
 
+def test_a_run_s_folder_is_exported_by_its_last_state(tmp_path, capsys):
+    path, state = saved(tmp_path)
+    path = path.rename(tmp_path / "last.safetensors")
+    (tmp_path / "config.json").write_text("{}")
+    output = tmp_path / "network.npz"
+    assert run("torch", tmp_path, "--network", "teacher1", "--format", "npz", "--output", output) == 0
+    assert f"teacher1 of {path} -> {output}" in capsys.readouterr().out
+    np.testing.assert_array_equal(formats.read(output).tensors["conv1.weight"], state["teacher1.conv1.weight"])
+
+
 @pytest.mark.parametrize("suffix", ["safetensors", "npz"])
 def test_files_of_tensors_are_read_back_whole(tmp_path, capsys, suffix):
     path, state = saved(tmp_path)

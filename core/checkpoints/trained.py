@@ -48,7 +48,7 @@ class Trained:
     config: of the run that trained them; for a file from elsewhere the defaults, with its architecture. models: by the
     name of their network. adapted: trained on the target (stage 2). known: the configuration is the run's own and not
     a default. trial: the training split that the run saw, 0 where that is not recorded. report: of the import, where
-    the file is from elsewhere.
+    the file is from elsewhere; which file was taken, where a run's folder was given.
     """
 
     path: Path
@@ -67,7 +67,7 @@ def open_trained(
     stem_relu: bool | None = None,
     size: tuple[int | None, int | None] = (None, None),
 ) -> Trained:
-    """Read the networks of a file.
+    """Read the networks of a file, or of the last state in a run's folder.
 
     role: "" for those that embed (the mean teachers where there are any), "all", or one by name. arch, stem_relu,
     size: of a file from elsewhere, which does not say them; height and width of its images. UserError says what does
@@ -90,21 +90,22 @@ def open_trained(
                 f"{path} was trained with {option} {stands}, not {asked}: leave the option out, the file knows it."
             )
     metadata = contents.metadata
-    trained = Trained(contents.path, config, {}, trial=_trial(metadata, config))
+    taken = f"{path}: its last state, {contents.path.name}" if Path(path).is_dir() else ""
+    trained = Trained(contents.path, config, {}, trial=_trial(metadata, config), report=taken)
     found = [match.group(1) for name in contents.tensors if (match := re.fullmatch(weights.ROLE, name))]
     if not found:
         name = str(metadata.get("network", ALONE))
         if role not in ("", "all", name):
-            raise unknown(f"network of {path}", role, [name])
+            raise unknown(f"network of {contents.path}", role, [name])
         models = {name: _single(contents.tensors, config)}
         return replace(trained, models=models, adapted=bool(metadata.get("adapted")))
     spec = holder_of(found, config.method)
     if spec is not None and spec.joint:
-        _refuse_part(path, role, spec)
+        _refuse_part(contents.path, role, spec)
         return replace(trained, models={spec.name: _joint(contents.tensors, config, spec)})
     embedders = list(spec.embedders) if spec else found
     if role not in ("", "all", *found):
-        raise unknown(f"network of {path}", role, [*found, "all"])
+        raise unknown(f"network of {contents.path}", role, [*found, "all"])
     chosen = found if role == "all" else [role] if role else embedders
     models = {name: _single(network(contents.tensors, name), config) for name in chosen}
     stage = metadata.get("stage") or position.get("stage") or (2 if len(found) > 1 else 1)

@@ -27,7 +27,9 @@ class ModelOptions:
 
 def add_model_options(made: argparse.ArgumentParser, network: str = "those that embed; 'all'") -> None:
     """Add the options of ModelOptions. network: how the default choice is described."""
-    made.add_argument("checkpoint", metavar="CHECKPOINT", help="a run's .safetensors, or weights from elsewhere")
+    made.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="a run's folder or one of its .safetensors, or weights from elsewhere"
+    )
     made.add_argument("--network", default="", metavar="ROLE", help=f"student1, teacher2, ... (default: {network})")
     text = "of a file from elsewhere, which does not say it"
     made.add_argument("--arch", default="", choices=("", *BACKBONES), metavar="ARCH", help=f"architecture {text}")

@@ -61,7 +61,9 @@ class NetworkConfig:
     )
     last_stride: int = option(1, "stride of layer4", choices=(1, 2))
     weights: str = option(
-        "", "file of ImageNet or re-ID weights to start stage 1 from; FILE#ROLE chooses a network", everyday=True
+        "",
+        "file of ImageNet or re-ID weights, or a run's folder, to start stage 1 from; FILE#ROLE chooses a network",
+        everyday=True,
     )
     batch_norm_group: int = option(
         0,

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import socket
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,6 +14,7 @@ import numpy as np
 from duoreid.core.checkpoints import files
 from duoreid.core.errors import UserError
 from duoreid.core.settings.config import Config, as_dict
+from duoreid.core.training.locking import LOCK, FolderLock, acquire
 from duoreid.core.training.snapshot import LAST, PREVIOUS, History, Snapshot
 
 
@@ -31,7 +29,7 @@ class Record:
     def __init__(self, folder: Path, config: Config, *, writes: bool = True) -> None:
         self.folder, self.config, self.writes = folder, config, writes
         self.history, self._began = History(), time.time()
-        self._lock: int | None = lock(folder) if writes else None
+        self._lock: FolderLock | None = acquire(folder) if writes else None
         self._new = False
 
     @classmethod
@@ -74,9 +72,11 @@ class Record:
     def take_back(self) -> None:
         """Remove what `begin` has written, for a start that was refused: the corrected command finds no run here."""
         if self.writes:
-            for name in ("config.json", "metrics.jsonl", "lock"):
+            for name in ("config.json", "metrics.jsonl"):
                 (self.folder / name).unlink(missing_ok=True)
         self.close()
+        if self.writes:
+            (self.folder / LOCK).unlink(missing_ok=True)
         if self._new and self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
 
@@ -131,32 +131,8 @@ class Record:
     def close(self) -> None:
         """Release the folder."""
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
-
-
-def lock(folder: Path) -> int:
-    """Lock a folder for this process and return the lock's file handle; UserError names who holds it."""
-    path = folder / "lock"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise UserError(
-            f"{folder} cannot hold a run: {error.strerror}. Make it writable or choose another --output."
-        ) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        holder = os.pread(handle, 200, 0).decode(errors="replace").strip() or "another process"
-        os.close(handle)
-        raise UserError(
-            f"{folder} is in use by {holder}: two runs would overwrite each other. Wait for it to end, or choose "
-            "another --output."
-        ) from error
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-    return handle
 
 
 def free_folder(root: Path, name: str) -> Path:

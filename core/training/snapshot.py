@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from duoreid.core.checkpoints import files
+from duoreid.core.checkpoints.run_folder import LAST
 from duoreid.core.errors import UserError
 from duoreid.core.methods.base import Labelling
 from duoreid.core.methods.registry import spec_of
@@ -25,7 +26,7 @@ from duoreid.core.training.resume import check_same
 from duoreid.core.training.tables import Row
 
 LABELS = "labels"
-LAST, PREVIOUS = "last.safetensors", "previous.safetensors"
+PREVIOUS = "previous.safetensors"
 
 
 @dataclass(frozen=True, order=True)

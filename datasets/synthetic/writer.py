@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import multiprocessing
 import operator
@@ -11,15 +10,14 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 
 from tqdm import tqdm
 
+from duoreid.core.locking import alone
 from duoreid.datasets.synthetic.layouts import plan
 from duoreid.datasets.synthetic.plans import Item
 
@@ -70,7 +68,7 @@ def generate(
     root = Path(root)
     root.mkdir(parents=True, exist_ok=True)
     target, partial = root / name, root / f".{name}.partial"
-    with _alone(root / f".{name}.lock"):
+    with alone(root / f".{name}.lock"):
         if _present(target, wanted):
             return target
         shutil.rmtree(partial, ignore_errors=True)
@@ -100,14 +98,6 @@ def code_digest() -> str:
         if source.name not in ("__main__.py", "preview.py", "writer.py"):
             digest.update(IMPORTS.sub(b"", source.read_bytes()))
     return digest.hexdigest()
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold a lock between processes; it falls with the process, however that ends."""
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _present(target: Path, wanted: dict) -> bool:

@@ -6,6 +6,7 @@ A file's kind is told from its first bytes, not from its name: both `.pth` and `
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 
 from duoreid.core.checkpoints import files as checkpoint
 from duoreid.core.checkpoints.formats import ckpt, pth
+from duoreid.core.checkpoints.run_folder import file_of
 from duoreid.core.errors import UserError
 
 CHECKPOINT, SAFETENSORS, NPZ, PTH, CKPT = "checkpoint", "safetensors", "npz", "torch file", "MindSpore file"
@@ -26,6 +28,7 @@ FAMILY = checkpoint.FORMAT.rstrip("0123456789")
 class Contents:
     """The tensors of a file.
 
+    path: the file; where a run's folder was given, the file in it that was taken.
     kind: CHECKPOINT (written by this library), SAFETENSORS, NPZ, PTH or CKPT.
     tensors: by the file's own names, in its own floating type; bfloat16 comes as float32.
     aside: what else the file holds ("epoch", "optimizer"), named so that a report can say that it was not used.
@@ -40,11 +43,11 @@ class Contents:
 
 
 def read(path: str | Path) -> Contents:
-    """Read a .pth, .pth.tar, .pt, .ckpt, .safetensors or .npz file of tensors.
+    """Read a .pth, .pth.tar, .pt, .ckpt, .safetensors or .npz file of tensors, or the last state of a run's folder.
 
     UserError for a file that is absent, damaged, of another kind, or that asks for code to be run.
     """
-    path = Path(path)
+    path = file_of(Path(path))
     try:
         with path.open("rb") as file:
             head, size = file.read(16), path.stat().st_size
@@ -52,10 +55,8 @@ def read(path: str | Path) -> Contents:
         raise UserError(f"{path} cannot be read ({error.strerror}): give a file of weights.") from error
     if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8:
         return _safetensors(path)
-    if zipfile.is_zipfile(path) and head.startswith(b"PK"):
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-        if names and all(name.endswith(".npy") for name in names):
+    if head.startswith(b"PK") and pth.guarded(path, lambda: zipfile.is_zipfile(path)):
+        if pth.guarded(path, lambda: _holds_arrays(path)):
             return Contents(path, NPZ, _npz(path))
         tensors, aside = pth.read_zip(path)
         return Contents(path, PTH, tensors, aside)
@@ -75,11 +76,18 @@ def read(path: str | Path) -> Contents:
     )
 
 
+def _holds_arrays(path: Path) -> bool:
+    """Return whether a zip archive is NumPy's."""
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    return bool(names) and all(name.endswith(".npy") for name in names)
+
+
 def _npz(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (*pth.BROKEN, zlib.error) as error:
         raise UserError(f"{path} cannot be read as .npz ({error}): it is damaged or holds Python objects.") from error
 
 

@@ -68,8 +68,7 @@ BROKEN = (
     ValueError,
     OverflowError,
     MemoryError,
-    RecursionError,
-    NotImplementedError,
+    RuntimeError,  # an encrypted entry; too deep a nesting; what zipfile does not know
 )
 """What reading a damaged or hostile file can raise."""
 
@@ -172,7 +171,7 @@ def _unpickle(file: BinaryIO, path: Path) -> Any:
             raise ValueError(f"the instruction {code.name} {argument!r}, which torch does not write")
     size = file.tell() - start
     file.seek(start)
-    return _Unpickler(file.read(size), path).load()
+    return _Unpickler(_exactly(file, size), path).load()
 
 
 def read_zip(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
@@ -191,7 +190,7 @@ def read_zip(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
             content = _unpickle(io.BytesIO(archive.read(f"{root}data.pkl")), path)
             return _extract(path, content, lambda storage: archive.read(f"{root}data/{storage.key}"))
 
-    return _guarded(path, read)
+    return guarded(path, read)
 
 
 def read_legacy(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
@@ -207,20 +206,29 @@ def read_legacy(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
             blocks = {str(key): _block(file, used.get(str(key))) for key in keys}
         return _extract(path, content, lambda storage: blocks[storage.key])
 
-    return _guarded(path, read)
+    return guarded(path, read)
 
 
 def _block(file: BinaryIO, storage: _Storage | None) -> bytes:
     """Read the next storage: a count of numbers, then the numbers."""
     if storage is None:
         raise ValueError("a storage that no tensor uses")
-    count = int.from_bytes(file.read(8), "little")
+    count = int.from_bytes(_exactly(file, 8), "little")
     if count != storage.count:
         raise ValueError(f"a storage of {count:,} numbers where {storage.count:,} were announced")
-    return file.read(count * _width(storage.type))
+    return _exactly(file, count * _width(storage.type))
 
 
-def _guarded(path: Path, read: Callable[[], Any]) -> Any:
+def _exactly(file: BinaryIO, size: int) -> bytes:
+    """Read `size` bytes, no fewer: what is left of a number or a storage that was cut would pass for another one."""
+    content = file.read(size)
+    if len(content) != size:
+        raise EOFError(f"{size:,} bytes expected at its end, {len(content):,} there")
+    return content
+
+
+def guarded(path: Path, read: Callable[[], Any]) -> Any:
+    """Return what `read` returns; UserError that names the file where it raises one of BROKEN."""
     try:
         return read()
     except UserError:

@@ -1,0 +1,61 @@
+"""Locks between processes, on every system that Python knows; they fall with their process, however that ends.
+
+filelock asks the system for the lock: flock on POSIX, byte ranges on Windows. Some network file systems have none. Its
+substitute, a file whose existence is the lock, outlives a process that is killed and is never taken here.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+ABSENT = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP})
+"""What systems answer where a file system has no locks."""
+
+
+class NoLocksError(Exception):
+    """The system, or the file system of a file, has no locks."""
+
+
+def hold(path: Path, *, wait: bool) -> BaseFileLock | None:
+    """Lock a file, made where absent, and return its lock; None where another process has it and `wait` is false.
+
+    NoLocksError where there are no locks; OSError where the file can be neither made nor written.
+    """
+    from filelock import FileLock, SoftFileLock, Timeout
+
+    if issubclass(FileLock, SoftFileLock):
+        raise NoLocksError(f"{path}: Python knows no locks of this system")
+    lock = FileLock(path, thread_local=False, fallback_to_soft=False)
+    try:
+        lock.acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        return None
+    except OSError as error:
+        if error.errno in ABSENT:
+            raise NoLocksError(str(error)) from error
+        raise
+    return lock
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold a file's lock while the block runs, so that other processes wait their turn.
+
+    Where there are no locks nobody waits: the block must do no harm to another process in the same block.
+    """
+    try:
+        lock = hold(path, wait=True)
+    except NoLocksError:
+        lock = None
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()

@@ -13,11 +13,10 @@ from scipy import sparse
 from duoreid.benchmarks.features import Labelled, clustered, query_and_gallery
 from duoreid.benchmarks.peers import compiled_ranking, dense_jaccard
 from duoreid.core.dbscan import dbscan
-from duoreid.core.jaccard import jaccard_similarity, set_similarities, similarity_of
+from duoreid.core.jaccard import encoding_of, jaccard_similarity, similarity_of
 from duoreid.core.kmeans import kmeans, lloyd
 from duoreid.core.neighbours import nearest, search
 from duoreid.core.numeric.inputs import row_blocks
-from duoreid.core.numeric.reciprocal import encode, expanded_sets
 from duoreid.core.numeric.starts import start_rows
 from duoreid.core.ranking import rank, rank_distances
 from duoreid.core.rerank import rerank
@@ -166,15 +165,13 @@ def _close(ours: sparse.csr_array, theirs: np.ndarray, radius: float | None = No
 
 def _graph(sizes: Sizes, radius: float | None) -> Case:
     features = _train_set(sizes)
-    indices, similarities, _ = search(features, 31)
-    ranking = np.ascontiguousarray(indices)
+    indices, similarities, lowest = search(features, 31, lowest=True)
+    ranking, squared = np.ascontiguousarray(indices), dense_jaccard.squared_distances(features)
 
     def ours() -> sparse.csr_array:
-        sets = expanded_sets(indices, 30)
-        products = set_similarities(sets, features, indices, similarities)
-        return similarity_of(encode(sets, np.maximum(0, 2 - 2 * products.astype(np.float64)), indices, 6), radius)
+        return similarity_of(encoding_of(features, indices, similarities, lowest, 30, 6), radius)
 
-    calls = {"ours": ours, "published loop": lambda: dense_jaccard.distances(features, ranking)}
+    calls = {"ours": ours, "published loop": lambda: dense_jaccard.distances(squared, ranking)}
     return Case(f"{len(features)}, without search", calls, lambda a, b, _: _close(a, b, radius), ("published loop",))
 
 
@@ -193,18 +190,17 @@ def jaccard(sizes: Sizes) -> Case:
     features = _train_set(sizes)
 
     def published() -> np.ndarray:
-        return dense_jaccard.distances(features, dense_jaccard.search(features, 31))
+        return dense_jaccard.distances(dense_jaccard.squared_distances(features), dense_jaccard.search(features, 31))
 
-    calls = {"ours": lambda: jaccard_similarity(features), "published loop": published}
+    calls = {"ours": lambda: jaccard_similarity(features, scale="farthest"), "published loop": published}
     return Case(f"{len(features)}, search included", calls, lambda a, b, _: _close(a, b), ("published loop",))
 
 
 def jaccard_large(sizes: Sizes) -> Case:
     """jaccard_similarity at MSMT17 size, where dense matrices of 32,621 points no longer fit."""
     features = clustered(sizes.large_points, sizes.large_identities, width=sizes.width, cameras=15).features
-    return Case(
-        f"{len(features)}, search included", {"ours": lambda: jaccard_similarity(features)}, lambda *_: "", ("ours",)
-    )
+    calls = {"ours": lambda: jaccard_similarity(features, scale="farthest")}
+    return Case(f"{len(features)}, search included", calls, lambda *_: "", ("ours",))
 
 
 def clustering_dbscan(sizes: Sizes) -> Case:

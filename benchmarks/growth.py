@@ -16,15 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from duoreid.benchmarks.algorithms import RESULTS
 from duoreid.benchmarks.features import clustered
 from duoreid.benchmarks.measure import environment, extra_memory
 from duoreid.core.approximate import nearest_approximate
-from duoreid.core.jaccard import set_similarities, similarity_of
+from duoreid.core.jaccard import encoding_of, similarity_of
 from duoreid.core.neighbours import search
-from duoreid.core.numeric.reciprocal import encode, expanded_sets
 
 SIZES = (4000, 8000, 16000, 32000, 64000, 130000)
 IMAGES_PER_IDENTITY = 17
@@ -44,14 +42,9 @@ def measure(count: int, width: int, approximate: bool) -> dict[str, Any]:
         stages[f"{name}, wall"] = time.perf_counter() - started
         return result
 
-    def encoding(indices: np.ndarray, similarities: np.ndarray) -> sparse.csr_array:
-        sets = expanded_sets(indices, K - 1)
-        products = set_similarities(sets, features, indices, similarities)
-        return encode(sets, np.maximum(0, 2 - 2 * products.astype(np.float64)), indices, 6)
-
     def run() -> None:
-        indices, similarities, _ = timed("search", lambda: search(features, K))
-        encoded = timed("encoding", lambda: encoding(indices, similarities))
+        neighbours = timed("search", lambda: search(features, K, lowest=True))
+        encoded = timed("encoding", lambda: encoding_of(features, *neighbours, K - 1, 6))
         stages["pairs"] = timed("minimum sums", lambda: similarity_of(encoded, 0.6)).nnz
 
     stages["bytes"] = extra_memory(run)

@@ -11,6 +11,9 @@ from scipy.sparse import csgraph
 
 from duoreid.core.numeric.inputs import as_count
 
+ROUNDING = 1e-6
+"""Jaccard distances up to this are those of equal encodings: they come out as 0 or a few units of 6e-8."""
+
 
 def dbscan(similarity: sparse.csr_array, *, eps: float, min_samples: int = 4) -> np.ndarray:
     """Cluster points by density and return labels int32 (N,), -1 for outliers.
@@ -45,10 +48,13 @@ def dbscan(similarity: sparse.csr_array, *, eps: float, min_samples: int = 4) ->
 
 
 def eps_from_share(similarity: sparse.csr_array, share: float = 1.6e-3) -> float:
-    """Return the mean of the smallest `share` of all non-zero distances between two different points.
+    """Return the mean of the smallest `share` of all distances between two points whose encodings differ.
 
-    similarity: symmetric sparse (N, N), whole (not pruned by a radius): absent entries count as distance 1.
-    At least one distance is taken. Raises ValueError where there is none that is not zero.
+    similarity: symmetric sparse (N, N), whole (not pruned by a radius): absent entries count as distance 1. Distances
+    of at most 1e-6 are those of equal encodings and left out. At least one distance is taken. Raises ValueError where
+    there is none.
+    Source: the public code of MMT, which leaves out distances of exactly 0: there rounding decides which pairs of equal
+    encodings count.
     """
     similarity = _as_similarity(similarity)
     if not 0 < share <= 1:
@@ -57,7 +63,7 @@ def eps_from_share(similarity: sparse.csr_array, share: float = 1.6e-3) -> float
     row = np.repeat(np.arange(count), np.diff(similarity.indptr))
     distances = 1 - similarity.data[similarity.indices > row].astype(np.float64)
     absent = count * (count - 1) // 2 - len(distances)
-    distances = distances[distances != 0]
+    distances = distances[distances > ROUNDING]
     total = len(distances) + absent
     if total == 0:
         raise ValueError(

@@ -22,40 +22,44 @@ def jaccard_similarity(
     *,
     k1: int = 30,
     k2: int = 6,
+    scale: str | None = None,
     radius: float | None = None,
-    neighbours: tuple[np.ndarray, np.ndarray] | None = None,
+    neighbours: tuple[np.ndarray, ...] | None = None,
 ) -> sparse.csr_array:
     """Return the Jaccard similarity of all points: symmetric float32 CSR (N, N), distance = 1 - similarity.
 
     features: L2-normalised float32 (N, D). k1: length of the rankings the reciprocal sets come from. k2: rows
-    averaged by query expansion (1: none). radius: return only pairs at distance <= radius, all that DBSCAN with
-    eps <= radius needs. Absent entries are at distance 1 (with a radius: further than it). With s the sum of the
-    minima of two encodings, the similarity is s / (2 - s) (equation 10; each encoding sums to one).
-    Numbers beyond N - 1 for k1 and N for k2 mean "all". neighbours: (indices, similarities), at least max(k1 + 1, k2)
-    columns, to use instead of the exact search: from `core.approximate` where there are too many points for it.
-    Raises ValueError for features that are not finite unit vectors, for k1, k2 or radius out of range, and for
+    averaged by query expansion (1: none). scale: how the weights of an encoding fall with the squared distance d^2
+    (equation 7). None: exp(-d^2), as OpenUnReID and SpCL have it. "farthest": exp(-d^2 / m), m the largest d^2 from
+    the point to any other, as in the re-ranking code of Zhong et al. and in MMT's. radius: return only pairs at
+    distance <= radius, all that DBSCAN with eps <= radius needs. Absent entries are at distance 1 (with a radius:
+    further than it). With s the sum of the minima of two encodings, the similarity is s / (2 - s) (equation 10; each
+    encoding sums to one). Numbers beyond N - 1 for k1 and N for k2 mean "all".
+    neighbours: (indices, similarities), at least max(k1 + 1, k2) columns, to use instead of the exact search: from
+    `core.approximate` where there are too many points for it. With scale "farthest" also (N,), each point's lowest
+    similarity to any other, as `core.neighbours.search(features, k, lowest=True)` returns all three.
+    Raises ValueError for features that are not finite unit vectors, for k1, k2, scale or radius out of range, and for
     neighbours of another shape or that do not begin with the point itself.
     """
     features = as_features(features, "features", normalised=True)
     k1, k2 = as_count(k1, "k1"), as_count(k2, "k2")
+    if scale not in (None, "farthest"):
+        raise ValueError(f"scale must be None (weights exp(-d^2)) or 'farthest' (exp(-d^2 / max d^2)), is {scale!r}")
     if radius is not None and not 0 <= radius <= 1:
         raise ValueError(f"radius must be a Jaccard distance in [0, 1] or None, but is {radius!r}")
     count = len(features)
     if count == 0:
         return sparse.csr_array((0, 0), dtype=np.float32)
-    needed = min(max(k1 + 1, k2), count)
+    needed, divided = min(max(k1 + 1, k2), count), scale == "farthest"
     if neighbours is None:
-        indices, similarities, _ = search(features, needed)
+        neighbours = search(features, needed, lowest=divided)
     else:
-        indices, similarities = _checked(*neighbours, count, needed)
-    sets = expanded_sets(indices, k1)
-    products = set_similarities(sets, features, indices, similarities)
-    encoding = encode(sets, np.maximum(0, 2 - 2 * products.astype(np.float64)), indices, k2)
-    return similarity_of(encoding, radius)
+        neighbours = _checked(neighbours, count, needed, lowest=divided)
+    return similarity_of(encoding_of(features, *neighbours[:2], neighbours[2] if divided else None, k1, k2), radius)
 
 
-def _checked(indices: np.ndarray, similarities: np.ndarray, count: int, needed: int) -> tuple[np.ndarray, np.ndarray]:
-    indices, similarities = np.asarray(indices), np.asarray(similarities, np.float32)
+def _checked(neighbours: tuple[np.ndarray, ...], count: int, needed: int, *, lowest: bool) -> tuple[np.ndarray, ...]:
+    indices, similarities = np.asarray(neighbours[0]), np.asarray(neighbours[1], np.float32)
     if indices.shape != similarities.shape or indices.ndim != 2 or len(indices) != count or indices.shape[1] < needed:
         raise ValueError(
             f"neighbours must be two arrays of shape ({count}, {needed} or more), but have shapes {indices.shape} and "
@@ -65,7 +69,37 @@ def _checked(indices: np.ndarray, similarities: np.ndarray, count: int, needed: 
         raise ValueError(
             f"neighbours must be indices in 0..{count - 1} that begin with the point itself, as nearest() returns them"
         )
-    return indices[:, :needed], similarities[:, :needed]
+    if lowest and (len(neighbours) < 3 or np.shape(neighbours[2]) != (count,)):
+        raise ValueError(
+            f"scale 'farthest' divides by each point's distance to the farthest: give its lowest similarity ({count},) "
+            "as the third of neighbours, as core.neighbours.search(features, k, lowest=True) returns it"
+        )
+    return indices[:, :needed], similarities[:, :needed], *neighbours[2:]
+
+
+def encoding_of(
+    features: np.ndarray,
+    indices: np.ndarray,
+    similarities: np.ndarray,
+    lowest: np.ndarray | None,
+    k1: int,
+    k2: int,
+) -> sparse.csr_array:
+    """Return the k-reciprocal encodings, float64 CSR (N, N), of points with their neighbours (N, max(k1 + 1, k2)).
+
+    lowest: (N,), each point's lowest similarity to any other, by whose distance the others are divided; None: as they
+    are.
+    """
+    sets = expanded_sets(indices, k1)
+    squared = np.maximum(0, 2 - 2 * set_similarities(sets, features, indices, similarities).astype(np.float64))
+    if lowest is not None:
+        squared /= np.repeat(farthest(lowest), np.diff(sets.indptr))
+    return encode(sets, squared, indices, k2)
+
+
+def farthest(lowest: np.ndarray) -> np.ndarray:
+    """Return the squared distances, float64 and above 0, that belong to the lowest similarities (N,)."""
+    return np.maximum(2 - 2 * np.asarray(lowest, np.float64), np.finfo(np.float32).tiny)
 
 
 def similarity_of(encoding: sparse.csr_array, radius: float | None = None) -> sparse.csr_array:

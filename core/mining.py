@@ -41,6 +41,22 @@ def batch_hard(distances: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, n
 
     Source: Hermans, Beyer, Leibe, "In Defense of the Triplet Loss for Person Re-Identification", 2017, eq. 5.
     """
+    distances, same = np.asarray(distances), same_identity(distances, labels)
+    if same.all():
+        raise ValueError(
+            f"Mining needs at least 2 identities in the batch, but all {len(same)} images have one label, so that no "
+            "anchor has a negative: sample more identities in a batch, or ask for more clusters."
+        )
+    positive = np.where(same, distances, -np.inf).argmax(axis=1)
+    negative = np.where(same, np.inf, distances).argmin(axis=1)
+    return positive.astype(np.int64, copy=False), negative.astype(np.int64, copy=False)
+
+
+def same_identity(distances: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return which pairs of a batch show one identity, bool (B, B), after checking distances (B, B) and labels (B,).
+
+    Raises ValueError on shapes that do not match, labels that are no integers, and a NaN or infinite distance.
+    """
     distances, labels = np.asarray(distances), np.asarray(labels)
     if labels.ndim != 1 or distances.shape != (len(labels), len(labels)):
         raise ValueError(
@@ -55,12 +71,4 @@ def batch_hard(distances: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, n
             f"Mining needs finite distances, but of those of shape {distances.shape} some are NaN or infinite, so that "
             "no positive is the farthest: the features have diverged; lower the learning rate."
         )
-    same = labels[:, None] == labels
-    if same.all():
-        raise ValueError(
-            f"Mining needs at least 2 identities in the batch, but all {len(labels)} images have one label, so "
-            "that no anchor has a negative: sample more identities in a batch, or ask for more clusters."
-        )
-    positive = np.where(same, distances, -np.inf).argmax(axis=1)
-    negative = np.where(same, np.inf, distances).argmin(axis=1)
-    return positive.astype(np.int64, copy=False), negative.astype(np.int64, copy=False)
+    return labels[:, None] == labels

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from duoreid.core.jaccard import set_similarities, upper_similarity
+from duoreid.core.jaccard import encoding_of, farthest, upper_similarity
 from duoreid.core.neighbours import search
 from duoreid.core.numeric.inputs import as_count, as_features, row_blocks, squared_norms
-from duoreid.core.numeric.reciprocal import encode, expanded_sets
 
 
 def rerank(query: np.ndarray, gallery: np.ndarray, *, k1: int = 20, k2: int = 6, weight: float = 0.3) -> np.ndarray:
@@ -40,16 +39,14 @@ def rerank_blocks(
     if not queries or count == queries:
         return
     indices, similarities, lowest = search(features, min(max(k1 + 1, k2), count), lowest=True)
-    farthest = np.maximum(2 - 2 * lowest.astype(np.float64), np.finfo(np.float32).tiny)
-    sets = expanded_sets(indices, k1)
-    squared = np.maximum(0, 2 - 2 * set_similarities(sets, features, indices, similarities).astype(np.float64))
-    squared /= np.repeat(farthest, np.diff(sets.indptr))
-    similarity = upper_similarity(encode(sets, squared, indices, k2), rows=queries)[:, queries:]
+    encoding = encoding_of(features, indices, similarities, lowest, k1, k2)
+    similarity = upper_similarity(encoding, rows=queries)[:, queries:]
+    scales = 2 * weight / farthest(lowest)
     for block in row_blocks(queries, count - queries, entries=1 << 24, fewest=128):
         distances = features[block] @ features[queries:].T
         np.subtract(1, distances, out=distances)
         np.maximum(distances, 0, out=distances)
-        distances *= (2 * weight / farthest[block]).astype(np.float32)[:, None]
+        distances *= scales[block].astype(np.float32)[:, None]
         distances += np.float32(1 - weight)
         part = similarity[block.start : block.stop].tocoo()
         distances[part.row, part.col] -= np.float32(1 - weight) * part.data

@@ -127,6 +127,23 @@ TOLERANCES = {
         3.0,
         "as many times the widest of several torch runs that start with 1e-7 relative noise on the weights",
     ),
+    # Beside the public codes' own numbers; tests/golden and benchmarks/golden.
+    "golden.mmt.loss.float32.relative": Tolerance(1e-5, "of the value: softmax in float32, measured 5e-7"),
+    "golden.mmt.loss.float32.absolute": Tolerance(1e-6, "of values and gradients of size 1: measured 4e-8"),
+    "golden.mmt.loss.float64.relative": Tolerance(1e-12, "of the value, in double precision: measured 6e-15"),
+    "golden.mmt.loss.float64.absolute": Tolerance(1e-12, "of gradients in double precision: measured below 1e-15"),
+    "golden.mmt.jaccard": Tolerance(1e-5, "the public code stores distances and weights in float32: measured 9e-7"),
+    "golden.mmt.eps": Tolerance(1e-5, "relative: a mean of float32 distances, measured 9e-7"),
+    "golden.mmt.features": Tolerance(1e-6, "a mean of float32 features, and its rounding: measured 6e-8"),
+    "golden.mmt.centroids": Tolerance(1e-6, "means in float32 there, in float64 here: measured 5e-8"),
+    "golden.mmt.inertia": Tolerance(1e-5, "relative: sums of float32 squares"),
+    "golden.mmt.distances": Tolerance(2e-6, "|x|^2 + |y|^2 - 2xy in float32, of up to 4: two or three roundings"),
+    "golden.mmt.scores": Tolerance(1e-12, "means of the same ranks, in double precision: measured 1e-16"),
+    "golden.mmt.trainer.loss": Tolerance(1e-10, "three steps of ResNet-50 in double precision: measured 8e-13"),
+    "golden.mmt.trainer.weights": Tolerance(1e-10, "of a tensor's norm, after three or four steps: measured 3e-12"),
+    "golden.mmt.trainer.gradient": Tolerance(1e-10, "of a tensor's norm, of the first step: measured 6e-14"),
+    "golden.mmt.trainer.embedding": Tolerance(1e-12, "of unit features, before any step: measured 2e-15"),
+    "golden.mmt.rerank": Tolerance(1e-5, "float32 distances and encodings: measured 3e-7"),
 }
 
 

@@ -3,6 +3,8 @@
 `classes` is a 0-d integer tensor, the number of live classes: the columns of the logits behind it are outside the
 softmax. Shapes stay fixed while it changes.
 
+A batch of one identity has no negatives: the triplet losses are 0 then, as is their gradient.
+
 MindSpore's clamp, maximum, argmax and ReLU drop NaN, and its log_softmax computes in float32 whatever comes in: the
 forms here use neither, and whatever is not finite in the inputs is not finite in the loss.
 """
@@ -78,6 +80,11 @@ def batch_hard(distances: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return positive.astype(ms.int64), negative.astype(ms.int64)
 
 
+def _several(labels: Tensor, dtype: ms.dtype) -> Tensor:
+    """1 where labels (B,) show several identities; 0 where they show one, so that no anchor has a negative."""
+    return ((labels != labels[:1]).astype(ms.int32).sum() > 0).astype(dtype)
+
+
 def softmax_triplet(features: Tensor, labels: Tensor, margin: Tensor | float = 0.0) -> Tensor:
     """Softmax triplet loss on batch-hard pairs (MMT, section 3.2): -m l_ap - (1 - m) l_an, mean over the batch.
 
@@ -86,7 +93,8 @@ def softmax_triplet(features: Tensor, labels: Tensor, margin: Tensor | float = 0
     distances = euclidean_distances(features)
     pair = log_softmax(_hardest(distances, *batch_hard(distances, labels)))
     positive, negative = pair[:, 0], pair[:, 1]
-    return -(negative + margin * (positive - negative)).mean() + nothing(features, (0, 1))
+    loss = -(negative + margin * (positive - negative)).mean()
+    return loss * _several(labels, loss.dtype) + nothing(features, (0, 1))
 
 
 def soft_softmax_triplet(features: Tensor, teacher_features: Tensor, labels: Tensor) -> Tensor:
@@ -96,7 +104,8 @@ def soft_softmax_triplet(features: Tensor, teacher_features: Tensor, labels: Ten
     positive, negative = batch_hard(distances, labels)
     pair = log_softmax(_hardest(distances, positive, negative))
     teacher = ops.exp(log_softmax(_hardest(euclidean_distances(teacher_features), positive, negative)))
-    return -(teacher * pair).sum(1).mean() + nothing(features, (0, 1)) + nothing(teacher_features, (0, 1))
+    loss = -(teacher * pair).sum(1).mean() * _several(labels, pair.dtype)
+    return loss + nothing(features, (0, 1)) + nothing(teacher_features, (0, 1))
 
 
 def triplet(features: Tensor, labels: Tensor, margin: Tensor | None = None) -> Tensor:
@@ -106,7 +115,7 @@ def triplet(features: Tensor, labels: Tensor, margin: Tensor | None = None) -> T
     """
     distances = euclidean_distances(features)
     hinge = _hinge(_hardest(distances, *batch_hard(distances, labels)), margin)
-    return hinge.mean() + nothing(features, (0, 1))
+    return hinge.mean() * _several(labels, hinge.dtype) + nothing(features, (0, 1))
 
 
 def centre_triplet(features: Tensor, labels: Tensor, modalities: Tensor, margin: Tensor | None = None) -> Tensor:
@@ -128,7 +137,8 @@ def centre_triplet(features: Tensor, labels: Tensor, modalities: Tensor, margin:
     negatives = ops.where(others, constants, constant(float("inf"), distances.dtype))
     hinge = _hinge(_hardest(distances, ops.argmax(positives, 1), ops.argmin(negatives, 1)), margin)
     kept = ops.where(first, hinge, constant(0.0, hinge.dtype))
-    return kept.sum() / first.astype(hinge.dtype).sum() + nothing(features, (0, 1))
+    loss = kept.sum() / first.astype(hinge.dtype).sum()
+    return loss * _several(labels, hinge.dtype) + nothing(features, (0, 1))
 
 
 def ranked_list(features: Tensor, labels: Tensor, modalities: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 `classes` is a 0-d integer tensor, the number of live classes: the columns of the logits behind it are outside the
 softmax. Shapes stay fixed while it changes.
+
+A batch of one identity has no negatives: the triplet losses are 0 then, as is their gradient.
 """
 
 from __future__ import annotations
@@ -59,11 +61,16 @@ def _hardest(distances: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     return torch.cat([distances.gather(1, positive[:, None]), distances.gather(1, negative[:, None])], dim=1)
 
 
+def _several(labels: Tensor, dtype: torch.dtype) -> Tensor:
+    """1 where labels (B,) show several identities; 0 where they show one, so that no anchor has a negative."""
+    return (labels != labels[0]).any().to(dtype)
+
+
 def softmax_triplet(features: Tensor, labels: Tensor, margin: float = 0.0) -> Tensor:
     """Softmax triplet loss on batch-hard pairs (MMT, section 3.2): -m l_ap - (1 - m) l_an, mean over the batch."""
     distances = euclidean_distances(features)
     pair = torch.log_softmax(_hardest(distances, *batch_hard(distances, labels)), dim=1)
-    return -(margin * pair[:, 0] + (1 - margin) * pair[:, 1]).mean()
+    return -(margin * pair[:, 0] + (1 - margin) * pair[:, 1]).mean() * _several(labels, pair.dtype)
 
 
 def soft_softmax_triplet(features: Tensor, teacher_features: Tensor, labels: Tensor) -> Tensor:
@@ -72,14 +79,14 @@ def soft_softmax_triplet(features: Tensor, teacher_features: Tensor, labels: Ten
     mined = batch_hard(distances, labels)
     pair = torch.log_softmax(_hardest(distances, *mined), dim=1)
     teacher = torch.softmax(_hardest(euclidean_distances(teacher_features.detach()), *mined), dim=1)
-    return -(teacher * pair).sum(1).mean()
+    return -(teacher * pair).sum(1).mean() * _several(labels, pair.dtype)
 
 
 def triplet(features: Tensor, labels: Tensor, margin: float = 0.3) -> Tensor:
     """Triplet loss on batch-hard pairs: max(0, d_ap - d_an + margin), mean over the batch."""
     distances = euclidean_distances(features)
     pairs = _hardest(distances, *batch_hard(distances, labels))
-    return (pairs[:, 0] - pairs[:, 1] + margin).relu().mean()
+    return (pairs[:, 0] - pairs[:, 1] + margin).relu().mean() * _several(labels, pairs.dtype)
 
 
 def centre_triplet(features: Tensor, labels: Tensor, modalities: Tensor, margin: float = 0.3) -> Tensor:
@@ -97,7 +104,7 @@ def centre_triplet(features: Tensor, labels: Tensor, modalities: Tensor, margin:
     negative = distances.detach().masked_fill(same | ~first, torch.inf).argmin(1)
     pairs = _hardest(distances, positive, negative)
     hinge = (pairs[:, 0] - pairs[:, 1] + margin).relu()
-    return torch.where(first, hinge, hinge.new_zeros(())).sum() / first.sum()
+    return torch.where(first, hinge, hinge.new_zeros(())).sum() / first.sum() * _several(labels, hinge.dtype)
 
 
 def ranked_list(

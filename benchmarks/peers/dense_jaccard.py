@@ -19,9 +19,21 @@ def search(features: np.ndarray, k: int) -> np.ndarray:
     return np.take_along_axis(nearest, order, 1).astype(np.int32)
 
 
-def distances(features: np.ndarray, ranking: np.ndarray, *, k1: int = 30, k2: int = 6) -> np.ndarray:
-    """Return the dense Jaccard distance float32 (N, N) of features (N, D) with their rankings (N, k1 + 1 or more)."""
-    return jaccard(encoding(ranking, lambda point, others: 2 - 2 * features[others] @ features[point], k1, k2))
+def squared_distances(features: np.ndarray, *, scale: str | None = "farthest") -> np.ndarray:
+    """Return the dense squared distances float32 (N, N) that weigh an encoding, of L2-normalised features (N, D).
+
+    scale: "farthest" divides each row by its largest, as the authors' code and MMT's do; None leaves them, as
+    OpenUnReID and SpCL do.
+    """
+    squared = 2 - 2 * features @ features.T
+    if scale == "farthest":
+        squared /= squared.max(axis=1, keepdims=True)
+    return squared
+
+
+def distances(squared: np.ndarray, ranking: np.ndarray, *, k1: int = 30, k2: int = 6) -> np.ndarray:
+    """Return the dense Jaccard distance float32 (N, N); squared (N, N), ranking (N, k1 + 1 or more)."""
+    return jaccard(encoding(ranking, squared, k1, k2))
 
 
 def reciprocal(ranking: np.ndarray, point: int, k: int) -> np.ndarray:
@@ -30,8 +42,8 @@ def reciprocal(ranking: np.ndarray, point: int, k: int) -> np.ndarray:
     return forward[np.where(ranking[forward, :k] == point)[0]]
 
 
-def encoding(ranking: np.ndarray, distance, k1: int, k2: int) -> np.ndarray:
-    """Return the dense encoding float32 (N, N); distance(point, others) gives the distances that weigh it."""
+def encoding(ranking: np.ndarray, squared: np.ndarray, k1: int, k2: int) -> np.ndarray:
+    """Return the dense encoding float32 (N, N), weighed by the squared distances (N, N)."""
     count = len(ranking)
     weights = np.zeros((count, count), np.float32)
     half = int(np.around(k1 / 2)) + 1
@@ -43,7 +55,7 @@ def encoding(ranking: np.ndarray, distance, k1: int, k2: int) -> np.ndarray:
             if 3 * len(np.intersect1d(theirs, own)) > 2 * len(theirs):
                 members = np.append(members, theirs)
         members = np.unique(members)
-        weight = np.exp(-distance(point, members))
+        weight = np.exp(-squared[point, members])
         weights[point, members] = weight / weight.sum()
     if k2 > 1:
         weights = np.stack([weights[ranking[point, :k2]].mean(axis=0) for point in range(count)])
@@ -66,11 +78,8 @@ def jaccard(weights: np.ndarray, rows: int | None = None) -> np.ndarray:
 
 def rerank(query: np.ndarray, gallery: np.ndarray, *, k1: int = 20, k2: int = 6, weight: float = 0.3) -> np.ndarray:
     """Return re-ranked distances float32 (Q, G) of L2-normalised features, as the published code computes them."""
-    features = np.concatenate([query, gallery])
-    original = 2 - 2 * features @ features.T
-    original /= original.max(axis=1, keepdims=True)
+    original = squared_distances(np.concatenate([query, gallery]))
     ranking = np.argsort(original, axis=1).astype(np.int32)
-    weights = encoding(ranking, lambda point, others: original[point, others], k1, k2)
     queries = len(query)
-    distance = (1 - weight) * jaccard(weights, queries) + weight * original[:queries]
+    distance = (1 - weight) * jaccard(encoding(ranking, original, k1, k2), queries) + weight * original[:queries]
     return distance[:, queries:]

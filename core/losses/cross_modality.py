@@ -57,7 +57,7 @@ def centre_triplet(
 
     features: (B, D). labels, modalities: integers (B,). A centre is the mean of an identity's features in one
     modality; centres are ordered by label, then modality, and mined as images are.
-    Raises ValueError on shapes that do not match, features that are not finite, or one identity only.
+    One identity alone costs 0. Raises ValueError on shapes that do not match or features that are not finite.
     Source: Liu, Tan, Zhou, "Parameter Sharing Exploration and Hetero-Center Triplet Loss", TMM 2020.
     """
     features, labels, modalities = _check(features, labels, modalities)

@@ -1,6 +1,7 @@
 """Which rows a batch holds: P identities times K images, keyed so that a resumed run draws the same.
 
-Shuffled passes: every identity (or row) comes once before any comes again, and never twice in one batch.
+Shuffled passes: every identity (or row) comes once before any comes again, and never twice in one batch. MMT's own
+rules, which differ, are `reference_batches`.
 """
 
 from __future__ import annotations
@@ -37,20 +38,69 @@ def identity_batches(
     of them come, and the rest is drawn among them with replacement.
     Raises UserError (a ValueError) where fewer than P identities are left.
 
-    MMT's own sampler repeats images of other cameras rather than take one of the same camera; here every image
-    counts once first.
+    MMT's own sampler, `reference_batches`, repeats images of other cameras rather than take one of the same camera;
+    here every image counts once first.
     """
-    labels, cameras = np.asarray(labels), np.asarray(cameras)
-    if cameras.shape != labels.shape:
-        raise ValueError(
-            f"Each row needs a label and a camera, but there are {labels.shape} labels and {cameras.shape} cameras."
-        )
-    _check_sizes(identities=identities, images=images, iterations=iterations)
-    groups = _group(labels, labels != -1)
-    _check_identities(len(groups.identities), identities, images)
+    groups, cameras = _labelled(labels, cameras, identities=identities, images=images, iterations=iterations)
     generator = rng(seed, purpose, epoch)
     draws = _passes(len(groups.identities), identities, iterations, generator).ravel()
     return _pick(groups, draws, images, cameras, generator).reshape(iterations, identities * images)
+
+
+def reference_batches(
+    labels: np.ndarray,
+    cameras: np.ndarray,
+    *,
+    identities: int,
+    images: int,
+    iterations: int,
+    seed: int,
+    epoch: int,
+    purpose: str = "sampling",
+) -> np.ndarray:
+    """Return the rows of an epoch's batches, int64 (iterations, P * K), drawn by the rules of MMT's public code.
+
+    Arguments as of `identity_batches`. A pass is all identities in a random order, independent of other passes. Of
+    each identity come one image at random and K - 1 of other cameras than its; where all are of one camera, K - 1
+    others of that. They come without replacement if there are at least K to choose from, else with. An identity of one
+    image comes once, so that groups behind it lie across the borders of batches. A pass is cut every P * K rows, and
+    its last, incomplete batch is dropped; the next pass begins.
+    Raises UserError (a ValueError) where fewer than P identities are left or a pass does not fill a batch.
+    Source: the sampler, loader and iterator of Ge, Chen, Li, "Mutual Mean-Teaching", ICLR 2020, public code.
+    """
+    groups, cameras = _labelled(labels, cameras, identities=identities, images=images, iterations=iterations)
+    size, length = identities * images, int(np.where(groups.counts > 1, images, 1).sum())
+    if length < size:
+        lonely = int((groups.counts == 1).sum())
+        raise UserError(
+            f"A pass over {len(groups.counts)} identities has {length} images, too few for a batch of {size}: {lonely} "
+            "have but one image, which this sampler takes once. Take fewer identities a batch or another sampler."
+        )
+    generator = rng(seed, purpose, epoch)
+    batches: list[np.ndarray] = []
+    while len(batches) < iterations:
+        order = generator.permutation(len(groups.counts))
+        stream = np.concatenate([_reference_group(groups, i, images, cameras, generator) for i in order])
+        batches.extend(stream[: length // size * size].reshape(-1, size))
+    return np.stack(batches[:iterations])
+
+
+def _reference_group(
+    groups: _Groups, which: int, images: int, cameras: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
+    """Return K rows of one identity, or its only one."""
+    rows = groups.rows[groups.starts[which] : groups.starts[which] + groups.counts[which]]
+    first = generator.integers(len(rows))
+    partners = rows[cameras[rows] != cameras[rows[first]]]
+    if not len(partners):
+        partners = np.delete(rows, first)
+    if not len(partners) or images == 1:
+        return rows[[first]]
+    return np.append(rows[first], generator.choice(partners, images - 1, replace=len(partners) < images))
+
+
+SAMPLERS = {"passes": identity_batches, "reference": reference_batches}
+"""How batches of P identities with K images are drawn; "reference": as in the public code of MMT."""
 
 
 def cross_modality_batches(
@@ -111,6 +161,19 @@ class _Groups(NamedTuple):
     starts: np.ndarray
     counts: np.ndarray
     rows: np.ndarray
+
+
+def _labelled(labels: np.ndarray, cameras: np.ndarray, **sizes: int) -> tuple[_Groups, np.ndarray]:
+    """Return the rows by identity and the cameras, or raise where sizes, shapes or numbers of identities do not fit."""
+    labels, cameras = np.asarray(labels), np.asarray(cameras)
+    if cameras.shape != labels.shape:
+        raise ValueError(
+            f"Each row needs a label and a camera, but there are {labels.shape} labels and {cameras.shape} cameras."
+        )
+    _check_sizes(**sizes)
+    groups = _group(labels, labels != -1)
+    _check_identities(len(groups.identities), sizes["identities"], sizes["images"])
+    return groups, cameras
 
 
 def _group(labels: np.ndarray, usable: np.ndarray) -> _Groups:

@@ -60,3 +60,17 @@ def test_a_nan_in_the_inputs_is_a_nan_in_the_loss(probe, name, dtype):
         poisoned = [array.copy() for array in arrays]
         poisoned[position][2, 1] = np.nan
         assert np.isnan(probe.loss(name, tuple(poisoned), labels, **found, **options)[0]), f"input {position}"
+
+
+@DTYPES
+@pytest.mark.parametrize("name", ["softmax_triplet", "soft_softmax_triplet", "triplet", "centre_triplet"])
+def test_one_identity_has_no_negatives_and_costs_nothing(probe, name, dtype):
+    """Neither at any margin: a positive taken for a negative would cost log 2 or the margin."""
+    features, teacher = (array.astype(dtype) for array in FEATURE_CASES["4 x 4"][:2])
+    arrays = (features, teacher) if name.startswith("soft_") else (features,)
+    integers = (np.full(16, 3), np.arange(16) % 2)[: 2 if name == "centre_triplet" else 1]
+    value, gradients = probe.gradients_of_loss(name, arrays, integers)
+    assert value == 0
+    assert not any(gradient.any() for gradient in gradients)
+    features[2, 1] = np.nan
+    assert np.isnan(probe.gradients_of_loss(name, arrays, integers)[0])

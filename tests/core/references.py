@@ -74,19 +74,21 @@ def encodings(squared, order, k1, k2):
     return weights
 
 
-def jaccard(features, k1, k2):
-    """Return the dense Jaccard distance (N, N)."""
+def jaccard(features, k1, k2, scale=None):
+    """Return the dense Jaccard distance (N, N); scale "farthest": squared distances divided by each row's largest."""
     features = np.asarray(features, np.float64)
     if not len(features):
         return np.zeros((0, 0))
     squared = np.maximum(0, 2 - 2 * features @ features.T)
+    if scale == "farthest":
+        squared /= np.maximum(squared.max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
     weights = encodings(squared, rankings_of(features), k1, k2)
-    shared = np.minimum(weights[:, None], weights[None]).sum(axis=2)
+    shared = np.stack([np.minimum(row, weights).sum(axis=1) for row in weights])
     return 1 - shared / (2 - shared)
 
 
 def eps_from_share(distances, share):
-    """Return the mean of the smallest share of non-zero upper-triangle distances."""
+    """Return the mean of the smallest share of the upper-triangle distances that are more than rounding."""
     upper = np.sort(distances[np.triu_indices(len(distances), 1)])
-    upper = upper[upper != 0]
+    upper = upper[upper > 1e-6]
     return upper[: max(1, round(share * len(upper)))].mean()

@@ -59,13 +59,16 @@ def test_calls_run_in_turn_as_often_as_asked():
     assert set(seconds) == {"ours", "peer"}
 
 
-def test_the_published_loop_is_the_definition():
+@pytest.mark.parametrize("scale", [None, "farthest"])
+def test_the_published_loop_is_the_definition(scale):
     features = clustered(90, 8, width=48).features
     ranking = dense_jaccard.search(features, 13)
     np.testing.assert_array_equal(ranking, nearest(features, 13)[0])
-    distances = dense_jaccard.distances(features, ranking, k1=12, k2=4)
-    np.testing.assert_allclose(distances, references.jaccard(features, 12, 4), atol=1e-5)
-    np.testing.assert_allclose(1 - jaccard_similarity(features, k1=12, k2=4).toarray(), distances, atol=1e-5)
+    squared = dense_jaccard.squared_distances(features, scale=scale)
+    distances = dense_jaccard.distances(squared, ranking, k1=12, k2=4)
+    np.testing.assert_allclose(distances, references.jaccard(features, 12, 4, scale), atol=1e-5)
+    ours = jaccard_similarity(features, k1=12, k2=4, scale=scale)
+    np.testing.assert_allclose(1 - ours.toarray(), distances, atol=1e-5)
 
 
 def test_the_published_reranking_is_ours():

@@ -65,11 +65,19 @@ def test_equals_scikit_learn(random, count, density, eps):
 def test_eps_equals_the_dense_mean(random, count, density, share):
     similarity = random_similarity(random, count, density)
     distances = 1.0 - similarity.toarray().astype(np.float64)
-    if not (distances[np.triu_indices(count, 1)] != 0).any():
+    if not (distances[np.triu_indices(count, 1)] > 1e-6).any():
         with pytest.raises(ValueError, match="other than 0"):
             eps_from_share(similarity, share)
         return
     assert eps_from_share(similarity, share) == pytest.approx(references.eps_from_share(distances, share), rel=1e-12)
+
+
+def test_eps_leaves_out_equal_encodings_however_they_are_rounded():
+    distances = np.float32([[0, 0, 0.3, 0.5], [0, 0, 0.4, 0.6], [0.3, 0.4, 0, 1], [0.5, 0.6, 1, 0]])
+    for rounding in (0, 2e-7):
+        distances[0, 1] = distances[1, 0] = rounding
+        similarity = sparse.csr_array(1 - distances)
+        assert eps_from_share(similarity, 0.4) == pytest.approx(0.35, abs=1e-6)
 
 
 def test_finds_clusters_of_clustered_features():

@@ -151,6 +151,19 @@ def test_gradient_where_each_identity_has_one_image():
     assert_gradient(lambda features: softmax_triplet(features, np.arange(6)), draw(6, 3, step=5))
 
 
+@pytest.mark.parametrize("margin", [0.0, 0.3, 1.0])
+def test_one_identity_has_no_negatives_and_costs_nothing(margin):
+    losses = (
+        softmax_triplet(FEATURES, LABELS * 0, margin),
+        triplet(FEATURES, LABELS * 0, margin),
+        soft_softmax_triplet(FEATURES, TEACHER_FEATURES, LABELS * 0),
+    )
+    for value, gradient in losses:
+        assert value == 0
+        assert gradient.shape == FEATURES.shape
+        assert not gradient.any()
+
+
 def test_gradient_of_equal_features_is_finite():
     features = np.repeat(draw(4, 3, step=6), 2, axis=0)
     for name, function in ON_FEATURES.items():
@@ -308,7 +321,9 @@ def refusals():
         (lambda: soft_cross_entropy(LOGITS, TEACHER_LOGITS[:, :4]), "capacity"),
         (lambda: soft_cross_entropy(LOGITS, infinite), "finite"),
         (lambda: softmax_triplet(FEATURES * np.nan, LABELS), "finite"),
-        (lambda: softmax_triplet(FEATURES, LABELS * 0), "2 identities"),
+        (lambda: softmax_triplet(FEATURES * np.nan, LABELS * 0), "finite"),
+        (lambda: softmax_triplet(FEATURES, LABELS * 0.0), "integer labels"),
+        (lambda: softmax_triplet(FEATURES[:0], LABELS[:0]), "2 identities"),
         (lambda: softmax_triplet(FEATURES, LABELS, margin=1.5), "margin"),
         (lambda: soft_softmax_triplet(FEATURES, TEACHER_FEATURES * np.nan, LABELS), "teacher"),
         (lambda: soft_softmax_triplet(FEATURES, TEACHER_FEATURES[:6], LABELS), "one batch"),

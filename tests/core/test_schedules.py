@@ -39,6 +39,12 @@ def test_multistep_without_warmup_or_milestones_is_constant():
     assert {warmup_multistep(epoch, rate=2.0, warmup_epochs=0) for epoch in range(50)} == {2.0}
 
 
+def test_a_schedule_ahead_is_the_next_epochs():
+    ahead = [warmup_multistep(epoch, **MULTISTEP, ahead=1) for epoch in range(79)]
+    assert ahead == [warmup_multistep(epoch, **MULTISTEP) for epoch in range(1, 80)]
+    assert [ahead[epoch] / 3.5e-4 for epoch in (0, 9, 38, 39, 69)] == pytest.approx([0.109, 1, 1, 0.1, 0.01])
+
+
 def test_milestones_may_come_in_any_order():
     assert warmup_multistep(50, **{**MULTISTEP, "milestones": (70, 40)}) == pytest.approx(3.5e-5)
 
@@ -68,6 +74,8 @@ def test_values_at_the_limits_are_accepted():
         (lambda: ema_decay(float("nan")), "0 or more"),
         (lambda: ema_decay(1, limit=1.5), "limit"),
         (lambda: warmup_multistep(-1, **MULTISTEP), "0 or more"),
+        (lambda: warmup_multistep(-1, **MULTISTEP, ahead=1), "0 or more"),
+        (lambda: warmup_multistep(1, **MULTISTEP, ahead=-1), "ahead"),
         (lambda: warmup_multistep(1, **{**MULTISTEP, "warmup_factor": 0.0}), "warmup_factor"),
         (lambda: warmup_multistep(1, **{**MULTISTEP, "rate": float("nan")}), "learning rate"),
         (lambda: warmup_log_linear(1, **{**LOG_LINEAR, "decay_end": 15}), "decay_start"),

@@ -43,7 +43,7 @@ MARK = re.compile(r"^<!-- (.+?) -->$")
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block. line: of its first fence, from 1; mark: of the comment above; follows: directly behind a block."""
+    """A fenced block. line: of its first fence, from 1; mark: of the comment above; follows: right behind a block."""
 
     language: str
     lines: tuple[str, ...]

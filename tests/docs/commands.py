@@ -27,7 +27,7 @@ WITHOUT_OPTIONS = ("benchmarks.parity.bisect",)
 """Modules without a parser, which would run if they were asked to parse."""
 
 
-class Parsed(BaseException):  # noqa: N818 it is no error, and passes what catches errors
+class Parsed(BaseException):
     """A command's parser has accepted its words; `rest` are those that it hands on to the training command."""
 
     def __init__(self, parser: argparse.ArgumentParser, rest: list[str]) -> None:

@@ -51,8 +51,15 @@ def there(path: str, beside: Path) -> bool:
             for found in [re.search(r"\{([^{}]*)\}", form)]
             for choice in found[1].split(",")
         ]
-    roots = (ROOT, beside)
-    return all(any(list(root.glob(form)) for root in roots) for form in forms)
+    return all(_matches(form, beside) for form in forms)
+
+
+def _matches(form: str, beside: Path) -> bool:
+    """Whether there is such a file; a name without a folder may lie anywhere in the code."""
+    found = [beside.glob(form), ROOT.glob(form)]
+    if "/" not in form:
+        found += [(ROOT / top).rglob(form) for top in TOPS]
+    return any(chain.from_iterable(found))
 
 
 def paths(text: str) -> list[str]:

@@ -38,6 +38,18 @@ def agreement(labels: np.ndarray, identities: np.ndarray) -> Agreement:
     """Compare pseudo-labels (N,), -1 for outliers, with identities (N,); both are integers.
 
     Raises ValueError for shapes that do not line up and for values that are not integers.
+
+    Names of clusters do not matter, and outliers count in their share alone:
+
+    >>> scores = agreement([5, 5, 2, 2, -1], [0, 0, 1, 1, 1])
+    >>> scores.adjusted_rand, scores.clusters, round(scores.outliers, 3)
+    (1.0, 2, 0.2)
+
+    One cluster for two people: of its six pairs two are one person's, and both of these pairs are found.
+
+    >>> scores = agreement([0, 0, 0, 0], [0, 0, 1, 1])
+    >>> scores.adjusted_rand, round(scores.precision, 3), scores.recall
+    (0.0, 0.333, 1.0)
     """
     labels = as_integers(labels, "labels", np.size(labels), "point")
     identities = as_integers(identities, "identities", len(labels), "point")

@@ -25,6 +25,12 @@ def nearest_approximate(
     point visits, a fiftieth of them and at least 8 by default; more probes find more and take longer. Hand the result
     to `core.jaccard.jaccard_similarity(features, neighbours=...)`; `benchmarks.growth` measures time and recall.
     Raises ValueError as `nearest` does, and for cells or probes out of range.
+
+    Where every cell is visited nothing is missed:
+
+    >>> indices, similarities = nearest_approximate([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]], 2, cells=1, probes=1)
+    >>> indices.tolist()
+    [[0, 1], [1, 0], [2, 1]]
     """
     import faiss  # nothing else in core needs it
 

@@ -23,6 +23,15 @@ def dbscan(similarity: sparse.csr_array, *, eps: float, min_samples: int = 4) ->
     of each other share a cluster; a border point joins the first cluster that has a core point within eps.
     Clusters are numbered by their first core point, as scikit-learn does with metric="precomputed".
     Time and memory grow with the number of entries.
+
+    Points 0, 1 and 2 make a chain with steps of 0.25; point 3 is near nobody.
+
+    >>> chain = np.eye(4)
+    >>> chain[0, 1] = chain[1, 0] = chain[1, 2] = chain[2, 1] = 0.75
+    >>> dbscan(sparse.csr_array(chain), eps=0.25, min_samples=2).tolist()
+    [0, 0, 0, -1]
+    >>> dbscan(sparse.csr_array(chain), eps=0.2, min_samples=2).tolist()
+    [-1, -1, -1, -1]
     """
     similarity = _as_similarity(similarity)
     min_samples = as_count(min_samples, "min_samples")
@@ -55,6 +64,13 @@ def eps_from_share(similarity: sparse.csr_array, share: float = 1.6e-3) -> float
     there is none.
     Source: the public code of MMT, which leaves out distances of exactly 0: there rounding decides which pairs of equal
     encodings count.
+
+    Three points have three distances, here 0.2, 0.4 and 1:
+
+    >>> similarity = sparse.csr_array([[1.0, 0.8, 0.6], [0.8, 1.0, 0.0], [0.6, 0.0, 1.0]])
+    >>> shares = (1 / 3, 2 / 3, 1.0)
+    >>> print(*(f"{eps_from_share(similarity, share):.3f}" for share in shares))  # 0.2, 0.6 / 2, 1.6 / 3
+    0.200 0.300 0.533
     """
     similarity = _as_similarity(similarity)
     if not 0 < share <= 1:

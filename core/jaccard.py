@@ -40,6 +40,12 @@ def jaccard_similarity(
     similarity to any other, as `core.neighbours.search(features, k, lowest=True)` returns all three.
     Raises ValueError for features that are not finite unit vectors, for k1, k2, scale or radius out of range, and for
     neighbours of another shape or that do not begin with the point itself.
+
+    Each of two pairs of twins has its twin as its one neighbour, and shares nobody with the other pair:
+
+    >>> twins = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    >>> jaccard_similarity(twins, k1=1, k2=1).toarray().tolist()
+    [[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]]
     """
     features = as_features(features, "features", normalised=True)
     k1, k2 = as_count(k1, "k1"), as_count(k2, "k2")

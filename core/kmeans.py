@@ -36,6 +36,12 @@ def kmeans(features: np.ndarray, clusters: int, *, seed: int, restarts: int = 1,
     The same seed gives the same bytes whatever the number of threads. Memory: N K bounds, 512 MiB at most,
     and 128 numbers for each point.
     Raises ValueError for features that are not finite and for clusters, restarts or iterations out of range.
+
+    >>> result = kmeans([[0.0], [2.0], [10.0], [12.0]], 2, seed=1)
+    >>> sorted(result.centroids.ravel().tolist()), result.inertia  # each point is 1 from its centroid
+    ([1.0, 11.0], 4.0)
+    >>> bool(result.labels[0] == result.labels[1] != result.labels[2] == result.labels[3])
+    True
     """
     features = as_features(features, "features")
     restarts, iterations = as_count(restarts, "restarts"), as_count(iterations, "iterations")
@@ -48,7 +54,12 @@ def kmeans(features: np.ndarray, clusters: int, *, seed: int, restarts: int = 1,
 
 
 def lloyd(features: np.ndarray, centroids: np.ndarray, *, iterations: int = 100) -> KMeans:
-    """Run k-means on features (N, D) from given centroids (K, D), 1 <= K <= N."""
+    """Run k-means on features (N, D) from given centroids (K, D), 1 <= K <= N.
+
+    >>> result = lloyd([[0.0], [2.0], [10.0], [12.0]], [[0.0], [2.0]])
+    >>> result.labels.tolist(), result.centroids.ravel().tolist()  # the second centroid moves to 8, then to 11
+    ([0, 0, 1, 1], [1.0, 11.0])
+    """
     features, centroids = as_features(features, "features"), as_features(centroids, "centroids")
     if features.shape[1] != centroids.shape[1] or not 0 < len(centroids) <= len(features):
         raise ValueError(

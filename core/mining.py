@@ -16,6 +16,11 @@ def euclidean_distances(x: np.ndarray, y: np.ndarray | None = None) -> np.ndarra
 
     Within x, the diagonal is set to exactly sqrt(1e-12) = 1e-6 (its computed value is rounding noise, up to 1e-3
     in float32), in both backends as here. The gradient of a clipped distance, the diagonal's included, is 0.
+
+    >>> euclidean_distances([[0.0, 0.0]], [[3.0, 4.0], [0.0, 2.0]]).tolist()
+    [[5.0, 2.0]]
+    >>> euclidean_distances([[0.0, 0.0], [3.0, 4.0]]).tolist()
+    [[1e-06, 5.0], [5.0, 1e-06]]
     """
     x, y, within = np.asarray(x), np.asarray(x if y is None else y), y is None
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
@@ -40,6 +45,12 @@ def batch_hard(distances: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, n
     Raises ValueError on a NaN or infinite distance and where an anchor has no negative (one identity only).
 
     Source: Hermans, Beyer, Leibe, "In Defense of the Triplet Loss for Person Re-Identification", 2017, eq. 5.
+
+    Points 0, 1 and 5 of one identity and 7 of another: the farthest positive of each, and its nearest negative.
+
+    >>> positive, negative = batch_hard(euclidean_distances([[0.0], [1.0], [5.0], [7.0]]), [0, 0, 0, 1])
+    >>> positive.tolist(), negative.tolist()
+    ([2, 2, 0, 3], [3, 3, 3, 2])
     """
     distances, same = np.asarray(distances), same_identity(distances, labels)
     if same.all():

@@ -28,6 +28,12 @@ def nearest(features: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     follow by falling similarity, equal ones by index. Exact up to the rounding of float32 products: similarities
     that differ by less may change places. Time grows with N^2 D, memory with N k.
     Raises ValueError for k outside 1..N and for features that are not finite unit vectors.
+
+    >>> indices, similarities = nearest([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]], 2)
+    >>> indices.tolist()
+    [[0, 1], [1, 0], [2, 1]]
+    >>> similarities.round(3).tolist() == np.float32([[1, 0.8], [1, 0.8], [1, 0.6]]).tolist()
+    True
     """
     features = as_features(features, "features", normalised=True)
     k = as_count(k, "k")

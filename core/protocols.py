@@ -64,6 +64,18 @@ def evaluate(features: np.ndarray, dataset: Dataset, *, max_rank: int = 20, rera
     is counted, at least 20. rerank: re-rank the gallery by k-reciprocal encoding first (Zhong et al., CVPR 2017).
     Returns one result per search; none where the dataset has no labels to test by. Raises ValueError for features that
     are not finite, not normalised, or not one per image, and for a search without a single match.
+
+    One query, a.jpg, and a gallery of b.jpg, which shows the same person, and c.jpg:
+
+    >>> from duoreid.core.data import Split
+    >>> zeros = np.zeros(3, np.uint8)
+    >>> test = Split(("a.jpg", "b.jpg", "c.jpg"), np.array([1, 1, 2]), np.array([1, 2, 2]), zeros)
+    >>> search = Search("test", (Trial(np.array([0]), np.array([1, 2])),))
+    >>> dataset = Dataset("three images", "", test, test, (search,))
+    >>> features = np.array([[1.0, 0.0], [0.6, 0.8], [0.8, 0.6]], np.float32)  # c.jpg looks more like a.jpg
+    >>> result = evaluate(features, dataset)[0]
+    >>> result.name, result.mean.mean_ap, result.mean.rank1, result.mean.rank5
+    ('test', 0.5, 0.0, 1.0)
     """
     features = as_features(features, "features", normalised=True)
     if len(features) != len(dataset.test):
@@ -102,6 +114,15 @@ def rank_draw(
 
     features: as for `evaluate`, whose rows need not be normalised here. metric: "cosine" or "euclidean", of features
     that are not re-ranked. shared: distances that `_shared` has computed, to be taken instead.
+
+    >>> from duoreid.core.data import Split
+    >>> zeros = np.zeros(3, np.uint8)
+    >>> test = Split(("a.jpg", "b.jpg", "c.jpg"), np.array([1, 1, 2]), np.array([1, 2, 2]), zeros)
+    >>> search = Search("test", (Trial(np.array([0]), np.array([1, 2])),))
+    >>> dataset = Dataset("three images", "", test, test, (search,))
+    >>> features = np.array([[2.0, 0.0], [3.0, 4.0], [0.0, 5.0]])  # of any length
+    >>> rank_draw(features, dataset, search, search.trials[0], max_rank=2).cmc.tolist()
+    [1.0, 1.0]
     """
     if rerank:
         blocks = rerank_blocks(_take(features, trial.query), _take(features, trial.gallery))
@@ -114,7 +135,13 @@ def rank_draw(
 
 
 def summarise(name: str, trials: Sequence[Metrics], official: bool) -> SearchResult:
-    """Return the mean and the spread of the trials of one search."""
+    """Return the mean and the spread of the trials of one search.
+
+    >>> two = [Metrics(*[score] * 6) for score in (0.25, 0.75)]
+    >>> result = summarise("all, single-shot", two, official=True)
+    >>> print(f"{result.mean.mean_ap} {result.spread.mean_ap:.3f}")  # sqrt(2 * 0.25^2 / 1)
+    0.5 0.354
+    """
     if not trials:
         raise ValueError(f"the search {name!r} has no trial to average.")
     table = np.array([[getattr(trial, field.name) for field in fields(Metrics)] for trial in trials])
@@ -125,17 +152,32 @@ def summarise(name: str, trials: Sequence[Metrics], official: bool) -> SearchRes
 
 
 def as_plain(results: Sequence[SearchResult]) -> list[dict[str, Any]]:
-    """Return what JSON can hold of results; `from_plain` makes them again."""
+    """Return what JSON can hold of results; `from_plain` makes them again.
+
+    >>> result = summarise("test", [Metrics(0.5, 0.5, 0.5, 0.5, 0.5, 0.5)], official=True)
+    >>> as_plain([result])[0]["trials"][0]["mean_ap"]
+    0.5
+    """
     return [{"name": r.name, "official": r.official, "trials": [vars(trial) for trial in r.trials]} for r in results]
 
 
 def from_plain(found: Sequence[Mapping[str, Any]]) -> list[SearchResult]:
-    """Return the results of which `as_plain` told."""
+    """Return the results of which `as_plain` told.
+
+    >>> result = summarise("test", [Metrics(0.5, 0.5, 0.5, 0.5, 0.5, 0.5)], official=True)
+    >>> from_plain(as_plain([result])) == [result]
+    True
+    """
     return [summarise(one["name"], [Metrics(**trial) for trial in one["trials"]], one["official"]) for one in found]
 
 
 def across_trials(results: Sequence[Sequence[SearchResult]]) -> list[SearchResult]:
-    """Join what `evaluate` returned for several trials of a dataset (RegDB: one model for each) into one summary."""
+    """Join what `evaluate` returned for several trials of a dataset (RegDB: one model for each) into one summary.
+
+    >>> first, second = (summarise("test", [Metrics(*[score] * 6)], official=True) for score in (0.25, 0.75))
+    >>> across_trials([[first], [second]])[0].mean.mean_ap
+    0.5
+    """
     names = [[search.name for search in result] for result in results]
     if not results or any(other != names[0] for other in names):
         raise ValueError(f"results of the same searches expected from every trial, got {names}.")
@@ -150,6 +192,13 @@ def require_trial(dataset: Dataset, trained_on: str, trained_trial: int) -> None
 
     trained_on, trained_trial: `name` and `trial` of the dataset of the model's training. In RegDB, a person tested
     in one trial is trained on in others: mixing trials tests on known people and inflates the scores.
+
+    >>> from duoreid.core.data import Split
+    >>> nothing = Split((), np.zeros(0, int), np.zeros(0, int), np.zeros(0, np.uint8))
+    >>> require_trial(Dataset("regdb", "", nothing, nothing, (), trial=2), trained_on="regdb", trained_trial=2)
+    >>> require_trial(Dataset("regdb", "", nothing, nothing, (), trial=3), trained_on="regdb", trained_trial=2)
+    Traceback (most recent call last):
+    duoreid.core.errors.UserError: the model was trained on trial 2 of regdb but would be tested on trial 3, ...
     """
     if dataset.name == trained_on and dataset.trial != trained_trial:
         raise UserError(
@@ -160,7 +209,15 @@ def require_trial(dataset: Dataset, trained_on: str, trained_trial: int) -> None
 
 
 def require_matches(dataset: Dataset) -> None:
-    """Raise UserError where a draw of a dataset has no query with a match: found before the training, not after it."""
+    """Raise UserError where a draw of a dataset has no query with a match: found before the training, not after it.
+
+    >>> from duoreid.core.data import Split
+    >>> test = Split(("a.jpg", "b.jpg"), np.array([1, 2]), np.array([1, 2]), np.zeros(2, np.uint8))
+    >>> search = Search("test", (Trial(np.array([0]), np.array([1])),))
+    >>> require_matches(Dataset("two people", "", test, test, (search,)))
+    Traceback (most recent call last):
+    duoreid.core.errors.UserError: no query of the search 'test' in two people has a match in its gallery: ...
+    """
     for search in dataset.searches:
         for trial in search.trials:
             if not any(_matching(dataset, search, trial)):

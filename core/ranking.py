@@ -54,6 +54,13 @@ def rank(
 
     metric: "cosine" (features need not be normalised) or "euclidean". The Q x G matrix never exists: queries go
     in blocks. Raises ValueError as `rank_distances` does, and for features that are not finite or do not match.
+
+    The query's own image (identity 7, camera 1) is ignored; the others of identity 7 then stand at ranks 1 and 3.
+
+    >>> gallery = [[1.0, 0.0], [0.8, 0.6], [0.6, 0.8], [0.0, 1.0]]
+    >>> scores = rank([[1.0, 0.0]], gallery, [7], [7, 7, 3, 7], [1], [1, 2, 2, 3])
+    >>> print(f"{scores.mean_ap:.3f} {scores.mean_inp:.3f} {scores.cmc[:2].tolist()}")  # (1/1 + 2/3) / 2, 2/3
+    0.833 0.667 [1.0, 1.0]
     """
     query, gallery = as_features(query, "query"), as_features(gallery, "gallery")
     if query.shape[1] != gallery.shape[1]:
@@ -83,6 +90,16 @@ def rank_distances(
     (rank among the kept gallery). distinct_identities: CMC counts each other identity once, at its first image
     (SYSU-MM01's protocol); mAP and mINP count images.
     Raises ValueError for shapes that do not line up, ids or cameras that are not integers, and NaN distances.
+
+    The positives of the first query stand at ranks 1 and 3; the second query has none, and does not count.
+
+    >>> distances = [[0.1, 0.2, 0.3], [0.3, 0.2, 0.1]]
+    >>> scores = rank_distances(distances, [1, 9], [1, 2, 1], [0, 0], [1, 1, 1], max_rank=3)
+    >>> print(f"{scores.mean_ap:.3f} of {scores.valid_queries} query, {scores.cmc.tolist()}")
+    0.833 of 1 query, [1.0, 1.0, 1.0]
+    >>> distances[0] = [0.2, 0.1, 0.3]  # now at ranks 2 and 3
+    >>> rank_distances(distances, [1, 9], [1, 2, 1], [0, 0], [1, 1, 1], max_rank=3).cmc.tolist()
+    [0.0, 1.0, 1.0]
     """
     distances = np.asarray(distances)
     if distances.ndim != 2 or distances.dtype.kind not in "fiu":
@@ -105,7 +122,13 @@ def rank_blocks(
     max_rank: int = 50,
     distinct_identities: bool = False,
 ) -> Ranking:
-    """Score distances that come in blocks: (first query, contiguous floats (b, G)), so that they need not all exist."""
+    """Score distances that come in blocks: (first query, contiguous floats (b, G)), so that they need not all exist.
+
+    >>> matches = Matches([1, 2], [1, 2], [0, 0], [1, 1], queries=2, gallery=2)
+    >>> blocks = ((row, np.array([[0.1, 0.4]])) for row in range(2))  # gallery item 0 is always the nearer one
+    >>> rank_blocks(blocks, matches, max_rank=2).cmc.tolist()
+    [0.5, 1.0]
+    """
     max_rank = as_count(max_rank, "max_rank")
     scores = np.full((3, matches.queries), np.nan)  # average precision, inverse penalty, rank of the first match
     threads = workers()

@@ -22,6 +22,15 @@ def rerank(query: np.ndarray, gallery: np.ndarray, *, k1: int = 20, k2: int = 6,
     encoding use the same. Only the result is dense: `rerank_blocks` gives it in blocks.
     Raises ValueError for features that are not finite, do not match or have no direction, and for k1, k2 or
     weight out of range.
+
+    With weight 1 the squared distances 0, 2 and 4 remain, divided by the largest; with weight 0 the sets of neighbours
+    decide, and only the first gallery image shares any with the query.
+
+    >>> query, gallery = np.array([[1.0, 0.0]]), np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+    >>> rerank(query, gallery, k1=1, k2=1, weight=1.0).tolist()
+    [[0.0, 0.5, 1.0]]
+    >>> rerank(query, gallery, k1=1, k2=1, weight=0.0).tolist()
+    [[0.0, 1.0, 1.0]]
     """
     blocks = [block for _, block in rerank_blocks(query, gallery, k1=k1, k2=k2, weight=weight)]
     return np.concatenate(blocks) if blocks else np.zeros((len(query), len(gallery)), np.float32)
@@ -30,7 +39,13 @@ def rerank(query: np.ndarray, gallery: np.ndarray, *, k1: int = 20, k2: int = 6,
 def rerank_blocks(
     query: np.ndarray, gallery: np.ndarray, *, k1: int = 20, k2: int = 6, weight: float = 0.3
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (first query, distances float32 (b, G)) in blocks, so that the Q x G matrix need not exist."""
+    """Yield (first query, distances float32 (b, G)) in blocks, so that the Q x G matrix need not exist.
+
+    >>> query, gallery = np.array([[1.0, 0.0]]), np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+    >>> for first, distances in rerank_blocks(query, gallery, k1=1, k2=1, weight=1.0):
+    ...     print(first, distances.tolist())
+    0 [[0.0, 0.5, 1.0]]
+    """
     features = _joined(query, gallery)
     queries, count = len(query), len(features)
     k1, k2 = as_count(k1, "k1"), as_count(k2, "k2")

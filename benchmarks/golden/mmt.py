@@ -16,6 +16,7 @@ from duoreid.benchmarks.golden.values import digest, images, uniform, words
 from duoreid.core.checkpoints.weights import canonical, recognise
 from duoreid.core.contract.learner import Batch, Learner
 from duoreid.core.contract.state import FIRST
+from duoreid.core.methods.registry import spec_of
 from duoreid.core.methods.schedules import ema_decay
 from duoreid.core.settings.config import LearnerConfig, NetworkConfig
 
@@ -26,15 +27,8 @@ ARCHS = {"resnet50": NetworkConfig("resnet50", stem_relu=False), "resnet_ibn50a"
 """The networks by their names in the public code; its ResNet-50 has no ReLU in the stem."""
 
 TRAINERS = {
-    "mmt": LearnerConfig(
-        *("mmt", ARCHS["resnet50"], IDENTITIES, IDENTITIES, HEIGHT, WIDTH),
-        hard_ce=0.5,
-        hard_triplet=0.2,
-        soft_ce=0.5,
-        soft_triplet=0.8,
-    ),
-    "pretrain": LearnerConfig("source", ARCHS["resnet50"], IDENTITIES, IDENTITIES, HEIGHT, WIDTH),
-    "baseline": LearnerConfig("baseline", ARCHS["resnet50"], IDENTITIES, IDENTITIES, HEIGHT, WIDTH),
+    name: spec_of(method).learner_config(ARCHS["resnet50"], IDENTITIES, IDENTITIES, HEIGHT, WIDTH)
+    for name, method in (("mmt", "mmt"), ("pretrain", "source"), ("baseline", "baseline"))
 }
 """The learner of each of the public code's trainers, with ResNet-50."""
 

@@ -1,0 +1,67 @@
+"""What README, docs and the code's comments name: files, options, decisions."""
+
+from __future__ import annotations
+
+import re
+import tokenize
+from functools import cache
+from itertools import chain
+from pathlib import Path
+
+from tests.docs.blocks import ROOT, Page
+
+TOPS = ("core", "backends", "datasets", "duoreid", "benchmarks", "tests")
+THEIRS = ("their name",)
+"""Headings of columns that speak of other people's programs."""
+
+
+@cache
+def comments() -> list[tuple[str, int, str]]:
+    """Return (file, line, text) of every comment and docstring of the code."""
+    found = []
+    for path in sorted(chain.from_iterable((ROOT / top).rglob("*.py") for top in TOPS)):
+        with path.open("rb") as file:
+            for token in tokenize.tokenize(file.readline):
+                docstring = token.type == tokenize.STRING and token.string.startswith('"""')
+                if token.type == tokenize.COMMENT or docstring:
+                    found.append((str(path.relative_to(ROOT)), token.start[0], token.string))
+    return found
+
+
+def ours(page: Page) -> dict[int, str]:
+    """Return the lines of a page by number, without the cells that speak of other people's programs."""
+    lines = dict(page.prose)
+    for table in page.tables:
+        for place in [table.header.index(name) for name in THEIRS if name in table.header]:
+            for row, cells in enumerate(table.rows, table.line + 2):
+                lines[row] = lines[row].replace(cells[place], "", 1)
+    return lines
+
+
+def there(path: str, beside: Path) -> bool:
+    """Whether a path of a file, with * and {a,b}, is one of the repository's or lies beside the file that names it.
+
+    NAME and FAMILY stand for any name: one such file must be there.
+    """
+    forms = [re.sub(r"NAME|FAMILY", "*", path)]
+    while any("{" in form for form in forms):
+        forms = [
+            form.replace(found[0], choice, 1)
+            for form in forms
+            for found in [re.search(r"\{([^{}]*)\}", form)]
+            for choice in found[1].split(",")
+        ]
+    return all(_matches(form, beside) for form in forms)
+
+
+def _matches(form: str, beside: Path) -> bool:
+    """Whether there is such a file; a name without a folder may lie anywhere in the code."""
+    found = [beside.glob(form), ROOT.glob(form)]
+    if "/" not in form:
+        found += [(ROOT / top).rglob(form) for top in TOPS]
+    return any(chain.from_iterable(found))
+
+
+def paths(text: str) -> list[str]:
+    """Return what looks like the path of a file of Python."""
+    return re.findall(r"(?<![\w/.*{}-])([\w./*{},-]+\.py)\b", text)

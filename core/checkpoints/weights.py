@@ -116,12 +116,13 @@ def layouts(arch: str) -> list[Layout]:
     return list(dict.fromkeys([*OWN, *(layout for one in known for layout in one.layouts)]))
 
 
-def recognise(tensors: Mapping[str, np.ndarray], path: Path, arch: str) -> tuple[Layout, list[tuple[str, Named]]]:
+def recognise(tensors: Mapping[str, np.ndarray], path: Path, arch: str = "") -> tuple[Layout, list[tuple[str, Named]]]:
     """Return (layout, [(name without the outer prefix, tensor)]): the first whose sign is there.
 
-    UserError for an unknown layout.
+    arch: whose publishers' layouts are known too; without it, this library's own names alone. UserError for an unknown
+    layout.
     """
-    tried = layouts(arch)
+    tried = layouts(arch) if arch else OWN
     for layout in tried:
         firsts = (re.fullmatch(rf"({OUTER}){layout.first}", name) for name in tensors)
         prefix = next((match.group(1) for match in firsts if match), None)

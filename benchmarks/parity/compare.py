@@ -12,13 +12,13 @@ from duoreid.benchmarks.parity.exam import Exam
 from duoreid.benchmarks.parity.halves import Arrays, Half
 from duoreid.benchmarks.parity.record import MODES, followed
 from duoreid.benchmarks.parity.sampling import relative, sample, together
-from tests.tolerances import TOLERANCES
+from duoreid.benchmarks.parity.tolerances import TOLERANCES
 
 
 class Check(NamedTuple):
     """One number with its limit. part: of the report. what: layer, loss, tensor or step. who: the backend, or both.
 
-    rule: what should have been computed, in words. tolerance: the entries of tests/tolerances.py that give the limit.
+    rule: what should have been computed, in words. tolerance: the entries of tolerances.py that give the limit.
     """
 
     part: str

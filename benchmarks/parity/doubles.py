@@ -14,8 +14,8 @@ import numpy as np
 
 from duoreid.benchmarks.parity import judge
 from duoreid.benchmarks.parity.halves import Arrays
+from duoreid.benchmarks.parity.tolerances import TOLERANCES
 from duoreid.benchmarks.parity.trajectories import Row, marks, noisy
-from tests.tolerances import TOLERANCES
 
 
 def trained(first: Arrays, second: Arrays) -> bool:

@@ -42,11 +42,11 @@ def cases(config: LearnerConfig, identities: int, images: int, width: int) -> di
     modalities = np.arange(rows) % 2
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     metric = {
-        "ranked_list": Case(losses.ranked_list, (unit,), (labels, modalities), {}),
+        "ranked-list": Case(losses.ranked_list, (unit,), (labels, modalities), {}),
         "triplet": Case(losses.triplet, (features,), (labels,), {"margin": config.mvd.margin}),
         "centre": Case(losses.centre_triplet, (features,), (labels, modalities), {"margin": config.mvd.margin}),
     }[config.mvd.metric]
-    name = {"centre": "centre_triplet"}.get(config.mvd.metric, config.mvd.metric)
+    name = {"centre": "centre_triplet", "ranked-list": "ranked_list"}.get(config.mvd.metric, config.mvd.metric)
     return hard | {
         name: metric,
         "distillation": Case(_distillation, (logits, others), (), live | {"form": config.mvd.distillation}),

@@ -12,7 +12,7 @@ from duoreid.benchmarks.parity import trajectories
 from duoreid.benchmarks.parity.compare import Check
 from duoreid.benchmarks.parity.halves import Half
 from duoreid.benchmarks.parity.report import place
-from tests.tolerances import TOLERANCES
+from duoreid.benchmarks.parity.tolerances import TOLERANCES
 
 COLOURS = ("#d55e00", "#0072b2")
 GREY = "#999999"

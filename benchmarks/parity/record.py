@@ -162,7 +162,7 @@ def main(job: Path, out: Path) -> None:
     """Do a job: {"backend", "precision", "runtime", "exam", "steps", "draws"}."""
     given = json.loads(job.read_text())
     exam = from_dict(Exam(), given["exam"])
-    backend = importlib.import_module(f"duoreid.backends.{given['backend']}.train").BACKEND
+    backend = importlib.import_module(f"duoreid.backends.{given['backend']}.entry").BACKEND
     probe = importlib.import_module(f"duoreid.backends.{given['backend']}.probe")
     options = from_dict(backend.runtime(), given["runtime"] | {"precision": given["precision"]})
     runtime = backend.open_runtime(options)

@@ -12,10 +12,10 @@ import numpy as np
 from duoreid.benchmarks.parity import doubles, explanations, trajectories
 from duoreid.benchmarks.parity.compare import BOTH, Check, gradient_errors, signs, stages
 from duoreid.benchmarks.parity.halves import Half
+from duoreid.benchmarks.parity.tolerances import TOLERANCES
 from duoreid.core.networks.architectures import architecture
 from duoreid.core.settings.config import as_dict
 from duoreid.core.training.tables import table
-from tests.tolerances import TOLERANCES
 
 PARTS = {
     "losses alone, single": "Losses by themselves in training's precision, on drawn inputs, beside NumPy in float64.",

@@ -15,12 +15,12 @@ import numpy as np
 from duoreid.benchmarks.parity.exam import Exam
 from duoreid.benchmarks.parity.halves import Arrays
 from duoreid.benchmarks.parity.sampling import together
+from duoreid.benchmarks.parity.tolerances import TOLERANCES
 from duoreid.core.agreement import agreement
 from duoreid.core.contract.state import expected_shapes
 from duoreid.core.kmeans import kmeans
 from duoreid.core.methods.pseudo_labels import average
 from duoreid.core.ranking import rank
-from tests.tolerances import TOLERANCES
 
 LATER = 2
 """After so many times as many steps the disturbed runs set the limit."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from duoreid.benchmarks.parity.sampling import Arrays, under
 from duoreid.core.checkpoints import files as checkpoint
 from duoreid.core.contract.learner import Batch
 from duoreid.core.contract.state import FIRST, SECOND, capacity_of, check_state, initial
@@ -77,14 +78,10 @@ class Exam:
     @cached_property
     def config(self) -> Config:
         """A run's configuration around these settings, with the default recipe's rates and weights."""
-        base = SYNTHETIC_VI if self.method == "mvd" else SYNTHETIC
+        base = SYNTHETIC_VI if self.cross_modal else SYNTHETIC
         height, width = self.shape
-        batch = {
-            "iterations": max(self.steps, self.batches),
-            "identities": self.identities,
-            "images": self.images,
-            "erase": 0.5,
-        }
+        batch = {"identities": self.identities, "images": self.images, "erase": 0.5}
+        batch |= {"iterations": max(self.steps, self.batches)}
         config = replace(
             base,
             method=self.method,
@@ -100,7 +97,7 @@ class Exam:
     @cached_property
     def host(self) -> Adaptation | MVD:
         """The method's host half on the people to train on."""
-        return (MVD if self.method == "mvd" else Adaptation)(self.config, self._people("train"))
+        return (MVD if self.cross_modal else Adaptation)(self.config, self._people("train"))
 
     @cached_property
     def learner(self) -> LearnerConfig:
@@ -109,13 +106,37 @@ class Exam:
         return replace(self.host.learner_config(), capacity=capacity, classes=self.people)
 
     @property
-    def each(self) -> str:
-        """How many images of an identity are in a batch, in words: for mvd of each modality."""
-        return f"({self.images} + {self.images})" if self.method == "mvd" else str(self.images)
+    def words(self) -> dict[str, str]:
+        """The network, and the size of the images and of a batch, for people."""
+        each = f"({self.images} + {self.images})" if self.cross_modal else self.images
+        return {"network": f"{self.method}, {self.network.arch}", "batch": f"{self.size}, {self.identities} x {each}"}
+
+    # -- what depends on the method ---------------------------------------------------------------------------
 
     @property
     def roles(self) -> Roles:
         return roles(self.method)
+
+    @property
+    def cross_modal(self) -> bool:
+        """Whether people are seen in colour and in infrared, by networks with bottlenecks."""
+        return self.method == "mvd"
+
+    @property
+    def relabels(self) -> bool:
+        """Whether training replaces the classifiers by pseudo-labels."""
+        return not self.roles.bottlenecks
+
+    @property
+    def labelled(self) -> TrainingSet:
+        """The people to train on as the method holds them."""
+        return self.host.train if self.cross_modal else self.host.target
+
+    @property
+    def queries(self) -> np.ndarray:
+        """Which pictures of the test people search for the others, bool: infrared ones, or the first of each."""
+        split = self.test.split
+        return split.modalities == INFRARED if self.cross_modal else np.arange(len(split)) % EACH == 0
 
     def marks(self, steps: int) -> list[int]:
         """Return the steps after which the weights of a run of so many are looked at."""
@@ -133,8 +154,7 @@ class Exam:
 
     @cached_property
     def _labelling(self) -> Labelling:
-        labels = self.host.train if self.method == "mvd" else self.host.target
-        return Labelling(labels.split.identities.astype(np.int32), self.people)
+        return Labelling(self.labelled.split.identities.astype(np.int32), self.people)
 
     @cached_property
     def _rows(self) -> np.ndarray:
@@ -146,7 +166,7 @@ class Exam:
         return self._people("test")
 
     def _people(self, split: str) -> TrainingSet:
-        modalities = (0, INFRARED) if self.method == "mvd" else (0,)
+        modalities = (0, INFRARED) if self.cross_modal else (0,)
         keys = [(p, m, k) for p in range(self.people) for m in modalities for k in range(EACH)]
         pixels = np.stack([picture(self.seed, f"{split}/{p}", m, k, *self.shape) for p, m, k in keys])
         people, seen, cameras = np.array(keys).T.astype(np.int32)
@@ -154,21 +174,25 @@ class Exam:
         return TrainingSet("parity", pixels, Split(files, people, cameras % 2, seen.astype(np.uint8)))
 
     @cached_property
-    def _loaded(self) -> dict[str, np.ndarray]:
+    def _loaded(self) -> Arrays:
         return checkpoint.load(Path(self.state))[0]
 
     @cached_property
-    def start(self) -> dict[str, np.ndarray]:
+    def start(self) -> Arrays:
         """The state that training starts from: float32, every tensor different, an optimiser that has done no step."""
         state = self._loaded if self.state else drawn(self.learner, self.seed)
         check_state(state, self.learner, f"--state {self.state}" if self.state else "the state")
         moments = {name: np.zeros_like(value) for name, value in state.items() if name.startswith((FIRST, SECOND))}
         return state | moments | {"adam.step": np.int64(0), "classes": np.int64(self.people)}
 
+    def started(self, role: str) -> Arrays:
+        """Return the tensors of one network of that state."""
+        return under(self.start, f"{role}.")
+
     @cached_property
     def digest(self) -> str:
         """Digest of the state, of the images and of the first batch."""
-        arrays = {"train": self.host.batch(self._labelling, self._rows[0], 0, 0).images, "test": self.test.images}
+        arrays = {"train": self.batch(0).images, "test": self.test.images}
         return checkpoint.digest(self.start | {f"parity/{name}": value for name, value in arrays.items()})
 
 
@@ -188,7 +212,7 @@ def picture(seed: int, person: str, modality: int, index: int, height: int, widt
     return (255 * np.clip(image + 0.1 * draw.random((height, width, 1)), 0, 1)).astype(np.uint8)
 
 
-def drawn(config: LearnerConfig, seed: int) -> dict[str, np.ndarray]:
+def drawn(config: LearnerConfig, seed: int) -> Arrays:
     """Return a state in which no tensor is constant and none is another's copy, with activations of size about 1.
 
     Norms are drawn around the usual values, the last one of a block small, as in trained residual networks; the rows of
@@ -220,7 +244,7 @@ LAST_NORMS = ("bn3.weight",)
 """Ends of the names of scales that are drawn smaller: without that, 16 blocks in test mode grow numbers beyond 1e4."""
 
 
-def disturbed(state: dict[str, np.ndarray], draw: int, size: float = 1e-7) -> dict[str, np.ndarray]:
+def disturbed(state: Arrays, draw: int, size: float = 1e-7) -> Arrays:
     """Return the state with its weights multiplied by 1 + size times a normal number: the noise of float32."""
     moved = dict(state)
     for name, value in state.items():

@@ -97,7 +97,7 @@ class Exam:
     @cached_property
     def host(self) -> Adaptation | MVD:
         """The method's host half on the people to train on."""
-        return (MVD if self.cross_modal else Adaptation)(self.config, self._people("train"))
+        return (MVD if self.cross_modal else Adaptation)(self.config, self.train)
 
     @cached_property
     def learner(self) -> LearnerConfig:
@@ -128,11 +128,6 @@ class Exam:
         return not self.roles.bottlenecks
 
     @property
-    def labelled(self) -> TrainingSet:
-        """The people to train on as the method holds them."""
-        return self.host.train if self.cross_modal else self.host.target
-
-    @property
     def queries(self) -> np.ndarray:
         """Which pictures of the test people search for the others, bool: infrared ones, or the first of each."""
         split = self.test.split
@@ -154,11 +149,16 @@ class Exam:
 
     @cached_property
     def _labelling(self) -> Labelling:
-        return Labelling(self.labelled.split.identities.astype(np.int32), self.people)
+        return Labelling(self.train.split.identities.astype(np.int32), self.people)
 
     @cached_property
     def _rows(self) -> np.ndarray:
         return self.host.sample(self._labelling, 0)
+
+    @cached_property
+    def train(self) -> TrainingSet:
+        """The people to train on."""
+        return self._people("train")
 
     @cached_property
     def test(self) -> TrainingSet:

@@ -126,8 +126,8 @@ def training(exam: Exam, learner: Learner, state: Arrays, steps: int) -> Arrays:
     arrays, curves, marks = _weights(0, state), {}, exam.marks(steps)
     for step in range(steps):
         if step in (0, steps // 2) and exam.relabels:
-            features = average(learner.embed(chunks(exam.labelled.images)))
-            learner.relabel(centroids_of(features, exam.labelled.split.identities))
+            features = average(learner.embed(chunks(exam.train.images)))
+            learner.relabel(centroids_of(features, exam.train.split.identities))
         learner.step(exam.batch(step), *exam.rates(step))
         for name, value in learner.losses().items():
             curves.setdefault(name, []).append(value)

@@ -1,4 +1,4 @@
-"""`python -m tests.ranked BACKEND FOLDER STEPS SPEC...`: steps by processes that a launcher has started.
+"""`python -m tests.shared_out BACKEND FOLDER STEPS SPEC...`: steps by processes that a launcher has started.
 
 SPEC: CASE/GROUP/PRECISION, GROUP being batch norm's. The first process writes CASE-GROUP-PRECISION.npz with its state,
 its losses and the embedding of images in uneven chunks; every process prints the digest of what it has.

@@ -1,8 +1,10 @@
 """The rule that everything leans on: backends -> core <- datasets, and no backend knows of another."""
 
 import ast
+import graphlib
 import subprocess
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,10 @@ ONE_SIDED = {
 
 
 def imports(source: str, package: str) -> set[str]:
-    """Return every module that a source imports, dotted; lazy imports and importlib with a plain name included."""
+    """Return every module that a source imports, dotted: at its top, in functions, for type checkers, by importlib.
+
+    A name that is put together, f"duoreid.backends.{name}.entry", comes with a star for what is filled in.
+    """
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -29,11 +34,12 @@ def imports(source: str, package: str) -> set[str]:
             parts = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             base = ".".join([*parts, *([node.module] if node.module else [])])
             found.update(f"{base}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+        elif isinstance(node, ast.Call) and node.args:
             name = getattr(node.func, "attr", getattr(node.func, "id", ""))
-            if name in ("import_module", "__import__") and isinstance(node.args[0].value, str):
-                found.add(node.args[0].value)
-    return found
+            parts = node.args[0].values if isinstance(node.args[0], ast.JoinedStr) else [node.args[0]]
+            if name in ("import_module", "__import__"):
+                found.add("".join(part.value if isinstance(part, ast.Constant) else "*" for part in parts))
+    return found - {"*"}
 
 
 def imports_of(folder: str) -> dict[Path, set[str]]:
@@ -63,6 +69,7 @@ def lazily():
     from duoreid.backends.torch import losses
     importlib.import_module("duoreid.datasets.market")
     __import__("scipy")
+    importlib.import_module(f"duoreid.backends.{name}.entry")
 from . import sibling
 from ..other import thing
 """
@@ -73,9 +80,74 @@ from ..other import thing
         "duoreid.backends.torch.losses",
         "duoreid.datasets.market",
         "scipy",
+        "duoreid.backends.*.entry",
         "core.methods.sibling",
         "core.other.thing",
     }
+
+
+def imported(sources: dict[str, str]) -> dict[str, set[str]]:
+    """Return the files of ours that each file imports, in whatever form. sources: by dotted name, without `duoreid`.
+
+    An import of a package's name counts as one of its __init__.py. A file that imports itself, as those do that are run
+    by `python -m` (their classes are then those that everybody has), is none that another must be read for.
+    """
+    found = {}
+    for file, source in sources.items():
+        names = {name.removeprefix("duoreid.") for name in imports(source, f"duoreid.{file.rpartition('.')[0]}")}
+        parents = {name.rpartition(".")[0] for name in names if name not in sources}  # of functions and classes
+        stars = {other for name in names if "*" in name for other in sources if fnmatchcase(other, name)}
+        found[file] = ((names | parents) & sources.keys() | stars) - {file}
+    return found
+
+
+def cycle(graph: dict[str, set[str]]) -> list[str]:
+    """Return files of which each imports the next, from one back to itself; none: []."""
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return error.args[1]
+    return []
+
+
+ROOMS = ("duoreid", "core", "backends", "datasets", "benchmarks", "tests")
+
+
+def sources() -> dict[str, str]:
+    """Return the source of every file of the repository by its dotted name."""
+    files = [file for room in ROOMS for file in (ROOT / room).rglob("*.py")]
+    names = {file: ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for file in files}
+    return {names[file]: file.read_text() for file in files}
+
+
+def test_no_file_is_imported_by_what_it_imports():
+    """In no form: imports in functions and those for type checkers count as others, and there is no exception."""
+    graph = imported(sources())
+    assert sum(map(len, graph.values())) > 1000, "the scan sees too little"
+    assert cycle(graph) == []
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "from duoreid.core.a import thing",
+        "import duoreid.core.a",
+        "if TYPE_CHECKING:\n    from duoreid.core.a import Thing",
+        "def late():\n    from duoreid.core import a",
+        "importlib.import_module(f'duoreid.core.{name}')",
+    ],
+)
+def test_a_cycle_is_found(back):
+    files = {"core.a": "from duoreid.core import b", "core.b": "import duoreid.core.c", "core.c": back, "core.d": ""}
+    found = cycle(imported(files))
+    assert {"core.a", "core.b", "core.c"} <= {*found}
+    assert found[0] == found[-1]
+    assert cycle(imported(files | {"core.c": "from duoreid.core import d"})) == []
+
+
+def test_nothing_outside_the_tests_imports_them():
+    users = {file for file, source in sources().items() if under(imports(source, file), "tests")}
+    assert {file.split(".")[0] for file in users} == {"tests"}
 
 
 @pytest.mark.parametrize(("folder", "ours"), [("core", {"core"}), ("datasets", {"core", "datasets"})])

@@ -1,11 +1,13 @@
-"""Parity of the two backends, measured: `python -m benchmarks.parity`.
+"""Parity of the two backends, measured: `python -m benchmarks.parity`. Exam, record, compare, report:
 
-exam.py makes one state and keyed batches; record.py writes down what one backend saw on them, judged on the spot by
-judge.py, the same operations in NumPy and float64; compare.py holds two records against each other and against the
-truth; report.py, plot.py and table.py show it. Only record.py imports a framework, and only in a process of its own.
+- exam.py makes one state and keyed batches.
+- record.py writes down what one backend saw on them (halves.py: as one file), judged on the spot by the same operations
+  in NumPy and float64: judge.py its layers, loss_cases.py its losses, rules.py a step. choices.py, switches.py and
+  held_*.py take its gradients with the ReLUs of float64. Only here is a framework imported, in a process of its own.
+- compare.py holds two records against each other and against the truth, training.py their training, which is held to
+  what rounding does to one backend alone. comparison.py: the result, check.py its numbers, each with its limit from
+  tolerances.py, curves.py its curves.
+- report.py, plot.py and table.py show a comparison, or the JSON of one.
 
-Training is held to what rounding does to one backend alone: trajectories.py in float32, doubles.py in float64.
-
-Why numbers differ: bisect.py (kernels and orders of summation), switches.py (ReLUs that rounding has switched). The
-gradients are compared with the switches of float64: choices.py, and held_*.py, which import a framework.
+Why numbers differ on one CPU: docs/parity-kernels.md, by `python -m benchmarks.kernels`.
 """

@@ -13,131 +13,27 @@ runs nothing. A checkpoint that the run started from (`--state`) must be named a
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from duoreid.benchmarks.parity import halves, report
+import duoreid
+from duoreid.benchmarks.parity import halves, options, report
 from duoreid.benchmarks.parity.compare import compare
 from duoreid.benchmarks.parity.exam import Exam
 from duoreid.benchmarks.parity.halves import Half
+from duoreid.benchmarks.parity.options import BACKENDS, DRAWS
+from duoreid.benchmarks.parity.plot import plot
+from duoreid.benchmarks.parity.sampling import Arrays
 from duoreid.core.checkpoints import files as checkpoint
 from duoreid.core.commands.command import guarded
-from duoreid.core.commands.model_options import add_fields
 from duoreid.core.errors import UserError
-from duoreid.core.settings.config import NetworkConfig, as_dict, validate
-
-ROOT = Path(__file__).parents[2]
-BACKENDS = ("torch", "mindspore")
-NETWORK = ("arch", "stem_relu", "last_stride", "batch_norm_group")
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the command's options: those of an Exam, of what to run, and of each backend's device."""
-    made = argparse.ArgumentParser(
-        prog="python -m benchmarks.parity",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add_exam(made)
-    run = made.add_argument_group("what is run")
-    run.add_argument("--double", choices=("both", "torch", "mindspore", "none"), help=DOUBLE)
-    run.add_argument("--double-steps", type=_count, help="steps of training in float64 (default: as many as --steps)")
-    run.add_argument("--envelope", type=_count, help=ENVELOPE)
-    run.add_argument("--double-envelope", type=_count, help="the same in float64, where both run in it (default: 3)")
-    run.add_argument("--backend", choices=BACKENDS, help="with --record or --against: whose half is run")
-    run.add_argument("--record", type=Path, metavar="FILE", help="run one half and write it to a file")
-    run.add_argument("--against", type=Path, metavar="FILE", help="run the other half of a recorded one and compare")
-    run.add_argument("--compare", type=Path, nargs=2, metavar="FILE", help="compare two recorded halves")
-    out = made.add_argument_group("output")
-    out.add_argument("--json", type=Path, metavar="FILE", help="write every number to a file")
-    out.add_argument("--plot", type=Path, metavar="FILE.png", help="draw curves, drift and errors by layer")
-    out.add_argument("--every", action="store_true", help="a line for every layer and tensor of deep networks too")
-    for backend in BACKENDS:
-        device = made.add_argument_group(f"device of {backend}")
-        for item in _runtime(backend):
-            kind, choices = type(item.default), item.metadata.get("choices")
-            action = {"action": argparse.BooleanOptionalAction} if kind is bool else {"type": kind, "choices": choices}
-            flag = f"--{backend}-{item.name.replace('_', '-')}"
-            device.add_argument(flag, help=item.metadata["help"], default=None, **action)
-    return made
-
-
-def _count(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"must be a whole number, at least 0, got {text!r}")
-    return int(text)
-
-
-DRAWS = 3
-ENVELOPE = f"runs from disturbed weights, of the half that is run first (default: {DRAWS}; with --against: 0)"
-DOUBLE = (
-    "which backends also run in float64, torch on its device, MindSpore on the CPU (default: both; MindSpore's is slow "
-    "in deep networks)"
-)
-
-
-def add_exam(made: argparse.ArgumentParser) -> None:
-    """Add the options of an Exam and of its network."""
-    group = made.add_argument_group("what is computed")
-    add_fields(group, [item for item in fields(Exam) if item.name != "network"])
-    add_fields(group, [item for item in fields(NetworkConfig) if item.name in NETWORK])
-
-
-def _runtime(backend: str) -> list[Any]:
-    runtime = importlib.import_module(f"duoreid.backends.{backend}.runtime").RuntimeConfig
-    return list(fields(runtime))
-
-
-def check(given: argparse.Namespace) -> None:
-    """Raise UserError where an option would have no effect or a file could not be written, before anything is run."""
-    if given.compare and (given.against or given.record):
-        raise UserError("--compare runs nothing: leave out --against and --record, or leave out --compare.")
-    source = "--compare" if given.compare else "--against" if given.against else ""
-    names = [item.name for item in fields(Exam) if item.name not in ("network", "state")]
-    names += NETWORK
-    names += ["backend", "double", "double_steps", "envelope", "double_envelope"] if given.compare else []
-    ignored = [f"--{name.replace('_', '-')}" for name in names if source and getattr(given, name) is not None]
-    if ignored:
-        raise UserError(
-            f"{', '.join(ignored)}: with {source} the settings are those of the recorded file. Leave it out."
-        )
-    if given.backend and not (given.record or given.against):
-        raise UserError("--backend chooses whose half is run: it goes with --record or --against. Without, both run.")
-    if given.double_envelope is not None and given.double not in (None, "both"):
-        raise UserError(
-            f"--double-envelope with --double {given.double}: what noise does in float64 gives the limit where both "
-            "backends run in it. Leave one of them out."
-        )
-    for option in ("json", "plot"):
-        if getattr(given, option) and given.record and not given.against:
-            raise UserError(
-                f"--{option} needs both halves: --record alone runs one. Give it with --against or --compare."
-            )
-    if given.plot and given.plot.suffix.lower() != ".png":
-        raise UserError(f"--plot writes a PNG: name a file that ends in .png, got {given.plot}")
-    for path in (given.json, given.plot, given.record):
-        if path and (path.is_dir() or not path.absolute().parent.is_dir()):
-            raise UserError(f"{path} cannot be written: it is a folder, or its folder does not exist.")
-
-
-def exam_of(given: argparse.Namespace) -> Exam:
-    """Return the exam that the options describe."""
-    values = {name: value for name, value in vars(given).items() if value is not None}
-    network = replace(NetworkConfig(), **{name: values[name] for name in NETWORK if name in values})
-    own = [item.name for item in fields(Exam) if item.name in values and not is_dataclass(item.default)]
-    exam = replace(Exam(), network=network, **{name: values[name] for name in own})
-    validate(exam)
-    exam.check()
-    return exam
+from duoreid.core.settings.config import as_dict
 
 
 def half(backend: str, exam: Exam, given: argparse.Namespace, draws: dict[str, int]) -> Half:
@@ -145,15 +41,14 @@ def half(backend: str, exam: Exam, given: argparse.Namespace, draws: dict[str, i
 
     draws: by part, runs from disturbed weights.
     """
-    runtime = {i.name: getattr(given, f"{backend}_{i.name}") for i in _runtime(backend)}
+    runtime = {item.name: getattr(given, f"{backend}_{item.name}") for item in options.runtime_fields(backend)}
     runtime = {name: value for name, value in runtime.items() if value is not None}
     precision = runtime.pop("precision", "float32")
     jobs = {"single": {"precision": precision, "runtime": runtime, "steps": exam.steps, "draws": draws["single"]}}
     if (given.double or "both") in ("both", backend):
         steps = exam.steps if given.double_steps is None else given.double_steps
         count = 0 if given.double == backend else draws["double"]
-        jobs["double"] = {"precision": "float64", "runtime": _double(backend, runtime)}
-        jobs["double"] |= {"steps": steps, "draws": count}
+        jobs["double"] = {"precision": "float64", "runtime": _double(backend, runtime), "steps": steps, "draws": count}
     with tempfile.TemporaryDirectory(prefix="parity-") as folder:
         found = {}
         for part, job in jobs.items():
@@ -172,14 +67,14 @@ def _double(backend: str, runtime: dict[str, Any]) -> dict[str, Any]:
     return {"device": "cpu"} | {name: value for name, value in runtime.items() if name == "threads"}
 
 
-def _run(job: dict[str, Any], folder: Path, part: str) -> tuple[halves.Arrays, dict[str, Any]]:
+def _run(job: dict[str, Any], folder: Path, part: str) -> tuple[Arrays, dict[str, Any]]:
     """Do a job in another process and in the folder, where MindSpore may leave reports of errors."""
     state = job["exam"]["state"]
     job["exam"] = job["exam"] | {"state": str(Path(state).resolve()) if state else ""}
     path, out = folder / f"{part}.json", folder / f"{part}.safetensors"
     path.write_text(json.dumps(job))
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    words = [sys.executable, "-m", "benchmarks.parity.record", str(path), str(out)]
+    paths = [str(Path(duoreid.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    words = [sys.executable, "-m", "duoreid.benchmarks.parity.record", str(path), str(out)]
     done = subprocess.run(words, cwd=folder, env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)}, check=False)
     if done.returncode:
         raise UserError(f"{job['backend']} in {job['precision']} failed with status {done.returncode}; see above.")
@@ -195,7 +90,7 @@ def pair(given: argparse.Namespace) -> tuple[Half, Half] | None:
         _follow(other, given)
         backend = given.backend or next(name for name in BACKENDS if name != other.backend)
         return _ordered([other, half(backend, other.exam, given, _draws(given, 0))])
-    exam = exam_of(given)
+    exam = options.exam_of(given)
     if given.record:
         half(given.backend or "torch", exam, given, _draws(given, DRAWS))
         return None
@@ -230,25 +125,23 @@ def _ordered(found: list[Half]) -> tuple[Half, Half]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Return 0 for parity, 1 where a limit is exceeded, 2 for wrong options."""
-    given = parser().parse_args(argv)
+    given = options.parser(__doc__).parse_args(argv)
     status = 0
 
     def action() -> None:
         nonlocal status
-        check(given)
+        options.check(given)
         found = pair(given)
         if found is None:
             print(f"recorded in {given.record}; compare with: python -m benchmarks.parity --against {given.record}")
             return
-        checks = compare(*found)
-        print(report.text(*found, checks, every=given.every))
+        compared = compare(*found)
+        print(report.text(compared, every=given.every))
         if given.json:
-            given.json.write_text(json.dumps(report.as_json(*found, checks)) + "\n")
+            given.json.write_text(json.dumps(compared.as_json()) + "\n")
         if given.plot:
-            from duoreid.benchmarks.parity.plot import plot
-
-            plot(*found, checks, given.plot)
-        status = 0 if all(check.passed for check in checks) else 1
+            plot(compared, given.plot)
+        status = 1 if compared.failed else 0
 
     return guarded(action) or status
 

@@ -38,7 +38,7 @@ Choices = dict[str, list[Choice]]
 def seen(exam: Exam, batch: Batch) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
     """Return by trained network its images (B, H, W, 3), from 0 to 255, and its noise for dropout."""
     views = batch.images
-    if not exam.roles.joint:
+    if not exam.cross_modal:
         return {role: (views[index], None) for index, role in enumerate(exam.roles.students)}
     colour = views.reshape(-1, *views.shape[2:])
     grey, count, noise = judge.grey(colour), len(colour), batch.noise
@@ -51,11 +51,9 @@ def of_batch(exam: Exam, index: int) -> Choices:
     """Return the choices of the starting state in float64 on a batch."""
     found = {}
     for role, (images, noise) in seen(exam, exam.batch(index)).items():
-        tensors = {n.removeprefix(f"{role}."): v for n, v in exam.start.items() if n.startswith(f"{role}.")}
-        listed = judge.choosing(exam.learner, tensors, images, noise)
         found[role] = [
             Choice(f"{role}.{one.before.text}", before, judge.max_places(before) if one.windows else before > 0)
-            for one, before in listed
+            for one, before in judge.choosing(exam.learner, exam.started(role), images, noise)
         ]
     return found
 

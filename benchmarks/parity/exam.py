@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from duoreid.benchmarks.parity.sampling import Arrays, under
 from duoreid.core.checkpoints import files as checkpoint
 from duoreid.core.commands.options import recipe_of
 from duoreid.core.contract.learner import Batch
@@ -81,12 +82,8 @@ class Exam:
         spec = self.roles
         base = recipe_of(spec, presets())
         height, width = self.shape
-        batch = {
-            "iterations": max(self.steps, self.batches),
-            "identities": self.identities,
-            "images": self.images,
-            "erase": 0.5,
-        }
+        batch = {"identities": self.identities, "images": self.images, "erase": 0.5}
+        batch |= {"iterations": max(self.steps, self.batches)}
         config = replace(
             base,
             method=self.method,
@@ -107,7 +104,7 @@ class Exam:
     @cached_property
     def host(self) -> Host:
         """The method's host half on the people to train on."""
-        return self.roles.host(self.config, dict.fromkeys(self.roles.datasets, self._people("train")))
+        return self.roles.host(self.config, dict.fromkeys(self.roles.datasets, self.train))
 
     @cached_property
     def learner(self) -> LearnerConfig:
@@ -116,13 +113,32 @@ class Exam:
         return replace(self.host.learner_config(), capacity=capacity, classes=self.people)
 
     @property
-    def each(self) -> str:
-        """How many images of an identity are in a batch, in words: for mvd of each modality."""
-        return f"({self.images} + {self.images})" if self.roles.modalities > 1 else str(self.images)
+    def words(self) -> dict[str, str]:
+        """The network, and the size of the images and of a batch, for people."""
+        each = f"({self.images} + {self.images})" if self.cross_modal else self.images
+        return {"network": f"{self.method}, {self.network.arch}", "batch": f"{self.size}, {self.identities} x {each}"}
+
+    # -- what depends on the method ---------------------------------------------------------------------------
 
     @property
     def roles(self) -> MethodSpec:
         return spec_of(self.method)
+
+    @property
+    def cross_modal(self) -> bool:
+        """Whether people are seen in colour and in infrared, by networks with bottlenecks."""
+        return self.roles.modalities > 1
+
+    @property
+    def relabels(self) -> bool:
+        """Whether training replaces the classifiers by pseudo-labels."""
+        return self.roles.pseudo_labels
+
+    @property
+    def queries(self) -> np.ndarray:
+        """Which pictures of the test people search for the others, bool: infrared ones, or the first of each."""
+        split = self.test.split
+        return split.modalities == INFRARED if self.cross_modal else np.arange(len(split)) % EACH == 0
 
     def marks(self, steps: int) -> list[int]:
         """Return the steps after which the weights of a run of so many are looked at."""
@@ -140,11 +156,16 @@ class Exam:
 
     @cached_property
     def _labelling(self) -> Labelling:
-        return Labelling(self._people("train").split.identities.astype(np.int32), self.people)
+        return Labelling(self.train.split.identities.astype(np.int32), self.people)
 
     @cached_property
     def _rows(self) -> np.ndarray:
         return self.host.sample(self._labelling, 0)
+
+    @cached_property
+    def train(self) -> TrainingSet:
+        """The people to train on."""
+        return self._people("train")
 
     @cached_property
     def test(self) -> TrainingSet:
@@ -160,21 +181,25 @@ class Exam:
         return TrainingSet("parity", pixels, Split(files, people, cameras % 2, seen.astype(np.uint8)))
 
     @cached_property
-    def _loaded(self) -> dict[str, np.ndarray]:
+    def _loaded(self) -> Arrays:
         return checkpoint.load(Path(self.state))[0]
 
     @cached_property
-    def start(self) -> dict[str, np.ndarray]:
+    def start(self) -> Arrays:
         """The state that training starts from: float32, every tensor different, an optimiser that has done no step."""
         state = self._loaded if self.state else drawn(self.learner, self.seed)
         check_state(state, self.learner, f"--state {self.state}" if self.state else "the state")
         moments = {name: np.zeros_like(value) for name, value in state.items() if name.startswith((FIRST, SECOND))}
         return state | moments | {"adam.step": np.int64(0), "classes": np.int64(self.people)}
 
+    def started(self, role: str) -> Arrays:
+        """Return the tensors of one network of that state."""
+        return under(self.start, f"{role}.")
+
     @cached_property
     def digest(self) -> str:
         """Digest of the state, of the images and of the first batch."""
-        arrays = {"train": self.host.batch(self._labelling, self._rows[0], 0, 0).images, "test": self.test.images}
+        arrays = {"train": self.batch(0).images, "test": self.test.images}
         return checkpoint.digest(self.start | {f"parity/{name}": value for name, value in arrays.items()})
 
 
@@ -194,7 +219,7 @@ def picture(seed: int, person: str, modality: int, index: int, height: int, widt
     return (255 * np.clip(image + 0.1 * draw.random((height, width, 1)), 0, 1)).astype(np.uint8)
 
 
-def drawn(config: LearnerConfig, seed: int) -> dict[str, np.ndarray]:
+def drawn(config: LearnerConfig, seed: int) -> Arrays:
     """Return a state in which no tensor is constant and none is another's copy, with activations of size about 1.
 
     Norms are drawn around the usual values, the last one of a block small, as in trained residual networks; the rows of
@@ -226,7 +251,7 @@ LAST_NORMS = ("bn3.weight",)
 """Ends of the names of scales that are drawn smaller: without that, 16 blocks in test mode grow numbers beyond 1e4."""
 
 
-def disturbed(state: dict[str, np.ndarray], draw: int, size: float = 1e-7) -> dict[str, np.ndarray]:
+def disturbed(state: Arrays, draw: int, size: float = 1e-7) -> Arrays:
     """Return the state with its weights multiplied by 1 + size times a normal number: the noise of float32."""
     moved = dict(state)
     for name, value in state.items():

@@ -6,14 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from duoreid.benchmarks.parity.exam import Exam
+from duoreid.benchmarks.parity.sampling import Arrays, under
 from duoreid.core.checkpoints import files as checkpoint
 from duoreid.core.errors import UserError
 from duoreid.core.settings.reading import from_dict
-
-Arrays = dict[str, np.ndarray]
 
 
 class Half(NamedTuple):
@@ -59,11 +56,7 @@ def load(path: Path, state: str | None = None) -> Half:
     if state:
         for facts in metadata["parity"].values():
             facts["exam"]["state"] = str(Path(state).resolve())
-    parts = {
-        part: ({n.removeprefix(f"{part}/"): v for n, v in arrays.items() if n.startswith(f"{part}/")}, facts)
-        for part, facts in metadata["parity"].items()
-    }
-    return join(parts)
+    return join({part: (under(arrays, f"{part}/"), facts) for part, facts in metadata["parity"].items()})
 
 
 def check_same(first: Half, second: Half) -> None:

@@ -24,13 +24,6 @@ def gradients(learner: Any, batch: Batch, held: Held) -> dict[str, np.ndarray]:
         return probe.gradients_of(learner, batch)[1]
 
 
-def to_channels_first(learner: Any) -> None:
-    """Let a learner's networks compute with channels first in memory, not last as they do in training."""
-    for network in learner.networks.values():
-        network.to(memory_format=torch.contiguous_format)
-        network.register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(), *inputs[1:]))
-
-
 @contextmanager
 def _holding(networks: dict[str, Any], held: Held) -> Iterator[None]:
     """Replace F.relu, F.leaky_relu and F.max_pool2d until the block ends."""

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from duoreid.benchmarks.parity.judge import distance
+from duoreid.benchmarks.parity import judge
+from duoreid.benchmarks.parity.exam import Exam
 from duoreid.core import losses
-from duoreid.core.methods.registry import spec_of
+from duoreid.core.networks.backbones import backbone
 from duoreid.core.random import rng
-from duoreid.core.settings.config import LearnerConfig
 
 
 class Case(NamedTuple):
@@ -24,33 +24,29 @@ class Case(NamedTuple):
     options: dict[str, Any]
 
 
-def cases(config: LearnerConfig, identities: int, images: int, width: int) -> dict[str, Case]:
-    """Return the losses of a method by name. width: of the features."""
-    draw = rng(0, "parity/losses")
-    rows = identities * images
-    labels = np.repeat(np.arange(identities), images)
+def cases(exam: Exam) -> dict[str, Case]:
+    """Return the losses of an exam's method by name."""
+    config, draw = exam.learner, rng(0, "parity/losses")
+    rows, width = exam.identities * exam.images, backbone(exam.network.arch).features
+    labels = np.repeat(np.arange(exam.identities), exam.images)
     logits, others = 3 * draw.standard_normal((2, rows, config.capacity))
     features, teacher = draw.standard_normal((2, rows, width)) + 2 * draw.random((2, rows, 1))
     live = {"classes": config.classes}
-    hard = {
-        "cross_entropy": Case(
-            losses.cross_entropy, (logits,), (labels,), live | {"smoothing": config.section.smoothing}
-        )
-    }
-    if not spec_of(config.method).joint:
+    smoothing = {"smoothing": config.section.smoothing}
+    hard = {"cross_entropy": Case(losses.cross_entropy, (logits,), (labels,), live | smoothing)}
+    if not exam.cross_modal:
         hard["softmax_triplet"] = Case(losses.softmax_triplet, (features,), (labels,), {})
-        if spec_of(config.method).teachers:
+        if exam.roles.teachers:
             hard["soft_cross_entropy"] = Case(losses.soft_cross_entropy, (logits, others), (), live)
             hard["soft_softmax_triplet"] = Case(losses.soft_softmax_triplet, (features, teacher), (labels,), {})
         return hard
-    modalities = np.arange(rows) % 2
+    modalities, margin = np.arange(rows) % 2, {"margin": getattr(config.section, "margin", 0.0)}
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-    metric = {
-        "ranked_list": Case(losses.ranked_list, (unit,), (labels, modalities), {}),
-        "triplet": Case(losses.triplet, (features,), (labels,), {"margin": config.section.margin}),
-        "centre": Case(losses.centre_triplet, (features,), (labels, modalities), {"margin": config.section.margin}),
+    name, metric = {
+        "ranked-list": ("ranked_list", Case(losses.ranked_list, (unit,), (labels, modalities), {})),
+        "triplet": ("triplet", Case(losses.triplet, (features,), (labels,), margin)),
+        "centre": ("centre_triplet", Case(losses.centre_triplet, (features,), (labels, modalities), margin)),
     }[config.section.metric]
-    name = {"centre": "centre_triplet"}.get(config.section.metric, config.section.metric)
     return hard | {
         name: metric,
         "distillation": Case(_distillation, (logits, others), (), live | {"form": config.section.distillation}),
@@ -65,8 +61,8 @@ def _distillation(observation: np.ndarray, representation: np.ndarray, **options
     return value, np.zeros(np.shape(observation)), gradient
 
 
-def errors(probe: ModuleType, chosen: dict[str, Case], dtype: type) -> dict[str, float]:
-    """Return by "LOSS" and "LOSS, gradient" how far a backend is from the oracle on the same rounded inputs.
+def errors(probe: ModuleType, chosen: dict[str, Case], dtype: type) -> dict[str, dict[str, float]]:
+    """Return by loss how far a backend's "value" and "gradient" are from the oracle's on the same rounded inputs.
 
     A value's error is relative to the larger of it and 1, a gradient's to its largest number.
     """
@@ -75,9 +71,8 @@ def errors(probe: ModuleType, chosen: dict[str, Case], dtype: type) -> dict[str,
         arrays = tuple(array.astype(dtype) for array in case.arrays)
         true, *true_gradients = case.oracle(*arrays, *case.integers, **case.options)
         value, gradients = value_and_gradients(probe, name, arrays, case)
-        found[name] = abs(value - true) / max(abs(true), 1.0)
-        apart = [distance(gradient, exact) for gradient, exact in zip(gradients, true_gradients, strict=False)]
-        found[f"{name}, gradient"] = max(apart)
+        apart = [judge.distance(gradient, exact) for gradient, exact in zip(gradients, true_gradients, strict=False)]
+        found[name] = {"value": abs(value - true) / max(abs(true), 1.0), "gradient": max(apart)}
     return found
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from duoreid.benchmarks.parity import judge, loss_cases, rules, switches
 from duoreid.benchmarks.parity.exam import Exam, disturbed
-from duoreid.benchmarks.parity.sampling import WEIGHTS_LIMIT, sample
+from duoreid.benchmarks.parity.sampling import WEIGHTS_LIMIT, Arrays, sample
 from duoreid.core.checkpoints import files as checkpoint
 from duoreid.core.commands.command import guarded
 from duoreid.core.contract.learner import Learner
@@ -31,12 +31,9 @@ from duoreid.core.random import rng
 from duoreid.core.settings.config import as_dict
 from duoreid.core.settings.reading import from_dict
 
-MODES = {"test": False, "train": True}
 CHUNK = 32  # images embedded at once
 NOISE = {np.float32: 1e-7, np.float64: 2e-16}
 """Relative noise on the weights, of the size of their rounding."""
-
-Arrays = dict[str, np.ndarray]
 
 
 def record(
@@ -47,27 +44,25 @@ def record(
     steps: of training, 0 for none. draws: how many times more to train, from weights with noise of the precision.
     """
     dtype = np.float64 if precision == "float64" else np.float32
-    arrays, facts, seconds = {}, {"precision": precision, "steps": steps, "draws": draws}, {}
+    facts, seconds = {"precision": precision, "steps": steps, "draws": draws}, {}
     with _timed(seconds, "layers"):
-        found, facts["own"] = layer_by_layer(exam, probe, learner)
-        arrays.update(found)
+        arrays, facts["own"] = layer_by_layer(exam, probe, learner)
     with _timed(seconds, "losses"):
-        chosen = loss_cases.cases(exam.learner, exam.identities, exam.images, backbone(exam.network.arch).features)
-        facts["losses"] = loss_cases.errors(probe, chosen, dtype)
+        facts["losses"] = loss_cases.errors(probe, loss_cases.cases(exam), dtype)
     with _timed(seconds, "step"):
         found, facts["rules"] = one_step(exam, probe, learner)
-        arrays.update(found)
+        arrays |= found
     with _timed(seconds, "embedding"):
         learner.import_state(exam.start)
         arrays["embedding/start"] = learner.embed(chunks(exam.test.images))
     if steps:
         with _timed(seconds, "training"):
-            arrays.update(training(exam, learner, exam.start, steps))
-    for draw in range(draws if steps else 0):
-        with _timed(seconds, f"noise {draw + 1}"):
+            arrays |= training(exam, learner, exam.start, steps)
+    for draw in range(1, draws + 1 if steps else 0):
+        with _timed(seconds, f"noise {draw}"):
             start = {name: value.astype(dtype) if np.ndim(value) else value for name, value in exam.start.items()}
-            found = training(exam, learner, disturbed(start, draw + 1, NOISE[dtype]), steps)
-            arrays.update({f"noise{draw + 1}/{name}": value for name, value in found.items()})
+            found = training(exam, learner, disturbed(start, draw, NOISE[dtype]), steps)
+            arrays |= {f"noise{draw}/{name}": value for name, value in found.items()}
     return arrays, facts | {"seconds": seconds, "digest": exam.digest}
 
 
@@ -77,43 +72,46 @@ def followed(exam: Exam) -> tuple[str, np.ndarray, np.ndarray | None]:
     return exam.roles.students[0], batch.images[0][:count], None if batch.noise is None else batch.noise[:count]
 
 
+def stages(exam: Exam) -> dict[str, list[judge.Stage]]:
+    """Return that network's layers, in the modes "test" and "train"."""
+    role, images, noise = followed(exam)
+    return {
+        mode: judge.stages(exam.learner, exam.started(role), images, noise, train=mode == "train")
+        for mode in ("test", "train")
+    }
+
+
 def layer_by_layer(exam: Exam, probe: ModuleType, learner: Learner) -> tuple[Arrays, dict[str, dict[str, float]]]:
     """Return samples of every layer's output as MODE/LAYER, and by mode each layer's own error."""
     role, images, noise = followed(exam)
-    prefix = f"{role}."
-    tensors = {name.removeprefix(prefix): v for name, v in exam.start.items() if name.startswith(prefix)}
     arrays, own = {}, {}
-    for mode, train in MODES.items():
+    for mode, listed in stages(exam).items():
         learner.import_state(exam.start)
-        outputs = probe.layers(learner, role, images, train=train, noise=noise)
-        listed = judge.stages(exam.learner, tensors, images, noise, train=train)
+        outputs = probe.layers(learner, role, images, train=mode == "train", noise=noise)
         own[mode] = judge.own_errors(listed, outputs)
-        arrays.update(
-            {f"{mode}/{stage.name}": sample(outputs[stage.name]) for stage in listed if stage.name in outputs}
-        )
+        arrays |= {f"{mode}/{stage.name}": sample(outputs[stage.name]) for stage in listed if stage.name in outputs}
     return arrays, own
 
 
 def one_step(exam: Exam, probe: ModuleType, learner: Learner) -> tuple[Arrays, dict[str, dict[str, float]]]:
     """Return losses of the first batch, samples of gradients of some, and by rule how a step strays from formulas."""
-    before = rules.with_moments(exam.start, exam.seed)
-    learner.import_state(before)
+    learner.import_state(rules.with_moments(exam.start, exam.seed))
     before = learner.export_state()
     losses, gradients = probe.gradients_of(learner, exam.batch(0))
     learner.import_state(before)
     learner.step(exam.batch(0), rules.RATE, rules.EMA)
     learner.losses()
     found = rules.step_errors(exam.learner, before, gradients, learner.export_state())
-    if not exam.roles.joint:
+    if exam.relabels:
         size = (exam.people, backbone(exam.network.arch).features)
         centroids = rng(exam.seed, "parity/centroids").standard_normal(size).astype(np.float32)
         learner.relabel(centroids)
         found |= rules.relabel_errors(exam.learner, centroids, learner.export_state())
     arrays = {f"loss/{name}": np.float64(value) for name, value in losses.items()}
-    arrays |= {f"gradient/0/{name}": sample(value) for name, value in gradients.items()}
-    for index in range(1, exam.batches):
-        learner.import_state(exam.start)
-        _, gradients = probe.gradients_of(learner, exam.batch(index))
+    for index in range(exam.batches):
+        if index:
+            learner.import_state(exam.start)
+            _, gradients = probe.gradients_of(learner, exam.batch(index))
         arrays |= {f"gradient/{index}/{name}": sample(value) for name, value in gradients.items()}
     return arrays, found
 
@@ -127,16 +125,15 @@ def training(exam: Exam, learner: Learner, state: Arrays, steps: int) -> Arrays:
     learner.losses()
     arrays, curves, marks = _weights(0, state), {}, exam.marks(steps)
     for step in range(steps):
-        if step in (0, steps // 2) and not exam.roles.joint:
-            people = exam.host.target
-            features = average(learner.embed(chunks(people.images)))
-            learner.relabel(centroids_of(features, people.split.identities))
+        if step in (0, steps // 2) and exam.relabels:
+            features = average(learner.embed(chunks(exam.train.images)))
+            learner.relabel(centroids_of(features, exam.train.split.identities))
         learner.step(exam.batch(step), *exam.rates(step))
         for name, value in learner.losses().items():
             curves.setdefault(name, []).append(value)
         if step + 1 in marks:
-            arrays.update(_weights(step + 1, learner.export_state()))
-    arrays.update({f"curve/{name}": np.array(values) for name, values in curves.items()})
+            arrays |= _weights(step + 1, learner.export_state())
+    arrays |= {f"curve/{name}": np.array(values) for name, values in curves.items()}
     return arrays | {"embedding/end": learner.embed(chunks(exam.test.images))}
 
 
@@ -161,22 +158,19 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
 def main(job: Path, out: Path) -> None:
     """Do a job: {"backend", "precision", "runtime", "exam", "steps", "draws"}."""
     given = json.loads(job.read_text())
-    exam = from_dict(Exam(), given["exam"])
-    backend = importlib.import_module(f"duoreid.backends.{given['backend']}.train").BACKEND
-    probe = importlib.import_module(f"duoreid.backends.{given['backend']}.probe")
-    options = from_dict(backend.runtime(), given["runtime"] | {"precision": given["precision"]})
+    name, precision, exam = given["backend"], given["precision"], from_dict(Exam(), given["exam"])
+    backend = importlib.import_module(f"duoreid.backends.{name}.entry").BACKEND
+    probe = importlib.import_module(f"duoreid.backends.{name}.probe")
+    options = from_dict(backend.runtime(), given["runtime"] | {"precision": precision})
     runtime = backend.open_runtime(options)
     probe.compute_on(options)
     learner = backend.make_learner(exam.learner, runtime, exam.seed)
-    arrays, facts = record(
-        exam, probe, learner, precision=given["precision"], steps=given["steps"], draws=given["draws"]
-    )
-    if given["precision"] == "float32" and not getattr(options, "compile", False):
+    arrays, facts = record(exam, probe, learner, precision=precision, steps=given["steps"], draws=given["draws"])
+    if precision == "float32" and not getattr(options, "compile", False):
         with _timed(facts["seconds"], "gradients with float64's choices"):
-            found, facts["switches"] = switches.record(exam, given["backend"], learner)
+            found, facts["switches"] = switches.record(exam, name, learner)
         arrays |= found
-    about = {"backend": given["backend"], "about": backend.about(runtime), "exam": as_dict(exam)}
-    checkpoint.save(out, arrays, facts | about)
+    checkpoint.save(out, arrays, facts | {"backend": name, "about": backend.about(runtime), "exam": as_dict(exam)})
 
 
 if __name__ == "__main__":

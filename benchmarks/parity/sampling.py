@@ -9,8 +9,8 @@ import numpy as np
 
 from duoreid.core.random import rng
 
-LIMIT = 4096
-WEIGHTS_LIMIT = 512
+Arrays = dict[str, np.ndarray]
+LIMIT, WEIGHTS_LIMIT = 4096, 512
 """Numbers kept of an output or a gradient, and of a weight at one of many steps."""
 
 
@@ -39,6 +39,11 @@ def relative(found: np.ndarray, expected: np.ndarray, least: float = 0.0) -> flo
     if not np.isfinite(apart):
         return float("inf")
     return apart / norm if norm else apart
+
+
+def under(arrays: Mapping[str, np.ndarray], prefix: str) -> Arrays:
+    """Return the arrays whose names begin so, by the rest of their names."""
+    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
 
 
 def together(samples: Mapping[str, np.ndarray], names: Iterable[str]) -> np.ndarray:

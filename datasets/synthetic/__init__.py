@@ -1,7 +1,7 @@
 """A procedural person benchmark: it ships no image and needs no download.
 
 `generate(name, root)` writes JPEGs in the layouts of the real datasets, deterministically from a seed. The modules
-`identities` (who), `body`, `clothes` and `shapes` (what is drawn), `scenes` and `cameras` (where), `views` (one
+`identities` (who), `body`, `head`, `clothes` and `shapes` (what is drawn), `scenes` and `cameras` (where), `views` (one
 image), `layouts` (which files) and `writer` (to disk) are its parts.
 """
 

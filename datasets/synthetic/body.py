@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from duoreid.datasets.synthetic import clothes
+from duoreid.datasets.synthetic import clothes, head
 from duoreid.datasets.synthetic.identities import Identity
-from duoreid.datasets.synthetic.shapes import Canvas, Surface
+from duoreid.datasets.synthetic.shapes import Canvas
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,8 @@ class Person:
             canvas.tube(shoulder, edge, (sleeve[0] * 1.1, sleeve[0] * 1.15), paint)
 
     def _head(self, canvas: Canvas) -> None:
-        clothes.draw_head(canvas, self)
+        yaw = self.pose.yaw + self.pose.head_turn
+        head.draw(canvas, self.identity, self.at["head"], yaw, self.projection.scale)
 
     def _accessories(self, canvas: Canvas) -> list[tuple[float, Callable[[], None]]]:
         person, parts = self.identity, []
@@ -223,6 +224,3 @@ def _skeleton(person: Identity, pose: Pose) -> dict[str, tuple[float, float, flo
         ):
             joints[f"{side} {name}"] = tuple(point)
     return joints
-
-
-__all__ = ["Person", "Pose", "Projection", "Surface"]

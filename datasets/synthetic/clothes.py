@@ -1,16 +1,11 @@
-"""Paints of garments, bags and heads: which material shows at which point of a surface."""
+"""Paints of garments and bags: which material shows at which point of a surface."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from duoreid.datasets.synthetic.identities import Garment, Identity
-from duoreid.datasets.synthetic.shapes import Canvas, Paint, Surface
-
-if TYPE_CHECKING:
-    from duoreid.datasets.synthetic.body import Person
+from duoreid.datasets.synthetic.shapes import Paint, Surface
 
 TORSO_RADIUS = 0.16  # metres of arc per radian around the torso
 STRAP = (0.42, 0.85)  # where backpack straps lie, radians from the front
@@ -127,66 +122,5 @@ def backpack(person: Identity, yaw: float) -> Paint:
         seam = inside(surface.along, 0.66, 0.72, 0.02)
         colours = mix(person.bag_cloth, person.bag_cloth * np.float32(1.6) + np.float32(0.02), pocket)
         return mix(colours, person.bag_cloth * np.float32(0.4), seam)
-
-    return paint
-
-
-def draw_head(canvas: Canvas, person: Person) -> None:
-    """Draw hair, face and headwear; long hair hangs where the view shows it."""
-    who, at = person.identity, person.at["head"]
-    yaw = person.pose.yaw + person.pose.head_turn
-    cos, sin = np.cos(yaw), np.sin(yaw)
-    wide, tall = person.pixels(0.082), person.pixels(0.118)
-    back = np.array([-sin, 0.0])  # where the back of the head is on the screen
-    if who.haircut in ("long", "bob"):
-        end = at + np.array([0, tall * (2.0 if who.haircut == "long" else 1.15)])
-        fringe = (wide * 1.12, wide * 1.15, wide * 0.9)
-        canvas.tube(at + back * wide * 0.2, end + back * wide * 0.6, fringe, who.hair)
-    if who.haircut == "afro" and who.headwear != "hood":
-        canvas.ellipsoid(at + np.array([0, -tall * 0.2]) + back * wide * 0.2, (wide * 1.55, tall * 1.2), who.hair)
-    if who.headwear == "hood":
-        canvas.ellipsoid(at + back * wide * 0.25, (wide * 1.4, tall * 1.2), who.upper.first)
-    visible_face = cos > -0.2 or who.haircut not in ("long", "bob")
-    if visible_face or who.headwear in ("cap", "beanie", "sun hat"):
-        canvas.ellipsoid(at, (wide * (1 + 0.12 * abs(sin)), tall), _head_paint(who, yaw))
-    if who.haircut == "ponytail":
-        tail = at + back * wide * 1.15
-        ends = tail + np.array([0, -tall * 0.2]), tail + back * wide * 0.4 + np.array([0, tall * 1.3])
-        if cos < 0.5:
-            canvas.tube(*ends, (wide * 0.4, wide * 0.45, wide * 0.2), who.hair)
-    if who.haircut == "bun":
-        canvas.ellipsoid(at + back * wide * 0.9 + np.array([0, -tall * 0.75]), (wide * 0.55, wide * 0.55), who.hair)
-    _headwear(canvas, person, at, wide, tall, np.array([sin, 0.0]), cos)
-
-
-def _headwear(canvas: Canvas, person: Person, at, wide: float, tall: float, front: np.ndarray, cos: float) -> None:
-    who = person.identity
-    if who.headwear in ("cap", "sun hat"):
-        brim = at + np.array([0, -tall * 0.35])
-        if who.headwear == "sun hat":
-            canvas.ellipsoid(brim, (wide * 2.1, tall * 0.28), who.headwear_cloth)
-        elif cos > -0.5:
-            lower = brim + front * wide * 1.0 + np.array([0, tall * 0.12 * max(cos, 0)])
-            canvas.ellipsoid(lower, (wide * (0.85 + 0.1 * abs(cos)), tall * 0.17), who.headwear_cloth * np.float32(0.7))
-
-
-def _head_paint(who: Identity, yaw: float) -> Paint:
-    hairline = {"bald": 9.0, "short": 0.12, "afro": 0.1}.get(who.haircut, 0.0)
-
-    def paint(surface: Surface) -> np.ndarray:
-        right, up, depth = surface.normal
-        forward = depth * np.cos(yaw) + right * np.sin(yaw)
-        sideways = right * np.cos(yaw) - depth * np.sin(yaw)
-        eyes = inside(np.abs(np.abs(sideways) - 0.38), -1, 0.2, 0.08) * inside(up, -0.02, 0.2, 0.06) * (forward > 0)
-        mouth = inside(np.abs(sideways), -1, 0.3, 0.1) * inside(up, -0.55, -0.42, 0.06) * (forward > 0)
-        colours = mix(who.skin, who.skin * np.float32(0.25), np.maximum(eyes, 0.5 * mouth))
-        covered = np.clip((0.72 * up - 0.7 * forward - hairline + 0.18) / 0.12, 0, 1)
-        colours = mix(colours, who.hair, covered)
-        if who.headwear in ("cap", "beanie", "sun hat"):
-            edge = 0.28 if who.headwear != "beanie" else 0.12
-            colours = mix(colours, who.headwear_cloth, np.clip((up - edge) / 0.12, 0, 1))
-        if who.headwear == "hood":
-            colours = mix(colours, who.upper.first, np.clip((0.55 - forward) / 0.12, 0, 1))
-        return colours
 
     return paint

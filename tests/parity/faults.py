@@ -18,11 +18,12 @@ Plant = Callable[[pytest.MonkeyPatch, LearnerConfig], Any]
 
 
 class Fault(NamedTuple):
-    """plant: how. part, what: of the check that a report names first."""
+    """plant: how. kind, name, mode: of the check in float32 that a report names first."""
 
     plant: Plant
-    part: str
-    what: str
+    kind: str
+    name: str
+    mode: str = ""
 
 
 def _constant(module: Any, name: str, value: Any) -> Plant:
@@ -107,26 +108,24 @@ def _no_mask(logits: torch.Tensor, classes: torch.Tensor) -> tuple[torch.Tensor,
 
 
 FAULTS = {
-    "another epsilon in Adam": Fault(_constant(optimiser, "EPSILON", 1e-7), "rules, single", "adam"),
-    "another beta in Adam": Fault(_constant(optimiser, "BETAS", (0.9, 0.99)), "rules, single", "adam.second"),
-    "no weight decay": Fault(_decay, "rules, single", "adam.first"),
+    "another epsilon in Adam": Fault(_constant(optimiser, "EPSILON", 1e-7), "rules", "adam"),
+    "another beta in Adam": Fault(_constant(optimiser, "BETAS", (0.9, 0.99)), "rules", "adam.second"),
+    "no weight decay": Fault(_decay, "rules", "adam.first"),
     "the teachers' decay the wrong way round": Fault(
-        _constant(learner, "update_teachers", _swapped_ema), "rules, single", "ema"
+        _constant(learner, "update_teachers", _swapped_ema), "rules", "ema"
     ),
     "batch norm's momentum as its complement": Fault(
-        _constant(networks, "MOMENTUM", 0.9), "own, single", "train, bn1.running_mean"
+        _constant(networks, "MOMENTUM", 0.9), "own", "bn1.running_mean", "train"
     ),
-    "a biased running variance": Fault(
-        _layer("layer4.0.bn1", _biased), "own, single", "train, layer4.0.bn1.running_var"
-    ),
-    "another epsilon in batch norm": Fault(_constant(networks, "EPSILON", 1e-4), "own, single", "test, bn1"),
-    "padding off by one": Fault(_layer("layer2.0.conv1", _shifted), "own, single", "test, layer2.0.conv1"),
-    "last stride 2": Fault(_network(last_stride=2), "own, single", "test, layer4.0.conv1"),
-    "no ReLU within a block": Fault(_layer("layer3.0", _without_relu), "own, single", "test, layer3.0.conv2"),
-    "no ReLU behind a block": Fault(_layer("layer1.0", _without_last_relu), "own, single", "test, layer1.0"),
-    "no ReLU in the stem": Fault(_network(stem_relu=False), "own, single", "test, maxpool"),
+    "a biased running variance": Fault(_layer("layer4.0.bn1", _biased), "own", "layer4.0.bn1.running_var", "train"),
+    "another epsilon in batch norm": Fault(_constant(networks, "EPSILON", 1e-4), "own", "bn1", "test"),
+    "padding off by one": Fault(_layer("layer2.0.conv1", _shifted), "own", "layer2.0.conv1", "test"),
+    "last stride 2": Fault(_network(last_stride=2), "own", "layer4.0.conv1", "test"),
+    "no ReLU within a block": Fault(_layer("layer3.0", _without_relu), "own", "layer3.0.conv2", "test"),
+    "no ReLU behind a block": Fault(_layer("layer1.0", _without_last_relu), "own", "layer1.0", "test"),
+    "no ReLU in the stem": Fault(_network(stem_relu=False), "own", "maxpool", "test"),
     "dead classes in the softmax": Fault(
-        _constant(losses, "masked_log_softmax", _no_mask), "losses alone, single", "cross_entropy"
+        _constant(losses, "masked_log_softmax", _no_mask), "losses alone", "cross_entropy", "value"
     ),
     "each student follows its own teacher": Fault(_methods, "losses", "soft_ce"),
 }

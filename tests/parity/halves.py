@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from duoreid.benchmarks.parity import halves
+from duoreid.benchmarks.parity.compare import compare
 from duoreid.benchmarks.parity.exam import Exam
 from duoreid.benchmarks.parity.record import record
 from duoreid.core.settings.config import as_dict
@@ -42,5 +43,7 @@ def mindspore_half():
     return half("mindspore", seen("mindspore"), seen("mindspore", "float64"))
 
 
-def failed(checks):
-    return [check for check in checks if not check.passed]
+@cache
+def compared():
+    """The two compared."""
+    return compare(torch_half(), mindspore_half())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from duoreid.benchmarks.parity import __main__ as command
-from duoreid.benchmarks.parity import halves, report, table
+from duoreid.benchmarks.parity import halves, options, report
 from duoreid.benchmarks.parity.compare import compare
 from duoreid.benchmarks.parity.halves import Half
 from duoreid.benchmarks.parity.sampling import relative
@@ -17,7 +17,7 @@ from duoreid.core.checkpoints import files as checkpoint
 from duoreid.core.errors import UserError
 from duoreid.core.settings.config import as_dict
 from tests.conformance.examples import MMT, example_state
-from tests.parity.halves import EXAM, failed, mindspore_half, torch_half
+from tests.parity.halves import EXAM, mindspore_half, torch_half
 
 
 def test_one_half_here_the_other_elsewhere(tmp_path, capsys):
@@ -57,11 +57,11 @@ def test_two_halves_of_one_backend_keep_their_names_apart(tmp_path):
     paths = [tmp_path / name for name in ("one.safetensors", "two.safetensors")]
     for path in paths:
         halves.save(torch_half(), path)
-    first, second = command.pair(command.parser().parse_args(["--compare", *map(str, paths)]))
+    first, second = command.pair(options.parser("").parse_args(["--compare", *map(str, paths)]))
     assert (first.backend, second.backend) == ("torch", "torch 2")
-    checks = compare(first, second)
-    assert not failed(checks)
-    assert "Parity of torch and torch 2" in report.text(first, second, checks)
+    found = compare(first, second)
+    assert not found.failed
+    assert "Parity of torch and torch 2" in report.text(found)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_who_runs_from_disturbed_weights(words, expected, tmp_path, monkeypatch)
 
     monkeypatch.setattr(command, "_run", run)
     words = [word for one in words for word in ([one, str(path)] if one == "--against" else [one])]
-    command.pair(command.parser().parse_args([*words, "--torch-device", "cuda", "--torch-compile"]))
+    command.pair(options.parser("").parse_args([*words, "--torch-device", "cuda", "--torch-compile"]))
     assert {name: jobs[name]["draws"] if name in jobs else None for name in expected} == expected
     if "torch double" in jobs:
         assert jobs["torch double"]["runtime"] == {"device": "cuda"}
@@ -150,8 +150,8 @@ def test_mistakes_are_told(words, message, capfd):
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"{", b"[1]", b'{"exam": {}}'])
 def test_a_file_that_is_no_report_is_refused(content, tmp_path, capsys):
     path = tmp_path / "other.json"
-    assert table.main([str(path)]) == 2
+    assert report.main([str(path)]) == 2
     assert "is not a file" in capsys.readouterr().err
     path.write_bytes(content)
-    assert table.main([str(path)]) == 2
+    assert report.main([str(path)]) == 2
     assert "is no report of python -m benchmarks.parity --json" in capsys.readouterr().err

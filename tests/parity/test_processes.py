@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import learner_of
-from tests.ranked import case, run
 from tests.runs import ROOT
+from tests.shared_out import case, run
 from tests.tolerances import check_close
 
 STEPS = 2
@@ -57,7 +57,7 @@ def ranked(tmp_path_factory):
         launcher = [str(Path(binaries) / LAUNCHERS[backend][0]), *LAUNCHERS[backend][1:]]
         command = [
             *(word if word != "PORT" else free_port() for word in launcher),
-            "tests.ranked",
+            "tests.shared_out",
             backend,
             str(folder),
             str(STEPS),

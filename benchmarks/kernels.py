@@ -1,18 +1,24 @@
-"""`python -m benchmarks.parity.bisect`: why float32 differs where it does, one thing changed at a time.
+"""`python -m benchmarks.kernels`: why float32 differs where it does, one thing changed at a time. On the CPU.
 
 Each experiment computes the same numbers in several ways, all beside NumPy in float64, and prints the largest error
-relative to the largest number. What benchmarks/parity/explanations.py says is read off these tables. On the CPU.
+relative to the largest number. What docs/parity-kernels.md says is read off these tables. With --switches, instead, and
+the options of an exam: which ReLUs rounding has switched in torch's gradients of its batches, whether they explain how
+far these are from float64, and both again with channels first in memory.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 import duoreid.core.losses
-from duoreid.benchmarks.parity import judge
+from duoreid.benchmarks.parity import judge, switches
+from duoreid.benchmarks.parity.exam import Exam
+from duoreid.benchmarks.parity.options import exam_of, parser_of
+from duoreid.core.commands.command import guarded
 from duoreid.core.random import rng
 from duoreid.core.training.tables import table
 
@@ -163,13 +169,48 @@ EXPERIMENTS = {
 }
 
 
-def main() -> int:
+def to_channels_first(learner: Any) -> None:
+    """Let a learner's networks compute with channels first in memory, not last as they do in training."""
+    import torch
+
+    for network in learner.networks.values():
+        network.to(memory_format=torch.contiguous_format)
+        network.conv1.register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
+
+
+def switched(exam: Exam) -> None:
+    """Print the switched choices of every batch of an exam, and its gradients' distances from float64."""
+    from duoreid.backends.torch import probe
+
+    single, double = (probe.make_learner(exam.learner, precision=precision) for precision in ("float32", "float64"))
+    for order in ("last, as in training", "first, for which torch's kernels sum in another order"):
+        print(f"torch in float32, channels {order}:")
+        if order.startswith("first"):
+            to_channels_first(single)
+        for index in range(exam.batches):
+            held = switches.held(exam, "torch", single, index)
+            true, raw = (switches.gradients(exam, "torch", learner, index, {})[0] for learner in (double, single))
+            print(f"  batch {index}: {len(held.places)} of {held.count} choices are not those of float64")
+            print("".join(f"    {words}\n" for words in held.places[: switches.SHOWN]), end="")
+            errors = [f"{switches.apart(found, true):.1e}" for found in (raw, held.gradients)]
+            print(f"    gradients {errors[0]} from float64's, {errors[1]} with its choices")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the tables, or the switches of an exam."""
+    made = parser_of("python -m benchmarks.kernels", __doc__)
+    made.add_argument("--switches", action="store_true", help="which ReLUs rounding has switched in torch's gradients")
+    given = made.parse_args(argv)
+    return guarded(lambda: switched(exam_of(given)) if given.switches else tables())
+
+
+def tables() -> None:
+    """Run every experiment and print its table."""
     for name, run in EXPERIMENTS.items():
         print(table((name, "error"), [(words, f"{value:.1e}") for words, value in run()]) + "\n")
-    return 0
 
 
 if __name__ == "__main__":
-    import duoreid.benchmarks.parity.bisect as module
+    import duoreid.benchmarks.kernels as module
 
     sys.exit(module.main())

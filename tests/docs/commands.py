@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import configparser
 import contextlib
-import importlib.util
 import io
 import os
 import re
@@ -23,8 +22,6 @@ from tests.docs.blocks import EXTENDED, ROOT
 
 LAUNCHERS = ("torchrun", "msrun")
 OWN = ("duoreid", "backends", "benchmarks", "core", "datasets")
-WITHOUT_OPTIONS = ("benchmarks.parity.bisect",)
-"""Modules without a parser, which would run if they were asked to parse."""
 
 
 class Parsed(BaseException):
@@ -118,12 +115,7 @@ def accept(command: str, folder: Path) -> None:
     elif "pytest" in words:
         _accept_tests(words[words.index("pytest") + 1 :])
     else:
-        module, words = program(words)
-        if module in WITHOUT_OPTIONS:
-            assert not words, f"{module} takes no options"
-            assert importlib.util.find_spec(module), f"there is no {module}"
-        else:
-            parser_of(module, words, folder)
+        parser_of(*program(words), folder)
 
 
 def program(words: list[str]) -> tuple[str, list[str]]:

@@ -15,7 +15,7 @@ from duoreid.core.networks.backbone import Backbone
 
 BACKBONES: dict[str, Backbone] = {}
 for _file in pkgutil.iter_modules(__path__):
-    BACKBONES.update(importlib.import_module(f"{__name__}.{_file.name}").BACKBONES)
+    BACKBONES.update(importlib.import_module(f"duoreid.core.networks.backbones.{_file.name}").BACKBONES)
 
 EVERYWHERE = ("arch", "weights", "batch_norm_group")
 """Fields of a NetworkConfig that mean something to every network: each has batch norm in its neck."""

@@ -59,7 +59,9 @@ OWN = {
     # One backend against the other.
     "parity.gradient.factor": Tolerance(3.0, "as many times torch's own float32 error, against float64 gradients"),
     "parity.float64": Tolerance(1e-9, "20 steps in double precision: rounding of 1e-16 grows by Adam and batch norm"),
-    "processes.float64": Tolerance(1e-9, "the same sums in another order, in double precision: measured 2e-12 in 3 steps"),
+    "processes.float64": Tolerance(
+        1e-9, "the same sums in another order, in double precision: measured 2e-12 in 3 steps"
+    ),
     "processes.float32": Tolerance(
         5e-4,
         "of 2 steps against double precision; measured 3e-5 against one process in float32, batch norm over 4 rows",

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from duoreid.backends.torch import learner, losses, methods, networks, optimiser, probe
+from duoreid.backends.torch import layers, learner, losses, methods, optimiser, probe
 from duoreid.core.settings.config import LearnerConfig
 
 Plant = Callable[[pytest.MonkeyPatch, LearnerConfig], Any]
@@ -70,10 +70,10 @@ def _without_last_relu(block: Any, x: torch.Tensor) -> torch.Tensor:
 
 def _biased(norm: Any, x: torch.Tensor) -> torch.Tensor:
     moved = norm.running_var.clone()
-    out = F.batch_norm(x, norm.running_mean, moved, norm.weight, norm.bias, norm.training, networks.MOMENTUM, 1e-5)
+    out = F.batch_norm(x, norm.running_mean, moved, norm.weight, norm.bias, norm.training, layers.MOMENTUM, 1e-5)
     if norm.training:
         share = norm.running_mean.numel() / x.numel()  # 1 / count: biased = unbiased (1 - 1 / count)
-        norm.running_var.copy_(moved - share * (moved - (1 - networks.MOMENTUM) * norm.running_var))
+        norm.running_var.copy_(moved - share * (moved - (1 - layers.MOMENTUM) * norm.running_var))
     return out
 
 
@@ -115,10 +115,10 @@ FAULTS = {
         _constant(learner, "update_teachers", _swapped_ema), "rules", "ema"
     ),
     "batch norm's momentum as its complement": Fault(
-        _constant(networks, "MOMENTUM", 0.9), "own", "bn1.running_mean", "train"
+        _constant(layers, "MOMENTUM", 0.9), "own", "bn1.running_mean", "train"
     ),
     "a biased running variance": Fault(_layer("layer4.0.bn1", _biased), "own", "layer4.0.bn1.running_var", "train"),
-    "another epsilon in batch norm": Fault(_constant(networks, "EPSILON", 1e-4), "own", "bn1", "test"),
+    "another epsilon in batch norm": Fault(_constant(layers, "EPSILON", 1e-4), "own", "bn1", "test"),
     "padding off by one": Fault(_layer("layer2.0.conv1", _shifted), "own", "layer2.0.conv1", "test"),
     "last stride 2": Fault(_network(last_stride=2), "own", "layer4.0.conv1", "test"),
     "no ReLU within a block": Fault(_layer("layer3.0", _without_relu), "own", "layer3.0.conv2", "test"),

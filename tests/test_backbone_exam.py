@@ -31,6 +31,7 @@ from duoreid.core.networks.network import initial_state
 from duoreid.core.random import rng
 from duoreid.core.settings.config import NetworkConfig, as_dict
 from tests.backbones import patches
+from tests.backbones.registered import register
 from tests.conformance import examples_mvd
 from tests.conformance.reference_mvd import MVDObjective
 from tests.conftest import BACKENDS, probe_of
@@ -44,7 +45,7 @@ LEARNER = spec_of("baseline").learner_config(PATCHES, 8, CLASSES, HEIGHT, WIDTH,
 
 @pytest.fixture(autouse=True)
 def _known(monkeypatch: pytest.MonkeyPatch, elsewhere: None) -> None:
-    patches.register(monkeypatch)
+    register(monkeypatch)
 
 
 def images(count: int, height: int = HEIGHT) -> np.ndarray:

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
-import duoreid.backends.mindspore.backbones
-import duoreid.backends.torch.backbones
 from duoreid.core.losses.float64.walk import Source, Walk
 from duoreid.core.networks.backbone import BackboneConfig
-from duoreid.core.networks.backbones import BACKBONES
 from duoreid.core.networks.tensors import Entry, conv, norm
 
 NAME, SIZE, WIDTH = "patches", 8, 16
@@ -42,12 +37,3 @@ class Patches:
         placed = Source(f"{x.text} + positions", lambda outputs: x.of(outputs) + positions)
         y = walk.convolve("mix", walk.relu(walk.batch_norm("norm1", placed)))
         return walk.mean_over_places(walk.relu(walk.batch_norm("norm2", y)))
-
-
-def register(patch: pytest.MonkeyPatch) -> None:
-    """Let every part of the library know it until the test ends."""
-    from tests.backbones import patches_mindspore, patches_torch
-
-    patch.setitem(BACKBONES, NAME, Patches())
-    patch.setitem(duoreid.backends.torch.backbones.FAMILIES, NAME, patches_torch.LAYERS)
-    patch.setitem(duoreid.backends.mindspore.backbones.FAMILIES, NAME, patches_mindspore.LAYERS)

@@ -14,7 +14,7 @@ from duoreid.core.methods.augmentation import augment
 from duoreid.core.methods.base import Labelling
 from duoreid.core.methods.pseudo_labels import labelling
 from duoreid.core.methods.recipe import augmentation
-from duoreid.core.methods.sampling import identity_batches
+from duoreid.core.methods.sampling import SAMPLERS
 from duoreid.core.methods.schedules import ema_decay
 from duoreid.core.random import rng
 from duoreid.core.settings.config import LearnerConfig
@@ -77,7 +77,7 @@ class Adaptation:
     def sample(self, labelling: Labelling, epoch: int) -> np.ndarray:
         """P x K rows of the target, outliers left out."""
         schedule = self.schedule
-        return identity_batches(
+        return SAMPLERS[schedule.sampler](
             labelling.labels,
             self.target.split.cameras,
             identities=schedule.identities,

@@ -110,7 +110,7 @@ class MVD:
         s = self.schedule
         start = {"rate": s.rate, "warmup_epochs": s.warmup_epochs, "warmup_factor": s.warmup_factor}
         if s.decay == "steps":
-            return warmup_multistep(epoch, **start, milestones=s.milestones, gamma=s.gamma), 0.0
+            return warmup_multistep(epoch, **start, milestones=s.milestones, gamma=s.gamma, ahead=s.schedule_ahead), 0.0
         decay = {"decay_start": s.decay_start, "decay_end": s.decay_end, "final_factor": s.final_factor}
         return warmup_log_linear(epoch, **start, **decay), 0.0
 

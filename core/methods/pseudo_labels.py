@@ -67,7 +67,9 @@ def cluster(
         found = kmeans(features, config.clusters, seed=seed + epoch, restarts=config.kmeans_restarts)
         return found.labels, found.centroids, None
     rows = normalise(features)
-    similarity = jaccard_similarity(rows, k1=config.k1, k2=config.k2)
+    scale = None if config.jaccard_scale == "none" else config.jaccard_scale
+    # Once eps is known, pairs farther apart than it decide nothing: the graph without them takes less time and memory.
+    similarity = jaccard_similarity(rows, k1=config.k1, k2=config.k2, scale=scale, radius=eps)
     if eps is None:
         eps = eps_from_share(similarity, config.eps_share)
     labels = dbscan(similarity, eps=eps, min_samples=config.min_samples)

@@ -15,7 +15,7 @@ from duoreid.core.errors import UserError
 from duoreid.core.methods.augmentation import augment
 from duoreid.core.methods.base import Labelling
 from duoreid.core.methods.recipe import augmentation
-from duoreid.core.methods.sampling import identity_batches, shuffled_batches
+from duoreid.core.methods.sampling import SAMPLERS, shuffled_batches
 from duoreid.core.methods.schedules import warmup_multistep
 from duoreid.core.random import rng
 from duoreid.core.settings.config import LearnerConfig
@@ -77,7 +77,7 @@ class Source:
     def sample(self, labelling: Labelling, epoch: int) -> np.ndarray:
         """P x K rows of the source."""
         schedule = self.schedule
-        return identity_batches(
+        return SAMPLERS[schedule.sampler](
             labelling.labels,
             self.source.split.cameras,
             identities=schedule.identities,
@@ -108,6 +108,7 @@ class Source:
             warmup_factor=schedule.warmup_factor,
             milestones=schedule.milestones,
             gamma=schedule.gamma,
+            ahead=schedule.schedule_ahead,
         )
         return rate, 0.0
 

@@ -37,6 +37,11 @@ class MVDConfig(ScheduleConfig):
         "steps: times gamma at each milestone; log-linear: evenly in the logarithm",
         choices=("steps", "log-linear"),
     )
+    schedule_ahead: int = option(
+        0,
+        "epochs by which the schedule of the rate runs ahead of the training (steps); the public code's is 1",
+        least=0,
+    )
     milestones: tuple[int, ...] = option((210,), "epochs at which the rate is multiplied by gamma (steps)")
     gamma: float = option(0.1, "factor of the rate at each milestone (steps)", above=0)
     decay_start: int = option(15, "epoch at which the decay starts (log-linear)", least=0)

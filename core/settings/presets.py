@@ -65,14 +65,13 @@ def _published(source: str, target: str, arch: str, clusters: int) -> Config:
         preset=f"mmt-{'ibn' if arch.endswith('ibn_a') else 'resnet50'}-{source}-{target}",
         data=TransferDataConfig(source=DATASETS[source], target=DATASETS[target], height=256, width=128),
         network=NetworkConfig(arch=arch, stem_relu=arch != "resnet50", batch_norm_group=16),
-        pretrain=PretrainConfig(epochs=80, iterations=100),
+        pretrain=PretrainConfig(epochs=80, iterations=100, schedule_ahead=1),
         adapt=AdaptConfig(
             epochs=40,
             iterations=400,
             clusters=clusters,
             erase=0.5,
             erase_fill="reference",
-            eps_share=0.7e-3 if target == "msmt17" else 1.6e-3,
         ),
     )
 

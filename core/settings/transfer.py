@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from duoreid.core.settings.config import Config, DataConfig, EvaluatedRunConfig, RunConfig, ScheduleConfig, option
 
@@ -15,10 +16,22 @@ class TransferDataConfig(DataConfig):
     target: str = option("synthetic-b", "dataset to adapt to; its labels are used for testing only", everyday=True)
 
 
+SAMPLER: Any = option(
+    "passes",
+    "how batches are filled; passes: every identity as often, no image twice while there are others; reference: as in "
+    "MMT's public code",
+    choices=("passes", "reference"),
+)
+
+
 @dataclass(frozen=True)
 class PretrainConfig(ScheduleConfig):
     """Stage 1: supervised training on the source."""
 
+    sampler: str = SAMPLER
+    schedule_ahead: int = option(
+        0, "epochs by which the schedule of the rate runs ahead of the training; the public codes' is 1 ahead", least=0
+    )
     warmup_epochs: int = option(10, "epochs of linear warm-up", least=0)
     warmup_factor: float = option(0.01, "factor of the rate at the first epoch of the warm-up", above=0)
     milestones: tuple[int, ...] = option((40, 70), "epochs at which the rate is multiplied by gamma")
@@ -32,11 +45,18 @@ class PretrainConfig(ScheduleConfig):
 class ClusterConfig(ScheduleConfig):
     """Stage 2: training on the target from pseudo-labels, which clustering makes."""
 
+    sampler: str = SAMPLER
     clustering: str = option("kmeans", "how pseudo-labels are made", choices=("kmeans", "dbscan"), everyday=True)
     clusters: int = option(500, "K of k-means: near the number of identities", least=2, everyday=True)
     kmeans_restarts: int = option(1, "k-means starts, of which the one of least inertia is kept", least=1)
-    k1: int = option(30, "neighbours of the k-reciprocal sets (DBSCAN)", least=1)
+    k1: int = option(20, "neighbours of the k-reciprocal sets (DBSCAN)", least=1)
     k2: int = option(6, "neighbours of the query expansion (DBSCAN)", least=1)
+    jaccard_scale: str = option(
+        "farthest",
+        "weights of an encoding (DBSCAN); farthest: by d^2 over the row's largest, as in MMT's public code; none: by "
+        "d^2, as in OpenUnReID and SpCL",
+        choices=("farthest", "none"),
+    )
     min_samples: int = option(4, "neighbours that make a core point (DBSCAN)", least=1)
     eps_share: float = option(1.6e-3, "share of the smallest distances whose mean is eps (DBSCAN)", above=0, most=1)
 

@@ -106,7 +106,8 @@ def test_the_published_recipes_are_the_papers():
     assert (config.adapt.epochs, config.adapt.iterations, config.adapt.clusters) == (40, 400, 700)
     assert (config.adapt.hard_ce, config.adapt.hard_triplet) == pytest.approx((0.5, 0.2))
     assert (config.adapt.soft_ce, config.adapt.soft_triplet) == pytest.approx((0.5, 0.8))
-    assert presets()["mmt-resnet50-duke-msmt17"].adapt.eps_share == pytest.approx(0.7e-3)
+    assert presets()["mmt-resnet50-duke-msmt17"].adapt.eps_share == pytest.approx(1.6e-3)
+    assert (config.adapt.k1, config.adapt.jaccard_scale, config.pretrain.schedule_ahead) == (20, "farthest", 1)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from duoreid.core.methods.roles import ROLES
+from duoreid.core.methods.registry import METHODS
 from tests.docs.blocks import EXTENDED, ROOT
 
 LAUNCHERS = ("torchrun", "msrun")
@@ -47,7 +47,7 @@ def stopped_at_the_parser() -> Iterator[None]:
 
     def known(self: argparse.ArgumentParser, *given: Any, **options: Any) -> Any:
         found, rest = parse_known(self, *given, **options)
-        if self.add_help:
+        if any("--help" in action.option_strings for action in self._actions):
             raise Parsed(self, rest)
         return found, rest
 
@@ -84,7 +84,7 @@ def parser_of(module: str, words: list[str], folder: Path) -> argparse.ArgumentP
             _, _, errors = call(module, words, folder)
     except Parsed as end:
         if end.rest:
-            parser_of("backends.torch.train", [*[word for word in words if word in ROLES][:1], *end.rest], folder)
+            parser_of("backends.torch.train", [*[word for word in words if word in METHODS][:1], *end.rest], folder)
         return end.parser
     raise AssertionError(f"{module} {shlex.join(words)} was not accepted:\n{errors}")
 

@@ -4,13 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: train train-mindspore test test-backends test-processes test-runs test-core test-numpy2 test-cuda lint format check clean
+.PHONY: train train-mindspore test test-fast test-backends test-processes test-runs test-core test-numpy2 test-cuda lint format check clean
 
 train: $(VENV)/.torch  ## train, adapt and test on the synthetic pair with torch
-	$(BIN)/python -m backends.torch.train $(ARGS)
+	$(BIN)/duoreid train --backend torch $(ARGS)
 
 train-mindspore: $(VENV)/.all  ## the same with MindSpore
-	$(BIN)/python -m backends.mindspore.train $(ARGS)
+	$(BIN)/duoreid train --backend mindspore $(ARGS)
 
 # One thread each, two at a time: threads that wait for each other on shared cores cost more than they bring. In this
 # order both cores stay busy to the end. What MindSpore has compiled serves every test of its process: those of one
@@ -19,6 +19,10 @@ test: $(VENV)/.all  ## every test, both backends
 	@echo "Four groups of tests, two at a time, each printed when it has ended: some 8 minutes on 2 cores."
 	@OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --jobs=2 --output-sync=target \
 		test-backends test-processes test-runs test-core
+
+test-fast: $(VENV)/.all  ## for every edit: neither MindSpore nor whole runs
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/core tests/datasets tests/golden tests/test_architecture.py \
+		--deselect tests/golden/test_mmt_trainer.py -k "not mindspore" $(ARGS)
 
 # Several processes, or one that is killed, stopped, or succeeded by another.
 PROCESSES := $(addprefix tests/,test_faults.py test_faults_mindspore.py test_resume.py test_processes.py \

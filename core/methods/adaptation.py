@@ -13,8 +13,7 @@ from duoreid.core.data import Chunks, TrainingSet
 from duoreid.core.methods.augmentation import augment
 from duoreid.core.methods.base import Labelling
 from duoreid.core.methods.pseudo_labels import labelling
-from duoreid.core.methods.recipe import augmentation
-from duoreid.core.methods.sampling import SAMPLERS
+from duoreid.core.methods.recipe import augmentation, rows_of_batches
 from duoreid.core.methods.schedules import ema_decay
 from duoreid.core.random import rng
 from duoreid.core.settings.config import LearnerConfig
@@ -76,16 +75,8 @@ class Adaptation:
 
     def sample(self, labelling: Labelling, epoch: int) -> np.ndarray:
         """P x K rows of the target, outliers left out."""
-        schedule = self.schedule
-        return SAMPLERS[schedule.sampler](
-            labelling.labels,
-            self.target.split.cameras,
-            identities=schedule.identities,
-            images=schedule.images,
-            iterations=schedule.iterations,
-            seed=self.seed,
-            epoch=epoch,
-        )
+        cameras = self.target.split.cameras
+        return rows_of_batches(self.schedule, labelling, cameras, seed=self.seed, epoch=epoch)
 
     def batch(self, labelling: Labelling, rows: np.ndarray, epoch: int, step: int) -> Batch:
         """One augmentation of the same rows for each student (D12)."""

@@ -14,8 +14,8 @@ from duoreid.core.data import TrainingSet
 from duoreid.core.errors import UserError
 from duoreid.core.methods.augmentation import augment
 from duoreid.core.methods.base import Labelling
-from duoreid.core.methods.recipe import augmentation
-from duoreid.core.methods.sampling import SAMPLERS, shuffled_batches
+from duoreid.core.methods.recipe import augmentation, rows_of_batches
+from duoreid.core.methods.sampling import shuffled_batches
 from duoreid.core.methods.schedules import warmup_multistep
 from duoreid.core.random import rng
 from duoreid.core.settings.config import LearnerConfig
@@ -76,16 +76,8 @@ class Source:
 
     def sample(self, labelling: Labelling, epoch: int) -> np.ndarray:
         """P x K rows of the source."""
-        schedule = self.schedule
-        return SAMPLERS[schedule.sampler](
-            labelling.labels,
-            self.source.split.cameras,
-            identities=schedule.identities,
-            images=schedule.images,
-            iterations=schedule.iterations,
-            seed=self.seed,
-            epoch=epoch,
-        )
+        cameras = self.source.split.cameras
+        return rows_of_batches(self.schedule, labelling, cameras, seed=self.seed, epoch=epoch)
 
     def batch(self, labelling: Labelling, rows: np.ndarray, epoch: int, step: int) -> Batch:
         """View 0: the source's rows; view 1, where batch norm is adapted: as many images of the target."""

@@ -49,15 +49,14 @@ def program(request: Request) -> nn.Module:
 
     if request.joint:
         return _joint_program(request)
-    network = _loaded(ReIDNetwork(request.config.network, capacity=1), request.tensors)
 
     class Program(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.network = network
+            self.network = _loaded(ReIDNetwork(request.config.network, capacity=1), request.tensors)
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return network.embed(normalise(images, torch.float32) if request.raw else images)
+            return self.network.embed(normalise(images, torch.float32) if request.raw else images)
 
     return Program().eval().requires_grad_(False)
 

@@ -49,11 +49,12 @@ def program(request: Request) -> nn.Module:
 
     if request.joint:
         return _joint_program(request)
+    network = _loaded(ReIDNetwork(request.config.network, capacity=1), request.tensors)
 
     class Program(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.network = _loaded(ReIDNetwork(request.config.network, capacity=1), request.tensors)
+            self.network = network
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return self.network.embed(normalise(images, torch.float32) if request.raw else images)

@@ -21,6 +21,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from duoreid import __version__
 from duoreid.datasets.synthetic import generate
@@ -63,6 +65,22 @@ def test_the_list_of_packages_is_the_tree():
     assert all((folder / "__init__.py").is_file() for folder in inside), "a package without __init__.py"
     places = dict(line.split(" = ") for line in options["package_dir"].strip().splitlines())
     assert places == {"duoreid": "duoreid", **{f"duoreid.{room}": room for room in ROOMS}}
+
+
+def requirements() -> list[Requirement]:
+    """Return what DuoReID and its extras ask for."""
+    found = settings()
+    texts = [found["options"]["install_requires"], *found["options.extras_require"].values()]
+    lines = [line.strip() for text in texts for line in text.splitlines()]
+    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+
+
+def test_every_requirement_is_a_range_with_a_pin_inside():
+    pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+    pins = {canonicalize_name(name): version for name, version in pins.items()}
+    for requirement in requirements():
+        assert not [part for part in requirement.specifier if part.operator == "=="], requirement
+        assert pins[canonicalize_name(requirement.name)] in requirement.specifier, requirement
 
 
 @pytest.fixture(scope="module")

@@ -58,7 +58,7 @@ def program(request: Request) -> nn.Module:
             self.network = network
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return network.embed(normalise(images, torch.float32) if request.raw else images)
+            return self.network.embed(normalise(images, torch.float32) if request.raw else images)
 
     return Program().eval().requires_grad_(False)
 

@@ -141,8 +141,10 @@ def _optimise(
     _device.open()
     moved = _parameters(parameters, "parameter")
     optimiser = make(moved, decaying(weight_decay, len(moved)), graph=False)
+    places = {parameter.name: place for place, parameter in enumerate(moved)}
+    order = [places[parameter.name] for parameter in optimiser.update.parameters_]
     for step, rate in zip(gradients, rates, strict=True):
-        optimiser.step(tuple(Tensor(np.array(gradient)) for gradient in step), rate)
+        optimiser.step(tuple(Tensor(np.array(step[place])) for place in order), rate)
     return [parameter.asnumpy().copy() for parameter in moved]
 
 

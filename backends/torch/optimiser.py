@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from duoreid.core.contract.treatment import Treatment, treatments
+from duoreid.core.contract.treatment import Treatment, distinct, treatments
 from duoreid.core.settings.config import LearnerConfig
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
@@ -18,12 +18,11 @@ class _Grouped:
     """What both optimisers share: a group of parameters for each treatment."""
 
     def __init__(self, parameters: Sequence[Tensor], chosen: Sequence[Treatment]) -> None:
-        self.parameters, self._treatments = list(parameters), list(dict.fromkeys(chosen))
-        pairs = list(zip(self.parameters, chosen, strict=True))
-        self._groups = [
-            {"params": [parameter for parameter, own in pairs if own == one], "weight_decay": one.decay}
-            for one in self._treatments
-        ]
+        self.parameters = list(parameters)
+        self._treatments, places = distinct(chosen)
+        self._groups = [{"params": [], "weight_decay": one.decay} for one in self._treatments]
+        for parameter, place in zip(self.parameters, places, strict=True):
+            self._groups[place]["params"].append(parameter)
 
     def step(self, rate: float) -> None:
         """Update the parameters from their gradients and clear those."""

@@ -30,7 +30,7 @@ def treatments(config: LearnerConfig, names: Iterable[str]) -> list[Treatment]:
     ]
 
 
-def distinct(values: Sequence[float]) -> tuple[list[float], tuple[int, ...]]:
-    """Return (the different values, the place among them of each)."""
-    kept = list(dict.fromkeys(values))
-    return kept, tuple(kept.index(value) for value in values)
+def distinct(chosen: Sequence[Treatment]) -> tuple[list[Treatment], tuple[int, ...]]:
+    """Return (the different treatments, the place among them of each)."""
+    kept = list(dict.fromkeys(chosen))
+    return kept, tuple(kept.index(one) for one in chosen)

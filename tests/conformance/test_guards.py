@@ -105,7 +105,7 @@ def test_a_device_that_is_not_there_is_refused(backend):
 def test_a_probe_computes_where_it_is_told_to(backend):
     """Also what takes no learner: else a report of a device would look at losses on the CPU."""
     probe = probe_of(backend)
-    before = probe._chosen
+    before = probe._device.config
     probe.compute_on(probe.RuntimeConfig(device=ACCELERATOR[backend], device_id=99))
     try:
         for work in (

@@ -26,6 +26,7 @@ from duoreid.core.settings.config import NetworkConfig
 from tests.conformance import examples_mvd
 from tests.conformance.examples import BASELINE, CLASSES, MMT, SHALLOW, example_batch, example_state, fresh
 from tests.conformance.examples_mvd import FULL
+from tests.conformance.reference import adam as reference
 from tests.conftest import learner_of
 from tests.tolerances import check_close
 
@@ -182,23 +183,32 @@ def test_names_in_the_backend_mirror_torch():
 # -- parameters and layers ------------------------------------------------------------------------------------
 
 
-FACTORS, DECAYS = (1.0, 0.1, 1.0, 1.0, 0.1), (1e-3, 1e-3, 0.0, 0.5, 0.0)
+TREATMENTS = [
+    Treatment(factor, decay) for factor, decay in ((1.0, 1e-3), (0.1, 1e-3), (1.0, 0.0), (1.0, 1e-3), (0.1, 1e-3))
+]
 
 
 def test_parameters_are_updated_in_parts_as_at_once(monkeypatch):
     draw = np.random.default_rng(0)
     arrays, gradients = (draw.standard_normal((5, 3)).astype(np.float32) for _ in range(2))
     found = []
-    for part in (2, optimiser.PART):
+    for part in (1, 2, optimiser.PART):
         monkeypatch.setattr(optimiser, "PART", part)
         parameters = [Parameter(Tensor(array), name=f"parameter{index}") for index, array in enumerate(arrays)]
-        chosen = [Treatment(factor, decay) for factor, decay in zip(FACTORS, DECAYS, strict=True)]
-        adam = optimiser.Adam(parameters, chosen)
+        adam = optimiser.Adam(parameters, TREATMENTS)
+        order = [int(parameter.name[-1]) for parameter in adam.update.parameters_]
+        assert order == [0, 3, 1, 4, 2], "parameters of one treatment lie side by side"
         for rate in (0.1, 0.01):
-            adam.step(tuple(Tensor(gradient) for gradient in gradients), rate)
+            adam.step(tuple(Tensor(gradients[index]) for index in order), rate)
         found.append([parameter.asnumpy().copy() for parameter in parameters])
-    np.testing.assert_array_equal(*found)
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
     assert np.abs(found[0] - arrays).min() > 1e-3
+    moments = [parameter.name for parameter in adam.moments()[1]]
+    assert [name.split(".")[-1] for name in moments] == [f"parameter{index}" for index in range(5)]
+    for array, gradient, treatment, moved in zip(arrays, gradients, TREATMENTS, found[0], strict=True):
+        expected = reference(array, [gradient] * 2, [0.1 * treatment.factor, 0.01 * treatment.factor], treatment.decay)
+        check_close("adam.float32", moved, expected, scale=0.11)
 
 
 def test_parameters_loaded_after_compilation_reach_it():

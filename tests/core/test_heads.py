@@ -57,8 +57,9 @@ def test_heads_train_at_the_full_rate_and_the_backbone_at_a_factor_of_it():
     assert found["attention3.gamma"] == Treatment(0.1, 3e-4)
 
 
-def test_distinct_values_and_their_places():
-    assert distinct([0.1, 1.0, 0.1, 0.5]) == ([0.1, 1.0, 0.5], (0, 1, 0, 2))
+def test_distinct_treatments_and_their_places():
+    slow, full, free = Treatment(0.1, 1e-3), Treatment(1.0, 1e-3), Treatment(1.0)
+    assert distinct([slow, full, slow, free]) == ([slow, full, free], (0, 1, 0, 2))
 
 
 def test_parts_of_a_pair_that_belong_together():

@@ -5,8 +5,8 @@
   in NumPy and float64: judge.py its layers, loss_cases.py its losses, rules.py a step. choices.py, switches.py and
   held_*.py take its gradients with the ReLUs of float64. Only here is a framework imported, in a process of its own.
 - compare.py holds two records against each other and against the truth, training.py their training, which is held to
-  what rounding does to one backend alone. comparison.py: the result, check.py its numbers, each with its limit from
-  tolerances.py, curves.py its curves.
+  what rounding does to one backend alone. comparison.py is the result: checks, each with its limit from tolerances.py,
+  and curves.
 - report.py, plot.py and table.py show a comparison, or the JSON of one.
 
 Why numbers differ on one CPU: docs/parity-kernels.md, by `python -m benchmarks.kernels`.

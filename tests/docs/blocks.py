@@ -6,6 +6,8 @@ block, changes that:
 
     <!-- run as: tiny -->        `sh`: run with the words that SETTINGS has under this name behind each command
     <!-- parsed: REASON -->      `sh`: not run; each command's own parser must accept it
+    <!-- refused -->             `sh`: run, and must end with status 2; the block of `text` behind it is the message
+    <!-- file: NAME -->          any language: written to a file in the page's folder, for the commands that follow
     <!-- recorded -->            `text`: was printed elsewhere, as a footnote says; not compared
     <!-- drawing -->             `text`: printed by nothing
     <!-- printed by: COMMAND --> above a table: it equals what the command prints

@@ -89,8 +89,11 @@ def parser_of(module: str, words: list[str], folder: Path) -> argparse.ArgumentP
     raise AssertionError(f"{module} {shlex.join(words)} was not accepted:\n{errors}")
 
 
-def run(command: str, folder: Path, more: list[str]) -> str:
-    """Run a command with more words behind it and return what it printed; AssertionError where it fails."""
+def run(command: str, folder: Path, more: list[str], *, refused: bool = False) -> str:
+    """Run a command with more words behind it and return what it printed; AssertionError where it fails.
+
+    refused: it must end with status 2, and its message is returned.
+    """
     words = shlex.split(command)
     if words[0] == "make":
         accept(command, folder)
@@ -100,16 +103,18 @@ def run(command: str, folder: Path, more: list[str]) -> str:
         words = [EXTENDED if before == "--epochs" else word for before, word in zip(["", *words], words, strict=False)]
         more = []
     status, printed, errors = call(module, [*words, *more], folder)
-    assert status == 0, f"{command} ended with {status}:\n{errors}"
-    return printed
+    assert status == (2 if refused else 0), f"{command} ended with {status}:\n{errors}"
+    return errors if refused else printed
 
 
 def accept(command: str, folder: Path) -> None:
     """Raise AssertionError where a command's own parser refuses it."""
     words = shlex.split(command)
     if words[0] == "make":
-        for started in _dry_run(words):
-            accept(started, folder)
+        started = _dry_run(words)
+        assert started, f"{command} starts no command of this library"
+        for one in started:
+            accept(one, folder)
     elif words[:2] == ["pip", "install"]:
         _accept_requirements([word for word in words[2:] if not word.startswith("-")])
     elif "pytest" in words:
@@ -122,7 +127,7 @@ def program(words: list[str]) -> tuple[str, list[str]]:
     """Return the module that a command starts, and its words."""
     if words[0] in LAUNCHERS:
         words = words[words.index("-m") - 1 :]
-    if words[0] == "duoreid":
+    if Path(words[0]).name == "duoreid":
         return "duoreid", words[1:]
     assert Path(words[0]).name.startswith(("python", *LAUNCHERS)) or words[1] == "-m", words
     assert words[1] == "-m", words
@@ -137,8 +142,8 @@ def _dry_run(words: list[str]) -> list[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    started = re.findall(r"^.*?(\S*python3? -m .*)$", done.stdout.replace("\\\n", " "), re.MULTILINE)
-    return [line for line in started if line.split()[2].split(".")[0] in (*OWN, "pytest")]
+    started = re.findall(r"^.*?(\S*(?:python3? -m|/duoreid) .*)$", done.stdout.replace("\\\n", " "), re.MULTILINE)
+    return [line for line in started if "/duoreid " in line or line.split()[2].split(".")[0] in (*OWN, "pytest")]
 
 
 def _accept_requirements(requirements: list[str]) -> None:

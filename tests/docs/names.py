@@ -39,10 +39,12 @@ def ours(page: Page) -> dict[int, str]:
 
 
 def there(path: str, beside: Path) -> bool:
-    """Whether a path of a file, with * and {a,b}, is one of the repository's or lies beside the file that names it.
+    """Whether a path of a file is one of the repository's or lies beside the file that names it; forms: one must be."""
+    return all(_matches(form, beside) for form in expanded(path))
 
-    NAME and FAMILY stand for any name: one such file must be there.
-    """
+
+def expanded(path: str) -> list[str]:
+    """Return the paths that a path with {a,b} stands for, with * for NAME and FAMILY, which stand for any name."""
     forms = [re.sub(r"NAME|FAMILY", "*", path)]
     while any("{" in form for form in forms):
         forms = [
@@ -51,7 +53,7 @@ def there(path: str, beside: Path) -> bool:
             for found in [re.search(r"\{([^{}]*)\}", form)]
             for choice in found[1].split(",")
         ]
-    return all(_matches(form, beside) for form in forms)
+    return forms
 
 
 def _matches(form: str, beside: Path) -> bool:

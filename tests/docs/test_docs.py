@@ -56,6 +56,10 @@ def test_blocks_run_or_are_accepted(page, tmp_path):
 
 def go_through(block: Block, folder, namespace: dict, printed: str | None) -> str | None:
     """Run, parse or compare one block; return what it printed, None where it was not run."""
+    kind, _, name = block.mark.partition(": ")
+    if kind == "file":
+        (folder / name).write_text(block.text)
+        return None
     if block.language == "python":
         assert not block.mark, f"a block of Python has no mark, got {block.mark!r}"
         return _executed(block, folder, namespace)
@@ -86,7 +90,7 @@ def _executed(block: Block, folder, namespace: dict) -> str:
 
 def _commanded(block: Block, folder) -> str | None:
     kind = block.mark.partition(":")[0]
-    assert kind in ("", "run as", "parsed"), f"unknown mark {block.mark!r}"
+    assert kind in ("", "run as", "parsed", "refused"), f"unknown mark {block.mark!r}"
     if kind == "parsed":
         assert block.reason, "a block that is parsed only says why"
         for command in block.lines:
@@ -94,8 +98,8 @@ def _commanded(block: Block, folder) -> str | None:
         return None
     if kind == "run as":
         assert block.reason in SETTINGS, f"unknown settings {block.reason!r}: known are {list(SETTINGS)}"
-    more = SETTINGS[block.reason] if kind else []
-    return "".join(commands.run(command, folder, more) for command in block.lines)
+    more, refused = SETTINGS[block.reason] if kind == "run as" else [], kind == "refused"
+    return "".join(commands.run(command, folder, more, refused=refused) for command in block.lines)
 
 
 def _listed(block: Block, folder) -> None:

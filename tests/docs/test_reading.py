@@ -34,6 +34,13 @@ def through(text, folder):
         ("<!-- skipped -->\n```sh\nmake test\n```\n", "unknown mark"),
         ("<!-- run as: huge -->\n```sh\nmake test\n```\n", "unknown settings"),
         ("```sh\npython -m core.evaluate nowhere.npz\n```\n", "ended with 2"),
+        ("<!-- refused -->\n```sh\nduoreid --version\n```\n", "ended with 0"),
+        (
+            "<!-- refused -->\n```sh\nduoreid trian\n```\n\n```text\nerror: no\n```\n",
+            "printed:\n\\s*error: unknown command",
+        ),
+        ("<!-- file: a.toml -->\n```toml\nlost = 1\n```\n\n```sh\nduoreid train --config a.toml\n```\n", "'lost'"),
+        ("<!-- parsed: why -->\n```sh\nmake format\n```\n", "starts no command"),
         ("```fortran\nEND\n```\n", "unknown language"),
     ],
 )

@@ -6,6 +6,8 @@ from itertools import chain
 
 import pytest
 
+from duoreid.core.commands.options import flag as option
+from duoreid.core.methods.registry import spec_of
 from duoreid.core.settings.presets import presets
 from tests.docs import commands
 from tests.docs.blocks import PAGES, ROOT, inline, read
@@ -14,12 +16,20 @@ from tests.docs.names import comments, ours, paths, there
 METHODS = ROOT / "docs" / "methods.md"
 
 MODULES = {
-    "duoreid": [["train", "mmt"], ["train", "mvd"], ["evaluate", "a"], ["doctor", "a", "b"]],
+    "duoreid": [
+        ["train", "mmt"],
+        ["train", "mvd"],
+        ["evaluate", "a"],
+        ["doctor", "a", "b"],
+        ["score", "a"],
+        ["completion", "bash"],
+    ],
     "backends.mindspore.train": [[], ["mvd"]],
     "backends.torch.train": [["source"], ["baseline"], [], ["mvd"]],
     "backends.torch.evaluate": [["a"]],
     "backends.torch.export": [["a", "--format", "npz", "--output", "b"]],
     "benchmarks.ablation": [["mmt"]],
+    "benchmarks.golden": [[]],
     "benchmarks.growth": [[]],
     "benchmarks.kernels": [["--switches"]],
     "benchmarks.parity": [[]],
@@ -86,7 +96,7 @@ def test_folders_and_files_between_back_quotes_are_there():
 
 def flags():
     """Return every option of every command that the docs speak of."""
-    found = {"--torch-device", "--mindspore-device"}
+    found = {"--torch-device", "--mindspore-device", "--backend", "--version"}
     for module, calls in MODULES.items():
         for words in calls:
             parser = commands.parser_of(module, words, ROOT)
@@ -106,20 +116,11 @@ def test_options_that_the_docs_name_exist():
 
 def setting(config, flag):
     """Return the value that a recipe has for an option of its method."""
-    mvd, name = config.method == "mvd", flag.removeprefix("--").replace("-", "_")
-    prefixes = {
-        "data": "",
-        "network": "",
-        "run": "",
-        **({"mvd": ""} if mvd else {"pretrain": "pretrain_", "adapt": ""}),
-    }
-    for section, prefix in prefixes.items():
-        known = {
-            prefix + item.name: getattr(getattr(config, section), item.name)
-            for item in fields(getattr(config, section))
-        }
-        if name in known:
-            return known[name]
+    spec = spec_of(config.method)
+    for section in spec.sections:
+        for item in fields(getattr(config, section)):
+            if flag == option(spec.prefix(section) + item.name):
+                return getattr(getattr(config, section), item.name)
     raise KeyError(f"{flag} is no option of {config.preset}")
 
 
@@ -151,6 +152,20 @@ def test_tables_of_methods_show_the_recipes_as_they_are(table):
                 wrong.append(f"line {number}: {flag} of {name} is {value!r}, shown as {row[place]!r}")
     assert compared > 40
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("method", ["mmt", "mvd"])
+def test_every_setting_of_a_stage_stands_in_the_tables_of_its_method(method):
+    spec = spec_of(method)
+    shown = {
+        flag
+        for table in recipe_tables()
+        if any(presets()[name].method == method for head in table.header for name in inline(head))
+        for cell in table.column("option")
+        for flag in inline(cell)
+    }
+    stages = {stage: fields(getattr(spec.recipe(), stage)) for stage in spec.stages}
+    assert not {option(spec.prefix(stage) + item.name) for stage, items in stages.items() for item in items} - shown
 
 
 def test_the_table_of_presets_shows_them_as_they_are():

@@ -35,7 +35,7 @@ from tests.backbones.registered import register
 from tests.conformance import examples_mvd
 from tests.conformance.reference_mvd import MVDObjective
 from tests.conftest import BACKENDS, probe_of
-from tests.runs import SMALL, small_data, train
+from tests.runs import SMALL, options_of, small_data, train
 from tests.tolerances import check_close
 
 HEIGHT, WIDTH, CLASSES = 32, 16, 6
@@ -118,7 +118,8 @@ ARCH = ["--data", "DATA", "--arch", patches.NAME]
 
 
 def run(backend: str, *argv: str) -> int:
-    return train(backend, *[str(small_data()) if word == "DATA" else word for word in (*argv, *ARCH, *SMALL)])
+    small = options_of(argv[0], SMALL)
+    return train(backend, *[str(small_data()) if word == "DATA" else word for word in (*argv, *ARCH, *small)])
 
 
 def evaluate(backend: str, *argv: object) -> int:
@@ -210,7 +211,7 @@ def test_another_size_than_the_one_trained_on_is_refused(command, tmp_path, caps
 )
 def test_what_means_nothing_to_it_is_refused(options, words, tmp_path, capsys):
     """Before anything is trained, with one message."""
-    assert train("torch", "source", "--data", str(small_data()), *ARCH[2:], *SMALL, *options) == 2
+    assert train("torch", "source", "--data", str(small_data()), *ARCH[2:], *options_of("source", SMALL), *options) == 2
     assert words in capsys.readouterr().err
 
 
@@ -243,13 +244,14 @@ def learners(backend: str) -> dict[str, object]:
 def test_parity(monkeypatch):
     """And a fault in torch's half of it is found at its place."""
     first, second = (half(backend, learners(backend)) for backend in BACKENDS)
-    checks = compare(first, second)
-    assert not [check for check in checks if not check.passed]
-    rules = {check.what: check.rule for check in checks if check.part == "own, single" and check.rule}
+    compared = compare(first, second)
+    assert not compared.failed
+    checks = [check for check in compared.checks if check.kind == "own" and check.precision == "single"]
+    rules = {check.what: check.note for check in checks if check.note}
     assert rules["test, patches"] == "8x8 convolution of image, stride 8, padding 0"
     assert rules["test, norm1"] == "patches + positions normalised by the running statistics, epsilon 1e-05"
     assert rules["train, features"] == "mean of relu(norm2) over all places"
-    text = report.text(first, second, checks)
+    text = report.text(compared)
     for words in ("student.positions", "norm2.running_var", "baseline, patches at 32x16", "checks passed: parity"):
         assert words in text
 
@@ -258,4 +260,4 @@ def test_parity(monkeypatch):
     plain = type(faulty.networks["student"]).features
     monkeypatch.setattr(type(faulty.networks["student"]), "features", lambda self, x: plain(self, x + positions.mean()))
     wrong = compare(half("torch", {"float32": faulty, "float64": learners("torch")["float64"]}), second)
-    assert report.culprit([check for check in wrong if not check.passed]).what == "test, patches"
+    assert report.culprit(wrong.failed).what == "test, patches"

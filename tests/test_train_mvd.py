@@ -123,7 +123,7 @@ def test_mindspore_goes_on_with_a_run_of_torch(data, tmp_path, capsys, elsewhere
     state, _ = checkpoint.load(run / "mvd.safetensors")
     assert state["adam.step"] == 4
     results = json.loads((run / "summary.json").read_text())["searches"]
-    entry = importlib.import_module("duoreid.backends.torch.evaluate")
+    entry = importlib.import_module("duoreid.backends.torch.entry")
     argv = [str(run / "mvd.safetensors"), "--data", str(data), "--json"]
     assert evaluation.evaluate(entry.BACKEND, entry.open_data, argv) == 0
     again = json.loads(capsys.readouterr().out)["results"]

@@ -73,7 +73,7 @@ COMMANDS = {
     "export": Command("write a model for use elsewhere: ONNX, torch, MindIR, safetensors, npz, ckpt", export),
     "doctor": Command("check a copy of a dataset before anyone trains on it", doctor),
     "score": Command("mAP, CMC and mINP of features in a file", score),
-    "completion": Command("print the completion of bash, zsh or tcsh", completion),
+    "completion": Command("print the completion of bash or zsh", completion),
 }
 
 

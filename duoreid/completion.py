@@ -17,7 +17,6 @@ from duoreid.datasets import doctor
 HOW = {
     "bash": "duoreid completion bash > ~/.local/share/bash-completion/completions/duoreid",
     "zsh": "duoreid completion zsh > DIR/_duoreid, with DIR on your $fpath",
-    "tcsh": "duoreid completion tcsh > ~/.duoreid.completion, and source that file",
 }
 
 

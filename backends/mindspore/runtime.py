@@ -28,7 +28,10 @@ class RuntimeConfig:
     )
     device_id: int = option(0, "which Ascend or GPU device", least=0)
     precision: str = option(
-        "float32", "float64: on the CPU only, slow, for comparisons", choices=("float32", "float64"), everyday=True
+        "float32",
+        "precision of the networks; float64: on the CPU only, slow, for comparisons",
+        choices=("float32", "float64"),
+        everyday=True,
     )
     mode: str = option(
         "graph",

@@ -25,7 +25,10 @@ class RuntimeConfig:
     )
     device_id: int = option(0, "which CUDA device", least=0)
     precision: str = option(
-        "float32", "bfloat16: autocast with float32 weights", choices=("float32", "bfloat16", "float64"), everyday=True
+        "float32",
+        "precision of the networks; bfloat16: autocast with float32 weights",
+        choices=("float32", "bfloat16", "float64"),
+        everyday=True,
     )
     threads: int = option(0, "CPU threads of the framework; 0: its own choice", least=0, most=1024, everyday=True)
     compile: bool = option(False, "compile the forward passes with torch.compile")

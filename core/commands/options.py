@@ -66,7 +66,7 @@ def build(prog: str, runtime: type, presets: dict[str, Config], spec: MethodSpec
         metavar="METHOD",
         help=f"{names} (default: {DEFAULT})",
     )
-    parser.add_argument("--preset", metavar="NAME", help=f"recipe to start from: {', '.join(presets)}")
+    parser.add_argument("--preset", metavar="NAME", help=f"recipe to start from; {', '.join(presets)}")
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="settings as JSON, YAML or TOML: a run's config.json"
     )

@@ -41,16 +41,39 @@ class Parser(argparse.ArgumentParser):
         return [name for action in self._actions for name in action.option_strings if name.startswith("--")]
 
     def short_help(self) -> str:
-        """Return a help without the options that are seldom needed: those whose action is not `everyday`."""
-        hidden = [(action, action.help) for action in self._actions if not getattr(action, "everyday", True)]
-        try:
-            for action, _ in hidden:
-                action.help = argparse.SUPPRESS
-            text = self.format_help()
-        finally:
-            for action, words in hidden:
-                action.help = words
-        return f"{text.rstrip()}\n\n{len(hidden)} more options: --help-all\n" if hidden else text
+        """Return a help of a screen: what comes first in the long one, and a line for each option of every day.
+
+        Those are the options whose action is not marked otherwise by `everyday`; the rest are counted.
+        """
+        shown = [one for one in self._actions if getattr(one, "everyday", True) and one.help != argparse.SUPPRESS]
+        hidden = sum(not getattr(one, "everyday", True) for one in self._actions)
+        rows = [(self._short_name(one), _brief(one)) for one in shown]
+        width = max(len(name) for name, _ in rows)
+        lines = [f"  {name:{width}}  {words}" for name, words in rows]
+        more = f"\n{hidden} more options: --help-all\n" if hidden else ""
+        return f"{self.format_usage()}\n{self.description}\n\noptions:\n" + "\n".join(lines) + f"\n{more}"
+
+    @staticmethod
+    def _short_name(action: argparse.Action) -> str:
+        if not action.option_strings:
+            return str(action.metavar or action.dest)
+        name = next((one for one in action.option_strings if one.startswith("--")), action.option_strings[0])
+        if action.nargs == 0 or isinstance(action, argparse.BooleanOptionalAction):
+            return name
+        return f"{name} {action.metavar or action.dest.upper()}" if not action.choices else f"{name} NAME"
+
+
+def _brief(action: argparse.Action) -> str:
+    """Return an option's help up to its first semicolon, with its choices where they are short, and its default."""
+    words, default = (action.help or "").replace("%%", "%"), ""
+    if (place := words.rfind(" (default: ")) > 0:
+        words, default = words[:place], words[place:]
+    parts = words.split(";")
+    ends = [";".join(parts[:count]) for count in range(1, len(parts) + 1)]
+    brief = next(text for text in ends if text.count("(") == text.count(")") or text == words)
+    known = [str(one) for one in action.choices or () if str(one)] if action.option_strings else []
+    choices = f": {', '.join(known)}" if known and len(", ".join(known)) < 60 else ""
+    return f"{brief}{choices}{default}"
 
 
 class _Help(argparse.Action):

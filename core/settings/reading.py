@@ -53,7 +53,8 @@ def current(given: Mapping[str, Any], recipe: Config) -> dict[str, Any]:
         if isinstance(value, Mapping) and is_dataclass(getattr(recipe, name, None)):
             known = {item.name for item in fields(getattr(recipe, name))}
             names = RENAMED.get(name, {})
-            kept[name] = {key: names.get(key, {}).get(entry, entry) for key, entry in value.items() if key in known}
+            own = {key: entry for key, entry in value.items() if key in known}
+            kept[name] = own | {key: new.get(own[key], own[key]) for key, new in names.items() if key in own}
         elif not isinstance(value, Mapping) or name not in (*FIRST_VERSION, "data", "network", "run"):
             kept[name] = value
     return kept

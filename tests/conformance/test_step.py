@@ -11,11 +11,12 @@ import pytest
 
 from duoreid.core.contract.learner import Batch
 from duoreid.core.contract.state import FIRST, SECOND
+from duoreid.core.losses.objectives import SOFT_AND_HARD
 from duoreid.core.methods.registry import spec_of
 from duoreid.core.random import rng
 from duoreid.core.settings.config import LearnerConfig
 from tests.conformance.examples import MMT, SOURCE, example_batch, example_state, fresh, views_of
-from tests.conformance.reference import WEIGHTS, Objective, adam
+from tests.conformance.reference import Objective, adam
 from tests.conftest import learner_of
 from tests.tolerances import check_close, tolerance
 
@@ -69,7 +70,7 @@ def test_losses(backend, method):
         check_close("step.losses.float64", step.losses[name], value, what=name)
 
 
-@pytest.mark.parametrize("term", WEIGHTS)
+@pytest.mark.parametrize("term", SOFT_AND_HARD)
 def test_a_flipped_term_is_caught(backend, term):
     """Neither the total nor the gradient fits an objective in which one of the four terms has the other sign."""
     step = step_of(backend, "mmt")

@@ -83,6 +83,16 @@ OWN = {
     "golden.mmt.trainer.gradient": Tolerance(1e-10, "of a tensor's norm, of the first step: measured 6e-14"),
     "golden.mmt.trainer.embedding": Tolerance(1e-12, "of unit features, before any step: measured 2e-15"),
     "golden.mmt.rerank": Tolerance(1e-5, "float32 distances and encodings: measured 3e-7"),
+    "golden.mvd.features": Tolerance(1e-6, "of unit features in float32: the public code itself, 8e-8 from float64"),
+    "golden.mvd.similarity": Tolerance(2e-6, "sums of 8192 products of such features"),
+    "golden.mvd.term.float64": Tolerance(
+        1e-8, "of the term: ResNet-50 with batch norm over 16 rows, ten digits stored"
+    ),
+    "golden.mvd.term.float32": Tolerance(2e-5, "of the term: the public code itself in float32, 3e-6 from float64"),
+    "golden.mvd.transport.float64": Tolerance(1e-7, "of CML, whose marginals are float32 constants in the public code"),
+    "golden.mvd.transport.float32": Tolerance(2e-5, "of CML, as of the other terms"),
+    "golden.mvd.running.float64": Tolerance(1e-8, "of a statistic's dot product, ten digits of which are stored"),
+    "golden.mvd.running.float32": Tolerance(5e-4, "the public code itself in float32, 3e-5 from float64"),
 }
 """Of the tests alone."""
 

@@ -25,7 +25,8 @@ GUARD = exact(1e-5)  # added to counts and sums of weights: an anchor without pa
 MARGIN = exact(0.3)  # of the triplet losses where none is given
 WITHIN, ACROSS = (exact(2.2 - 0.9), exact(2.2)), (exact(2.0 - 1.0), exact(2.0))
 """Of the ranked-list loss, within a modality and across: the distance of positives, and that of negatives."""
-LOG_2 = exact(math.log(2))
+LOG_2, LOG_GUARD = exact(math.log(2)), exact(math.log(1e-6))
+MASS_GUARD = 1e-8  # with LOG_GUARD, of the guarded transport
 EPSILON, THRESHOLD = exact(0.01), exact(0.1)  # of the transport, where none is given
 
 
@@ -206,16 +207,22 @@ def jensen_shannon(first: Tensor, second: Tensor, classes: Tensor) -> Tensor:
     return ops.where(live, terms, constant(0.0, p.dtype)).sum(1).mean() / 2
 
 
-def mutual_learning(first: Tensor, second: Tensor, classes: Tensor) -> Tensor:
-    """Entropic Wasserstein distance between the rows of two softmax outputs: CML."""
+def mutual_learning(first: Tensor, second: Tensor, classes: Tensor, form: str = "paper") -> Tensor:
+    """Entropic Wasserstein distance between the rows of two softmax outputs: CML. form "reference": guarded."""
     p, live = masked_log_softmax(first, classes)
     q, _ = masked_log_softmax(second, classes)
     zero = constant(0.0, p.dtype)
-    return sinkhorn(ops.where(live, ops.exp(p), zero), ops.where(live, ops.exp(q), zero))
+    guarded = form == "reference"
+    return sinkhorn(ops.where(live, ops.exp(p), zero), ops.where(live, ops.exp(q), zero), guarded=guarded)
 
 
 def sinkhorn(
-    x: Tensor, y: Tensor, epsilon: Tensor | None = None, iterations: int = 100, threshold: Tensor | None = None
+    x: Tensor,
+    y: Tensor,
+    epsilon: Tensor | None = None,
+    iterations: int = 100,
+    threshold: Tensor | None = None,
+    guarded: bool = False,
 ) -> Tensor:
     """Cost of the entropic transport plan between points (B, D) and (N, D), see core/losses/transport.py.
 
@@ -229,22 +236,33 @@ def sinkhorn(
     difference = x.expand_dims(1) - y.expand_dims(0)
     costs = (difference * difference).sum(2)
     scaled = costs / epsilon
-    rows, columns = logarithm(x.shape[0], x.dtype), logarithm(y.shape[0], x.dtype)
+    mass = MASS_GUARD if guarded else 0.0
+    rows, columns = log_weight(x.shape[0], mass, x.dtype), log_weight(y.shape[0], mass, x.dtype)
     u, v = ops.zeros((x.shape[0], 1), x.dtype), ops.zeros((1, y.shape[0]), x.dtype)  # in units of epsilon
     done, change = ops.zeros((), ms.int32), constant(float("inf"), x.dtype)
     while ops.logical_and(done < iterations, change >= threshold):
-        updated = -rows - _log_sum_exp(v - scaled, 1)
+        updated = rows - _log_sum(u, v - scaled, 1, guarded)
         change = epsilon * ops.abs(ops.stop_gradient(updated - u)).sum()
         u = updated
-        v = -columns - _log_sum_exp(u - scaled, 0)
+        v = columns - _log_sum(v, u - scaled, 0, guarded)
         done = done + 1
     return (ops.exp(u + v - scaled) * costs).sum()
 
 
 @ops.constexpr
-def logarithm(count: int, dtype: ms.dtype) -> Tensor:
-    """Return the natural logarithm of a whole number as a 0-d tensor."""
-    return Tensor(np.log(count), dtype)
+def log_weight(count: int, added: float, dtype: ms.dtype) -> Tensor:
+    """Return log(1 / count + added) as a 0-d tensor; exactly -log(count) where nothing is added."""
+    return Tensor(np.log(1 / count + added) if added else -np.log(count), dtype)
+
+
+def _log_sum(old: Tensor, exponents: Tensor, axis: int, guarded: bool) -> Tensor:
+    """Logarithm of the sum of exponentials over an axis; guarded: of exp(-old) times 1e-6 more."""
+    sums = _log_sum_exp(exponents, axis)
+    if not guarded:
+        return sums
+    guard = of(LOG_GUARD, sums.dtype) - old
+    highest = ops.stop_gradient(ops.where(sums > guard, sums, guard))
+    return highest + ops.log(ops.exp(sums - highest) + ops.exp(guard - highest))
 
 
 def _log_sum_exp(x: Tensor, axis: int) -> Tensor:

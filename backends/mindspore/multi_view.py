@@ -165,7 +165,9 @@ def variational_mutual_learning(views: Views, classes: Tensor, form: str) -> Ten
 
 
 def conventional_mutual_learning(views: Views, classes: Tensor, form: str) -> Tensor:
-    """CML: the observations of the two specific branches agree, as clouds."""
+    """CML: the observations of the two specific branches agree, as clouds; the reference moves infrared to visible."""
+    if form == "reference":
+        return losses.mutual_learning(views[INFRARED][V_LOGITS], views[VISIBLE][V_LOGITS], classes, form)
     return losses.mutual_learning(views[VISIBLE][V_LOGITS], views[INFRARED][V_LOGITS], classes)
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 DEAD = -1e9  # a logit that no softmax sees
+MASS_GUARD, LOG_GUARD = 1e-8, math.log(1e-6)  # of the guarded transport
 GUARD = 1e-5  # added to counts and sums of weights: an anchor without pairs of a kind costs 0
 
 
@@ -157,14 +158,22 @@ def jensen_shannon(first: Tensor, second: Tensor, classes: Tensor) -> Tensor:
     return 0.5 * torch.where(live, terms, terms.new_zeros(())).sum(1).mean()
 
 
-def mutual_learning(first: Tensor, second: Tensor, classes: Tensor) -> Tensor:
-    """Entropic Wasserstein distance between the rows of two softmax outputs: CML."""
+def mutual_learning(first: Tensor, second: Tensor, classes: Tensor, form: str = "paper") -> Tensor:
+    """Entropic Wasserstein distance between the rows of two softmax outputs: CML. form "reference": guarded."""
     (p, live), (q, _) = masked_log_softmax(first, classes), masked_log_softmax(second, classes)
     zero = p.new_zeros(())
-    return sinkhorn(torch.where(live, p.exp(), zero), torch.where(live, q.exp(), zero))
+    points = torch.where(live, p.exp(), zero), torch.where(live, q.exp(), zero)
+    return sinkhorn(*points, guarded=form == "reference")
 
 
-def sinkhorn(x: Tensor, y: Tensor, epsilon: float = 0.01, iterations: int = 100, threshold: float = 0.1) -> Tensor:
+def sinkhorn(
+    x: Tensor,
+    y: Tensor,
+    epsilon: float = 0.01,
+    iterations: int = 100,
+    threshold: float = 0.1,
+    guarded: bool = False,
+) -> Tensor:
     """Cost of the entropic transport plan between points (B, D) and (N, D), see core/losses/transport.py.
 
     In the log domain. After the iteration in which the change falls below the threshold the potentials stay as they
@@ -177,11 +186,18 @@ def sinkhorn(x: Tensor, y: Tensor, epsilon: float = 0.01, iterations: int = 100,
     running = torch.ones((), dtype=torch.bool, device=costs.device)
     for _ in range(iterations):
         # u and v in units of epsilon
-        updated = -math.log(len(x)) - torch.logsumexp(v - scaled, 1)
+        updated = _potential(u, torch.logsumexp(v - scaled, 1), guarded)
         change = epsilon * (updated - u).detach().abs().sum()
         u = torch.where(running, updated, u)
-        v = torch.where(running, -math.log(len(y)) - torch.logsumexp(u[:, None] - scaled, 0), v)
+        v = torch.where(running, _potential(v, torch.logsumexp(u[:, None] - scaled, 0), guarded), v)
         running = running & (change >= threshold)
         if costs.device.type == "cpu" and not running:
             break
     return ((u[:, None] + v - scaled).exp() * costs).sum()
+
+
+def _potential(old: Tensor, sums: Tensor, guarded: bool) -> Tensor:
+    """Potentials (n,) that give each point the weight 1 / n, given its logarithmic sum over the other points."""
+    if not guarded:
+        return -math.log(len(old)) - sums
+    return math.log(1 / len(old) + MASS_GUARD) - torch.logaddexp(sums + old, sums.new_full((), LOG_GUARD)) + old

@@ -138,8 +138,9 @@ def variational_mutual_learning(views: dict[str, View], classes: Tensor, form: s
 
 
 def conventional_mutual_learning(views: dict[str, View], classes: Tensor, form: str) -> Tensor:
-    """CML: the observations of the two specific branches agree, as clouds."""
-    return losses.mutual_learning(views["visible"].observation_logits, views["infrared"].observation_logits, classes)
+    """CML: the observations of the two specific branches agree, as clouds; the reference moves infrared to visible."""
+    names = ("infrared", "visible") if form == "reference" else ("visible", "infrared")
+    return losses.mutual_learning(*(views[name].observation_logits for name in names), classes, form)
 
 
 DISTILLATION = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,7 +61,8 @@ def mvd(
     vsd     KL(p || q) of visible + of infrared, p constant
     vcd     (KL(p_shared_visible || q_shared_infrared) + KL(p_shared_infrared || q_shared_visible)) / 2, p constant
     vml     Jensen-Shannon divergence of q_shared_visible and q_shared_infrared
-    cml     entropic Wasserstein distance between the rows of p_visible and those of p_infrared
+    cml     entropic Wasserstein distance between the rows of p_visible and those of p_infrared; in the "reference"
+            form guarded and from infrared to visible
 
     Raises ValueError as these losses do, for other views and for unknown names.
     Source: Tian et al., "Farewell to Mutual Information: Variational Distillation for Cross-Modal Person
@@ -101,9 +103,10 @@ def _distil(
                 classes=classes,
             )
             total.add(term, share, value, {(represented, "representation_logits"): gradient}, weights[term])
+    specific = ("infrared", "visible") if form == "reference" else ("visible", "infrared")
     mutual = {
         "vml": (jensen_shannon, "representation_logits", ("shared_visible", "shared_infrared")),
-        "cml": (mutual_learning, "observation_logits", ("visible", "infrared")),
+        "cml": (partial(mutual_learning, form=form), "observation_logits", specific),
     }
     for term, (function, field, names) in mutual.items():
         if weights[term]:

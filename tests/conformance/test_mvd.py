@@ -123,11 +123,22 @@ def test_mutual_losses(probe, loss, case, dtype):
     compare(kind, found, getattr(losses, loss)(*pair, classes=classes), pair)
 
 
+@DTYPES
+@pytest.mark.parametrize("case", LOGITS)
+def test_guarded_mutual_learning(probe, case, dtype):
+    first, second, classes = LOGITS[case]
+    pair = first.astype(dtype), second.astype(dtype)
+    found = probe.gradients_of_loss("mutual_learning", pair, classes=classes, form="reference")
+    expected = losses.mutual_learning(*pair, classes=classes, form="reference")
+    compare(f"loss.{np.dtype(dtype).name}.transport", found, expected, pair)
+
+
+@pytest.mark.parametrize("guarded", [False, True])
 @pytest.mark.parametrize("iterations", [1, 3, 100])
 @pytest.mark.parametrize("epsilon", [0.01, 0.5])
-def test_sinkhorn_stops_where_the_oracle_stops(probe, iterations, epsilon):
+def test_sinkhorn_stops_where_the_oracle_stops(probe, iterations, epsilon, guarded):
     x, y = draw(6, 3, step=20, scale=0.3), draw(5, 3, step=21, scale=0.3)
-    options = {"epsilon": epsilon, "iterations": iterations, "threshold": 0.01}
+    options = {"epsilon": epsilon, "iterations": iterations, "threshold": 0.01, "guarded": guarded}
     found = probe.gradients_of_loss("sinkhorn", (x, y), **options)
     compare("loss.float64.transport", found, losses.sinkhorn(x, y, **options), (x, y))
 

@@ -39,6 +39,8 @@ ON_LOGITS = {
     "jensen_shannon, second": second(lambda x: jensen_shannon(OBSERVATION, x)),
     "mutual_learning, first": lambda x: mutual_learning(x, OBSERVATION),
     "mutual_learning, second": second(lambda x: mutual_learning(OBSERVATION, x)),
+    "guarded, first": lambda x: mutual_learning(x, OBSERVATION, form="reference"),
+    "guarded, second": second(lambda x: mutual_learning(OBSERVATION, x, form="reference")),
 }
 ON_FEATURES = {
     "ranked_list": lambda x: ranked_list(x, LABELS, MODALITIES),
@@ -47,6 +49,8 @@ ON_FEATURES = {
     "centre_triplet": lambda x: centre_triplet(x, LABELS, MODALITIES, margin=1.0),
     "sinkhorn, first": lambda x: sinkhorn(x, draw(7, 4, step=4), epsilon=0.5),
     "sinkhorn, second": second(lambda x: sinkhorn(draw(7, 4, step=4), x, epsilon=0.5)),
+    "guarded, first": lambda x: sinkhorn(x, draw(7, 4, step=4), epsilon=0.5, guarded=True),
+    "guarded, second": second(lambda x: sinkhorn(draw(7, 4, step=4), x, epsilon=0.5, guarded=True)),
 }
 
 
@@ -63,10 +67,12 @@ def test_gradient_of_losses_on_features(name):
     assert_gradient(ON_FEATURES[name], FEATURES)
 
 
+@pytest.mark.parametrize("guarded", [False, True])
 @pytest.mark.parametrize("iterations", [1, 2, 5, 100])
-def test_gradient_of_sinkhorn_after_any_number_of_iterations(iterations):
+def test_gradient_of_sinkhorn_after_any_number_of_iterations(iterations, guarded):
     x, y = draw(6, 3, step=5), draw(6, 3, step=6)
-    assert_gradient(lambda x: sinkhorn(x, y, epsilon=1.0, iterations=iterations, threshold=0.0), x)
+    options = {"epsilon": 0.3 if guarded else 1.0, "iterations": iterations, "threshold": 0.0, "guarded": guarded}
+    assert_gradient(lambda x: sinkhorn(x, y, **options), x)
 
 
 # Distillation
@@ -149,6 +155,26 @@ def test_sinkhorn_of_one_iteration_by_hand():
     b = 0.5 / (a @ kernel)
     plan = a[:, None] * kernel * b
     assert sinkhorn(x, y, epsilon=epsilon, iterations=1)[0] == pytest.approx((plan * costs).sum())
+
+
+@pytest.mark.parametrize("scale", [0.1, 0.3, 1.0])
+def test_guarded_sinkhorn_is_the_public_arrangement(scale):
+    """Sums of exponentials themselves, not of their logarithms, with 1e-6 and 1e-8 added."""
+    x, y = scale * draw(6, 3, step=8), scale * draw(5, 3, step=9)
+    costs = ((x[:, None] - y) ** 2).sum(axis=2)
+    u, v, epsilon = np.zeros(6), np.zeros(5), 0.01
+    for _ in range(100):
+        before = u
+        kernel = np.exp((u[:, None] + v - costs) / epsilon)
+        u = u + epsilon * (np.log(1 / 6 + 1e-8) - np.log(kernel.sum(axis=1) + 1e-6))
+        kernel = np.exp((u[:, None] + v - costs) / epsilon)
+        v = v + epsilon * (np.log(1 / 5 + 1e-8) - np.log(kernel.sum(axis=0) + 1e-6))
+        if np.abs(u - before).sum() < 0.1:
+            break
+    expected = (np.exp((u[:, None] + v - costs) / epsilon) * costs).sum()
+    assert sinkhorn(x, y, guarded=True)[0] == pytest.approx(expected, rel=1e-9)
+    if scale == 1.0:
+        assert abs(sinkhorn(x, y)[0] / expected - 1) > 1e-3
 
 
 def test_converged_sinkhorn_with_little_entropy_is_the_best_assignment():
@@ -308,6 +334,7 @@ def test_losses_follow_a_permutation_of_the_batch():
         (lambda: distillation(OBSERVATION * np.nan, REPRESENTATION), "finite"),
         (lambda: jensen_shannon(OBSERVATION[:3], REPRESENTATION), "shapes"),
         (lambda: mutual_learning(OBSERVATION[:, :3], REPRESENTATION), "points"),
+        (lambda: mutual_learning(OBSERVATION, REPRESENTATION, form="other"), "'paper' or 'reference', but is 'other'"),
         (lambda: sinkhorn(FEATURES * np.inf, FEATURES), "finite"),
         (lambda: sinkhorn(FEATURES, FEATURES, epsilon=0.0), "above 0"),
         (lambda: sinkhorn(FEATURES[:0], FEATURES), "points"),

@@ -221,6 +221,14 @@ def test_the_objective_by_its_terms():
     assert VIEW_WEIGHTS == {"visible": 0.5, "infrared": 0.5, "shared_visible": 0.25, "shared_infrared": 0.25}
 
 
+def test_the_reference_moves_infrared_to_visible_and_guards_its_sums():
+    found = views()
+    cml = mvd(found, LABELS, MODALITIES, form="reference", **WEIGHTS)[1]["cml"]
+    pair = found["infrared"].observation_logits, found["visible"].observation_logits
+    assert cml == pytest.approx(mutual_learning(*pair, form="reference")[0], rel=1e-12)
+    assert cml != mvd(found, LABELS, MODALITIES, form="paper", **WEIGHTS)[1]["cml"]
+
+
 @pytest.mark.parametrize(
     ("settings", "parts"),
     [

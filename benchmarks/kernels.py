@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 
 import duoreid.core.losses
-from duoreid.benchmarks.parity import judge, switches
+from duoreid.benchmarks.parity import switches
 from duoreid.benchmarks.parity.exam import Exam
 from duoreid.benchmarks.parity.options import exam_of, parser_of
 from duoreid.core.commands.command import guarded
+from duoreid.core.losses.float64 import network as judge
+from duoreid.core.losses.float64 import operations
 from duoreid.core.random import rng
 from duoreid.core.training.tables import table
 
@@ -32,7 +34,7 @@ def convolution() -> Rows:
     draw = rng(0, "parity/bisect")
     x = np.maximum(draw.standard_normal((4, 256, 8, 4)), 0).astype(np.float32)
     weight = (draw.standard_normal((256, 256, 3, 3)) * 0.03).astype(np.float32)
-    true = judge.convolve(x.astype(np.float64), weight.astype(np.float64), 1)
+    true = operations.convolve(x.astype(np.float64), weight.astype(np.float64), 1)
     for order, layout in (("first", torch.contiguous_format), ("last", torch.channels_last)):
         images, kernel = (torch.from_numpy(a).contiguous(memory_format=layout) for a in (x, weight))
         for enabled, name in ((True, "oneDNN"), (False, "its own")):
@@ -75,7 +77,7 @@ def batch_norm() -> Rows:
     draw = rng(1, "parity/bisect")
     x = (draw.standard_normal((4, 32, 32, 16)) + draw.standard_normal((1, 32, 1, 1))).astype(np.float32)
     scale, shift = draw.random((2, 32)).astype(np.float32)
-    true = judge.by_groups(x.astype(np.float64), 0, scale.astype(np.float64), shift.astype(np.float64))[0]
+    true = operations.by_groups(x.astype(np.float64), 0, scale.astype(np.float64), shift.astype(np.float64))[0]
     for order, layout in (("first", torch.contiguous_format), ("last", torch.channels_last)):
         images = torch.from_numpy(x).contiguous(memory_format=layout)
         found = torch.nn.functional.batch_norm(images, None, None, *map(torch.from_numpy, (scale, shift)), True)
@@ -83,7 +85,7 @@ def batch_norm() -> Rows:
     from mindspore import Tensor, ops
 
     state = (Tensor(a) for a in (scale, shift, np.zeros(32, np.float32), np.ones(32, np.float32)))
-    found = ops.BatchNorm(is_training=True, epsilon=judge.EPSILON)(Tensor(x), *state)[0]
+    found = ops.BatchNorm(is_training=True, epsilon=operations.EPSILON)(Tensor(x), *state)[0]
     yield "MindSpore", judge.distance(found.asnumpy(), true)
     rows = x.transpose(1, 0, 2, 3).reshape(32, -1)
     yield "NumPy, statistics in pairs", judge.distance(_normalised(x, scale, shift, rows.mean(1), rows.var(1)), true)
@@ -94,7 +96,7 @@ def batch_norm() -> Rows:
 
 def _normalised(x: np.ndarray, *statistics: np.ndarray) -> np.ndarray:
     scale, shift, mean, var = (value.astype(np.float32).reshape(1, -1, 1, 1) for value in statistics)
-    return (x - mean) / np.sqrt(var + np.float32(judge.EPSILON)) * scale + shift
+    return (x - mean) / np.sqrt(var + np.float32(operations.EPSILON)) * scale + shift
 
 
 def exponential() -> Rows:

@@ -1,6 +1,6 @@
 """What every ReLU lets through and every pooled maximum picks in float64, to be made by a backend in float32.
 
-The choices are those of judge.py, so that they are the same for both backends and need no framework.
+The choices are those of core/losses/float64, so that they are the same for both backends and need no framework.
 held_torch.py and held_mindspore.py make a backend take them; switches.py says where its own would have been others.
 """
 
@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from duoreid.benchmarks.parity import judge
 from duoreid.benchmarks.parity.exam import Exam
 from duoreid.core.contract.learner import Batch
+from duoreid.core.losses.float64 import network as judge
+from duoreid.core.losses.float64 import operations
+from duoreid.core.networks.images import grey
 
 TIE = 1e-12
 """Two numbers of a pooling window no further apart, relative to the larger, are equal: either place is right."""
@@ -41,9 +43,9 @@ def seen(exam: Exam, batch: Batch) -> dict[str, tuple[np.ndarray, np.ndarray | N
     if not exam.cross_modal:
         return {role: (views[index], None) for index, role in enumerate(exam.roles.students)}
     colour = views.reshape(-1, *views.shape[2:])
-    grey, count, noise = judge.grey(colour), len(colour), batch.noise
+    plain, count, noise = grey(colour), len(colour), batch.noise
     parts = [None] * 3 if noise is None else [noise[:count], noise[count : 2 * count], noise[2 * count :]]
-    images = (colour, grey, np.concatenate([colour, grey]))
+    images = (colour, plain, np.concatenate([colour, plain]))
     return dict(zip(exam.roles.students, zip(images, parts, strict=True), strict=True))
 
 
@@ -52,7 +54,7 @@ def of_batch(exam: Exam, index: int) -> Choices:
     found = {}
     for role, (images, noise) in seen(exam, exam.batch(index)).items():
         found[role] = [
-            Choice(f"{role}.{one.before.text}", before, judge.max_places(before) if one.windows else before > 0)
+            Choice(f"{role}.{one.before.text}", before, operations.max_places(before) if one.windows else before > 0)
             for one, before in judge.choosing(exam.learner, exam.started(role), images, noise)
         ]
     return found

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from duoreid.benchmarks.parity import judge, training
+from duoreid.benchmarks.parity import training
 from duoreid.benchmarks.parity.comparison import BOTH, Check, Comparison, Curve, Limit, check, fixed, times
 from duoreid.benchmarks.parity.halves import Half
 from duoreid.benchmarks.parity.record import stages
 from duoreid.benchmarks.parity.sampling import Arrays, relative, sample, together, under
 from duoreid.benchmarks.parity.tolerances import TOLERANCES
+from duoreid.core.losses.float64 import network as judge
 from duoreid.core.settings.config import as_dict
 
 LEAST = 1e-5

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from duoreid.benchmarks.parity import judge
 from duoreid.benchmarks.parity.exam import Exam
 from duoreid.core import losses
+from duoreid.core.losses.float64 import network as judge
 from duoreid.core.networks.backbones import backbone
 from duoreid.core.random import rng
 

@@ -19,12 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from duoreid.benchmarks.parity import judge, loss_cases, rules, switches
+from duoreid.benchmarks.parity import loss_cases, rules, switches
 from duoreid.benchmarks.parity.exam import Exam, disturbed
 from duoreid.benchmarks.parity.sampling import WEIGHTS_LIMIT, Arrays, sample
 from duoreid.core.checkpoints import files as checkpoint
 from duoreid.core.commands.command import guarded
 from duoreid.core.contract.learner import Learner
+from duoreid.core.losses.float64 import network as judge
 from duoreid.core.methods.pseudo_labels import average, centroids_of
 from duoreid.core.networks.backbones import backbone
 from duoreid.core.random import rng

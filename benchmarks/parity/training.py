@@ -17,7 +17,6 @@ from functools import partial
 
 import numpy as np
 
-from duoreid.benchmarks.parity import judge
 from duoreid.benchmarks.parity.comparison import BOTH, Check, Curve, beyond, check, fixed, times
 from duoreid.benchmarks.parity.exam import Exam
 from duoreid.benchmarks.parity.sampling import Arrays, together, under
@@ -25,6 +24,7 @@ from duoreid.benchmarks.parity.tolerances import tolerance
 from duoreid.core.agreement import agreement
 from duoreid.core.contract.state import expected_shapes
 from duoreid.core.kmeans import kmeans
+from duoreid.core.losses.float64 import network as judge
 from duoreid.core.methods.pseudo_labels import average
 from duoreid.core.ranking import rank
 

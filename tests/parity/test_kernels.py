@@ -5,8 +5,10 @@ import pytest
 
 from duoreid.backends.torch import probe
 from duoreid.benchmarks import kernels
-from duoreid.benchmarks.parity import choices, judge, switches
+from duoreid.benchmarks.parity import choices, switches
 from duoreid.benchmarks.parity.exam import Exam
+from duoreid.core.losses.float64 import network as judge
+from duoreid.core.losses.float64 import operations
 from duoreid.core.random import rng
 
 
@@ -19,7 +21,7 @@ def test_long_running_sums_err_more_than_short_ones():
     draw = rng(0, "test of bisection")
     x = draw.random((2, 128, 4, 3)).astype(np.float32)
     weight = draw.standard_normal((16, 128, 3, 3)).astype(np.float32)
-    true = judge.convolve(x.astype(np.float64), weight.astype(np.float64), 1)
+    true = operations.convolve(x.astype(np.float64), weight.astype(np.float64), 1)
     long, short = (judge.distance(kernels.summed(x, weight, at_once), true) for at_once in (128, 8))
     assert 0 < short < 0.7 * long < 1e-5
 

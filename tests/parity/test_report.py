@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from duoreid.backends.torch import optimiser
-from duoreid.benchmarks.parity import choices, judge, report, switches, table
+from duoreid.benchmarks.parity import choices, report, switches, table
 from duoreid.benchmarks.parity.compare import compare, compiled, gradient_errors, gradients, summary
 from duoreid.benchmarks.parity.comparison import Check, from_json, load
 from duoreid.benchmarks.parity.exam import disturbed, picture
@@ -21,6 +21,7 @@ from duoreid.benchmarks.parity.sampling import LIMIT, relative, sample
 from duoreid.benchmarks.parity.tolerances import TOLERANCES
 from duoreid.benchmarks.parity.training import equal, in_double, in_single, one_moved
 from duoreid.core.agreement import agreement
+from duoreid.core.losses.float64 import network as judge
 from tests.conformance.examples import MMT
 from tests.conftest import learner_of, probe_of
 from tests.parity.faults import FAULTS

@@ -3,7 +3,8 @@
 - exam.py makes one state and keyed batches.
 - record.py writes down what one backend saw on them (halves.py: as one file), judged on the spot by the same operations
   in NumPy and float64: core/losses/float64 its layers, loss_cases.py its losses, rules.py a step. choices.py,
-  switches.py and held_*.py take its gradients with the ReLUs of float64. Only here is a framework imported, in a process of its own.
+  switches.py and held_*.py take its gradients with the ReLUs of float64. Only here is a framework imported, in a
+  process of its own.
 - compare.py holds two records against each other and against the truth, training.py their training, which is held to
   what rounding does to one backend alone. comparison.py is the result: checks, each with its limit from tolerances.py,
   and curves.

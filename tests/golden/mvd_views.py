@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from duoreid.benchmarks.golden import mvd
-from duoreid.core.settings.config import LearnerConfig, MVDConfig, NetworkConfig
+from duoreid.core.methods.registry import spec_of
+from duoreid.core.settings.config import NetworkConfig
+from duoreid.core.settings.cross_modal import MVDConfig
 from tests.golden.numbers import document
 
 VIEWS = {
@@ -37,10 +39,9 @@ class Outputs(NamedTuple):
 
 def learner_of(probe: ModuleType, precision: str) -> tuple[Any, dict[str, np.ndarray]]:
     """Return a learner with the tensors of the PyTorch code, and the biases that it does not have."""
-    config = LearnerConfig(
-        *("mvd", NetworkConfig("resnet50"), mvd.CLASSES, mvd.CLASSES, 128, 64),
-        mvd=MVDConfig(channel_attention=True, dropout=0.0),
-    )
+    section = MVDConfig(channel_attention=True, dropout=0.0)
+    size = (mvd.CLASSES, mvd.CLASSES, 128, 64)
+    config = spec_of("mvd").learner_config(NetworkConfig("resnet50"), *size, section=section)
     learner = probe.make_learner(config, precision=precision)
     tensors, biases = mvd.without_biases(mvd.tensors_of(document("mvd/mvd-torch")))
     learner.import_state(learner.export_state() | tensors)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from duoreid.core.settings.config import LearnerConfig
+from duoreid.core.settings.transfer import AdaptConfig, ClusterConfig
 
 BACKENDS = ["torch", "mindspore"]
 _devices: dict[str, str] = {}
@@ -46,12 +47,24 @@ def _learner(name: str, config: LearnerConfig, precision: str) -> Any:
     return probe_of(name).make_learner(config, precision=precision)
 
 
+READ = ("hard_ce", "hard_triplet", "soft_ce", "soft_triplet", "smoothing")
+"""Settings of a stage's section that the device halves of MMT and of its baseline read."""
+
+
+def as_a_device_sees(config: LearnerConfig) -> LearnerConfig:
+    """Return a configuration whose section of stage 2 says nothing but what a device half reads of it."""
+    if type(config.section) not in (ClusterConfig, AdaptConfig):
+        return config
+    read = {name: getattr(config.section, name) for name in READ if hasattr(config.section, name)}
+    return replace(config, section=replace(type(config.section)(), **read))
+
+
 def learner_of(name: str, config: LearnerConfig, precision: str = "float32") -> Any:
     """Return the learner of a backend and configuration, built once a session: import a state before use.
 
     A test that changes the capacity must make a learner of its own.
     """
-    learner = _learner(name, config, precision)
+    learner = _learner(name, as_a_device_sees(config), precision)
     learner.losses()
     return learner
 

@@ -47,7 +47,7 @@ def _holding(learner: Any, held: Held) -> Iterator[None]:
         return lambda *_: held.enter(role)
 
     method, parameters = learner.method, learner.optimiser.update.parameters_
-    hooks = [learner.network(role).register_forward_pre_hook(entering(role)) for role in learner.roles.all]
+    hooks = [learner.network(role).register_forward_pre_hook(entering(role)) for role in learner.spec.all]
     before = layers.relu, layers.leaky_relu, layers.MaxPool2d.construct, learner._losses_and_gradients
     layers.relu, layers.leaky_relu, layers.MaxPool2d.construct = relu, leaky_relu, max_pool2d
     learner._losses_and_gradients = ms.value_and_grad(method, None, parameters, has_aux=True)

@@ -9,7 +9,9 @@ from duoreid.core.checkpoints.run_folder import file_of
 from duoreid.core.checkpoints.trained import open_trained
 from duoreid.core.contract.state import initial
 from duoreid.core.errors import UserError
-from duoreid.core.settings.config import Config, LearnerConfig, NetworkConfig, as_dict
+from duoreid.core.methods.registry import spec_of
+from duoreid.core.settings.config import NetworkConfig, as_dict
+from duoreid.core.settings.transfer import MMTRecipe
 
 
 def run_folder(path, *names):
@@ -59,8 +61,8 @@ def test_a_folder_that_is_no_run(tmp_path):
 
 def test_every_reader_takes_a_folder_and_says_which_file(tmp_path):
     folder = run_folder(tmp_path / "run")
-    config = Config(network=NetworkConfig(arch="tiny"))
-    state = initial(LearnerConfig("mmt", config.network, 6, 6, 64, 32), 3)
+    config, settings = MMTRecipe(), spec_of("mmt").learner_config(NetworkConfig("tiny"), 6, 6, 64, 32)
+    state = initial(settings, 3)
     checkpoint.save(folder / "last.safetensors", state, {"config": as_dict(config), "stage": 2})
     assert formats.read(folder).path == folder / "last.safetensors"
     trained = open_trained(folder)
@@ -68,7 +70,7 @@ def test_every_reader_takes_a_folder_and_says_which_file(tmp_path):
     assert trained.report == f"{folder}: its last state, last.safetensors"
     assert open_trained(trained.path).report == ""
     assert list(trained.models) == ["teacher1", "teacher2"]
-    tensors, report = weights.load(f"{folder}#student2", config.network)
+    tensors, report = weights.load(f"{folder}#student2", settings)
     assert str(folder / "last.safetensors") in str(report)
     np.testing.assert_array_equal(tensors["conv1.weight"], state["student2.conv1.weight"])
     with pytest.raises(UserError, match=r"last\.safetensors"):

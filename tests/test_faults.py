@@ -71,7 +71,9 @@ def test_a_read_only_folder_as_another_user(unfinished, tmp_path):
         path.chmod(0o644)
     unfinished.chmod(0o555)
     code = (
-        "import os, sys; from pathlib import Path; from duoreid.core.settings.transfer import MMTRecipe\n"
+        "import os, sys; from pathlib import Path\n"
+        "from filelock import FileLock, SoftFileLock, Timeout  # imported later, another user may not read them\n"
+        "from duoreid.core.settings.transfer import MMTRecipe\n"
         "from duoreid.core.training.record import Record\n"
         "os.chdir(sys.argv[1]); os.setuid(65534)\n"
         "try: Record.reopen(Path(), MMTRecipe())\n"

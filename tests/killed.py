@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from duoreid.core import kmeans
 from duoreid.core.commands.command import train
-from duoreid.core.methods import pseudo_labels
 from duoreid.core.training.snapshot import LAST
 
 DELAY = 0.003
@@ -57,7 +57,7 @@ def main(backend: str, snapshot: str, count: int, argv: list[str]) -> int:
 
         target = replace(target, make_learner=make)
     elif snapshot == "cluster":
-        pseudo_labels.kmeans = counted(pseudo_labels.kmeans, count)
+        kmeans.kmeans = counted(kmeans.kmeans, count)
     elif snapshot == "save":
         rename = os.replace
         last = counted(rename, count)

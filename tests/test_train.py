@@ -93,10 +93,19 @@ def test_stage_one_alone_and_its_networks_used_again(data, tmp_path, capsys):
 
 def test_dbscan_and_selection_on_the_test_set(data, tmp_path, capsys):
     argv = ["--clustering", "dbscan", "--k1", "8", "--k2", "3", "--eps-share", "0.05", "--min-samples", "2"]
-    assert train("torch", data, "--output", str(tmp_path / "run"), "--select", "test", *argv) == 0
-    assert "ON THE TARGET'S TEST LABELS" in capsys.readouterr().out
-    _, metadata = checkpoint.load(tmp_path / "run" / "best.safetensors")
+    argv += ["--select", "test-rank1", "--save-period", "1"]
+    assert train("torch", data, "--output", str(tmp_path / "run"), *argv) == 0
+    out = capsys.readouterr().out
+    assert "ON THE TARGET'S TEST LABELS (--select test-rank1): rank-1" in out
+    best, metadata = checkpoint.load(tmp_path / "run" / "best.safetensors")
     assert metadata["selected_on"] == "target test labels"
+    kept, about = checkpoint.load(tmp_path / "run" / f"epoch-{metadata['epoch']}.safetensors")
+    assert about["stage"] == 2
+    assert {name for name in best if not np.array_equal(best[name], kept[name])} == set()
+    assert sorted(path.name for path in (tmp_path / "run").glob("stage1-*-epoch-*")) == [
+        "stage1-1-epoch-1.safetensors",
+        "stage1-2-epoch-1.safetensors",
+    ]
     assert checkpoint.load(tmp_path / "run" / "last.safetensors")[1]["memory"]["eps"] > 0
 
 

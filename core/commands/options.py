@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from duoreid.core.commands.foreign_options import hint
 from duoreid.core.commands.parsing import Parser, add_help
 from duoreid.core.commands.settings_files import read_settings_file
 from duoreid.core.errors import UserError, unknown
@@ -136,6 +137,8 @@ def _check_flags(argv: Sequence[str], parser: Parser, spec: MethodSpec, runtime:
                 f"{name} means nothing to {spec.name}: it is an option of {', '.join(owners)}. Leave it out, or train "
                 f"{owners[-1]}."
             )
+        if elsewhere := hint(name):
+            raise UserError(elsewhere)
         raise unknown(f"option of {spec.name}", name, flags)
 
 

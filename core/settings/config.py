@@ -106,11 +106,18 @@ class RunConfig:
     save_every: int = option(
         0, "iterations of an epoch between two saves, beside the one at its end; 0: that one alone", least=0
     )
+    save_period: int = option(
+        0, "epochs between networks that are kept under their own names, beside the last; 0: none", least=0
+    )
     resume: str = option(
         "",
         "folder of a run to continue exactly, with its own settings; --epochs may be given beside it to extend it",
         everyday=True,
     )
+
+
+SELECTIONS = {"test": ("mean_ap", "mAP"), "test-rank1": ("rank1", "rank-1")}
+"""Choices of --select that use test labels: the score that decides, as a field of Metrics and in words."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +127,9 @@ class EvaluatedRunConfig(RunConfig):
     evaluate_every: int = option(1, "epochs between tests; the last epoch is always tested", least=1)
     select: str = option(
         "last",
-        "epoch whose networks are kept; 'test' takes the best on the TARGET TEST labels, as the reference does",
-        choices=("last", "test"),
+        "epoch whose networks are kept; 'test' takes the best mAP on the TARGET TEST labels, as the reference of mmt "
+        "does, 'test-rank1' the best rank-1, as that of mvd",
+        choices=("last", *SELECTIONS),
         everyday=True,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ from duoreid.core.methods.base import Host
 from duoreid.core.methods.registry import spec_of
 from duoreid.core.methods.spec import MethodSpec
 from duoreid.core.protocols import Metrics, SearchResult, as_plain, evaluate, from_plain
-from duoreid.core.settings.config import Config, DataConfig
+from duoreid.core.settings.config import SELECTIONS, Config, DataConfig
 from duoreid.core.training.loop import EpochReport, Keeper, Progress, train
 from duoreid.core.training.record import Record
 from duoreid.core.training.snapshot import History, Position, Snapshot
@@ -138,13 +138,28 @@ class Run:
         self.stop.asked = largest(self.processes, self.stop.asked or 0) or None
         return self.stop.asked is not None
 
-    def is_best(self, score: float, labels: str) -> bool:
-        """Note a score; whether it is the best so far and `--select test` wants it kept. labels: whose, in words."""
-        if self.config.run.select != "test" or score <= self.history.best:
+    def is_best(self, metrics: Sequence[Metrics], of: Callable[[list[float]], float], labels: str) -> bool:
+        """Note a test; whether it is the best so far and `--select` wants it kept.
+
+        of: makes one score of those of several networks or searches. labels: whose they are, in words.
+        """
+        select = self.config.run.select
+        if select not in SELECTIONS:
+            return False
+        field, words = SELECTIONS[select]
+        score = float(of([getattr(one, field) for one in metrics]))
+        if score <= self.history.best:
             return False
         self.history.best = score
-        self.say(f"  best so far ON THE {labels.upper()} (--select test): mAP {100 * score:.1f}")
+        self.say(f"  best so far ON THE {labels.upper()} (--select {select}): {words} {100 * score:.1f}")
         return True
+
+    def period(self, name: str, learner: Learner, epoch: EpochReport, **metadata: Any) -> None:
+        """Keep an epoch's networks as NAME-epoch-N.safetensors, where `--save-period` asks for this one."""
+        period, done = self.config.run.save_period, epoch.epoch + 1
+        if period and done % period == 0:
+            with self.timed("saving"):
+                self.record.save(f"{name}-epoch-{done}".lstrip("-"), learner.export_state(), epoch=done, **metadata)
 
     def due(self, done: int, epochs: int) -> bool:
         """Whether to test after `done` of so many epochs."""

@@ -51,9 +51,9 @@ class Position:
 class History:
     """What a run has seen so far; it grows with the run, and each snapshot holds it as it was.
 
-    rows: of the table. seconds: by stage. best: the best mAP that `--select test` has seen. backends: who computed from
-    which position on. data: fingerprints of the datasets. log: lines of metrics.jsonl. elapsed: seconds since the
-    start, pauses left out.
+    rows: of the table. seconds: by stage. best: the best score that `--select` has seen on test labels. backends: who
+    computed from which position on. data: fingerprints of the datasets. log: lines of metrics.jsonl. elapsed: seconds
+    since the start, pauses left out.
     """
 
     rows: list[Row] = field(default_factory=list)

@@ -121,10 +121,11 @@ def _part(current: Run, part: Part) -> list[SearchResult]:
         done = epoch.epoch + 1
         current.log_epoch(part.name, epoch, epochs)
         current.spend("training", epoch.seconds)
+        current.period(part.file, learner, epoch, stage=STAGE, trial=part.trial)
         if not current.due(done, epochs):
             return
         results = measure(current, learner, part, epoch)
-        if current.is_best(float(np.mean([result.mean.mean_ap for result in results])), "test labels"):
+        if current.is_best([result.mean for result in results], np.mean, "test labels"):
             kept = {"selected_on": "test labels", "trial": part.trial}
             current.record.save(f"{part.file}-best", learner.export_state(), stage=STAGE, epoch=done, **kept)
 

@@ -24,7 +24,7 @@ from duoreid.core.methods.source import Source
 from duoreid.core.methods.spec import PRETRAIN
 from duoreid.core.protocols import require_matches
 from duoreid.core.random import network_seed
-from duoreid.core.settings.config import LearnerConfig
+from duoreid.core.settings.config import SELECTIONS, LearnerConfig
 from duoreid.core.settings.transfer import ClusterConfig
 from duoreid.core.training import tables
 from duoreid.core.training.loop import EpochReport
@@ -55,8 +55,8 @@ def _open(current: Run, open_dataset: OpenDataset) -> dict[str, OpenData]:
     require_matches(target.dataset)
     if not target.dataset.searches:
         name = getattr(config.data, spec.datasets[-1])
-        if getattr(config.run, "select", "last") == "test":
-            raise UserError(f"--select test needs labels to test by, and {name} has none: use --select last.")
+        if (select := getattr(config.run, "select", "last")) in SELECTIONS:
+            raise UserError(f"--select {select} needs labels to test by, and {name} has none: use --select last.")
         current.say(f"  {name} has no labels to test by: the networks are trained and saved, not tested")
     section = getattr(config, spec.section)
     if isinstance(section, ClusterConfig):
@@ -91,6 +91,7 @@ def _stage1(current: Run, data: dict[str, OpenData], target: OpenData, index: in
         def after(epoch: EpochReport) -> None:
             current.log_epoch(title, epoch, host.schedule.epochs)
             current.spend(title, epoch.seconds)
+            current.period(name, learner, epoch, stage=1)
 
         current.train(host, learner, after, stage=1, network=index, title=title)
         current.record.save(name, learner.export_state(), stage=1, epoch=host.schedule.epochs)
@@ -126,10 +127,11 @@ def _stage2(current: Run, data: dict[str, OpenData], target: OpenData, states: l
         current.log_epoch(config.method, epoch, host.schedule.epochs)
         current.spend("labelling", epoch.label_seconds)
         current.spend("adaptation", epoch.train_seconds)
+        current.period("", learner, epoch, stage=stage)
         if not current.due(done, host.schedule.epochs) or not target.dataset.searches:
             return
         metrics = current.test(learner, target, [f"epoch {done}, {name}" for name in names], epoch)
-        if current.is_best(max(one.mean_ap for one in metrics), "target's test labels"):
+        if current.is_best(metrics, max, "target's test labels"):
             kept = {"stage": stage, "epoch": done, "selected_on": "target test labels"}
             current.record.save("best", learner.export_state(), **kept)
 

@@ -13,15 +13,16 @@ from torch import Tensor
 
 from duoreid.backends.torch import losses
 from duoreid.backends.torch.inputs import Forward, Inputs
-from duoreid.backends.torch.networks import ReIDNetwork, grey, normalise
+from duoreid.backends.torch.networks import ReIDNetwork, grey_form, normalise
 from duoreid.core.losses.mvd import VIEW_WEIGHTS, View
 from duoreid.core.settings.config import LearnerConfig
+from duoreid.core.settings.cross_modal import MVDConfig
 
 
-def both_forms(views: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
+def both_forms(views: Sequence[Tensor], dtype: torch.dtype, config: LearnerConfig) -> list[Tensor]:
     """Images uint8 (B, H, W, 3) of each modality -> all of them in colour and in grey, (V * B, 3, H, W) each."""
     images = torch.cat(list(views))
-    return [normalise(images, dtype), normalise(grey(images, dtype), dtype)]
+    return [normalise(images, dtype), grey_form(images, dtype, config.section.grey_form)]
 
 
 def joint_feature(networks: Sequence[ReIDNetwork], forms: Sequence[Tensor]) -> Tensor:
@@ -31,15 +32,17 @@ def joint_feature(networks: Sequence[ReIDNetwork], forms: Sequence[Tensor]) -> T
     both = shared.observe(torch.cat([colour, grey]))
     # Not chunk, whose sizes an exported program would keep from the batch that it was traced with.
     first, second = both.reshape(2, -1, both.shape[1]).unbind()
-    four = torch.cat([visible.observe(colour), infrared.observe(grey), first, second], dim=1)
-    return torch.nn.functional.normalize(four)[None]
+    four = [visible.observe(colour), infrared.observe(grey), first, second]
+    if shared.each:
+        four = [torch.nn.functional.normalize(one) for one in four]
+    return torch.nn.functional.normalize(torch.cat(four, dim=1))[None]
 
 
 def variational_distillation(
     forward: Forward, inputs: Inputs, classes: Tensor, config: LearnerConfig
 ) -> dict[str, Tensor]:
     """Objective of MVD. inputs: colour and grey (2 B, 3, H, W), visible images first; labels (B,); noise (8 B, 256)."""
-    views = four_views(forward, inputs, config.section.dropout)
+    views = four_views(forward, inputs, config.section)
     labels = inputs.labels.repeat(2)
     modalities = torch.arange(2, device=labels.device).repeat_interleave(len(inputs.labels))
     section = config.section
@@ -57,8 +60,8 @@ def variational_distillation(
     return parts | {"total": total}
 
 
-def four_views(forward: Forward, inputs: Inputs, dropout: float) -> dict[str, View]:
-    """Run each branch once: images in colour and grey -> the outputs of the four views, by name.
+def four_views(forward: Forward, inputs: Inputs, section: MVDConfig) -> dict[str, View]:
+    """Run the branches: images in colour and grey -> the outputs of the four views, by name.
 
     Raises ValueError where images, labels and noise do not belong together.
     """
@@ -69,14 +72,27 @@ def four_views(forward: Forward, inputs: Inputs, dropout: float) -> dict[str, Vi
             f"mvd needs one visible and one infrared image for each label, got {count} images for "
             f"{len(inputs.labels)} labels"
         )
-    noise = _noise(inputs.noise, count) if dropout else (None, None, None)
-    both = [part.chunk(2) for part in forward("shared", torch.cat([colour, grey]), noise[2])]
+    noise = _noise(inputs.noise, count) if section.dropout else (None, None, None)
+    first, second = shared_views(forward, colour, grey, noise[2], section.shared_norm)
     return {
         "visible": View(*forward("visible", colour, noise[0])),
         "infrared": View(*forward("infrared", grey, noise[1])),
-        "shared_visible": View(*(part[0] for part in both)),
-        "shared_infrared": View(*(part[1] for part in both)),
+        "shared_visible": first,
+        "shared_infrared": second,
     }
+
+
+def shared_views(forward: Forward, colour: Tensor, grey: Tensor, noise: Tensor | None, order: str) -> tuple[View, View]:
+    """Run the shared branch on both forms together, or on one after the other; order: of `shared_norm`."""
+    if order == "together":
+        both = [part.chunk(2) for part in forward("shared", torch.cat([colour, grey]), noise)]
+        return View(*(part[0] for part in both)), View(*(part[1] for part in both))
+    of_colour, of_grey = (None, None) if noise is None else noise.chunk(2)
+    if order == "colour-first":
+        first = View(*forward("shared", colour, of_colour))
+        return first, View(*forward("shared", grey, of_grey))
+    second = View(*forward("shared", grey, of_grey))
+    return View(*forward("shared", colour, of_colour)), second
 
 
 def _noise(noise: Tensor | None, count: int) -> Sequence[Tensor]:

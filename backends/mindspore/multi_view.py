@@ -16,6 +16,7 @@ from duoreid.backends.mindspore import losses
 from duoreid.backends.mindspore.networks import ReIDNetwork, VariationalNetwork, grey_form, normalise, unit
 from duoreid.backends.mindspore.processes import Single, Whole
 from duoreid.core.contract.learner import Batch
+from duoreid.core.contract.pairs import check_pairs
 from duoreid.core.losses.mvd import VIEW_WEIGHTS, VIEWS, View
 from duoreid.core.settings.config import LearnerConfig
 from duoreid.core.settings.cross_modal import MVDConfig
@@ -119,16 +120,8 @@ class VariationalDistillation(nn.Cell):
     def check(self, batch: Batch) -> None:
         """Raise ValueError where images, labels and noise do not belong together, or batch norm cannot be grouped."""
         count = batch.images.shape[0] * batch.images.shape[1]
-        if count != 2 * len(batch.labels):
-            raise ValueError(
-                f"mvd needs one visible and one infrared image for each label, got {count} images for "
-                f"{len(batch.labels)} labels"
-            )
-        if self.drops and (batch.noise is None or len(batch.noise) != 4 * count):
-            found = "none" if batch.noise is None else f"{len(batch.noise)} rows"
-            raise ValueError(
-                f"dropout in mvd needs noise for {4 * count} rows of z, got {found}: see core/methods/mvd.py"
-            )
+        rows = None if batch.noise is None else len(batch.noise)
+        check_pairs(count, len(batch.labels), rows, dropout=self.drops)
         for images in (count, 2 * count):
             self.shared.check_batch(images, train=True)
 

@@ -21,6 +21,7 @@ from duoreid.core.contract.checks import check_batch, check_centroids, check_chu
 from duoreid.core.contract.learner import Batch
 from duoreid.core.contract.state import MOMENTS, arrays_of, capacity_of, check_state, initial, step_name
 from duoreid.core.methods.registry import spec_of
+from duoreid.core.networks.heads import grow_classifiers, rows_for
 from duoreid.core.settings.config import LearnerConfig
 
 log = logging.getLogger(__name__)
@@ -103,15 +104,9 @@ class TorchLearner:
         check_centroids(centroids, self.config)
         classes = len(centroids)
         if classes > self.config.capacity:
-            capacity = -(-classes // 64) * 64
-            log.warning("classifier grows from %d to %d rows for %d clusters", self.config.capacity, capacity, classes)
-            state = self.export_state()
-            for role in self.spec.all:
-                self._grow(state, f"{role}.classifier.weight", capacity)
-            for role in self.spec.students:
-                for prefix in MOMENTS[self.config.optimiser]:
-                    self._grow(state, f"{prefix}{role}.classifier.weight", capacity)
-            self.import_state(state)
+            rows = rows_for(classes)
+            log.warning("classifier grows from %d to %d rows for %d clusters", self.config.capacity, rows, classes)
+            self.import_state(grow_classifiers(self.export_state(), rows))
         rows = torch.as_tensor(np.asarray(centroids), dtype=self.runtime.dtype, device=self.runtime.device)
         rows = torch.nn.functional.normalize(rows)
         for network in self.networks.values():
@@ -123,11 +118,6 @@ class TorchLearner:
     def _set_classes(self, classes: int) -> None:
         self._live = classes
         self._classes.fill_(classes)
-
-    @staticmethod
-    def _grow(state: dict[str, np.ndarray], name: str, rows: int) -> None:
-        old = state[name]
-        state[name] = np.concatenate([old, np.zeros((rows - len(old), old.shape[1]), old.dtype)])
 
     def step(self, batch: Batch, rate: float, ema: float) -> None:
         """Forward, backward, optimiser, mean teachers. Nothing is read back."""
@@ -219,9 +209,9 @@ class TorchLearner:
             self._build(capacity)
         for role, network in self.networks.items():
             for name, tensor in network.state_dict().items():
-                tensor.copy_(torch.as_tensor(np.asarray(state[f"{role}.{name}"])))
+                tensor.copy_(torch.tensor(np.asarray(state[f"{role}.{name}"])))
         for name, tensor in self.arrays.items():
-            tensor.copy_(torch.as_tensor(np.asarray(state[name])))
+            tensor.copy_(torch.tensor(np.asarray(state[name])))
         self._set_classes(int(state["classes"]))
         self._restart_optimiser()
         steps = int(state[step_name(self.config)])
@@ -231,7 +221,7 @@ class TorchLearner:
             self.optimiser.load(steps, *moments)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.as_tensor(np.array(array), dtype=self.runtime.dtype, device=self.runtime.device)
+        return torch.tensor(np.asarray(array), dtype=self.runtime.dtype, device=self.runtime.device)
 
 
 def _copy(tensor: Tensor) -> np.ndarray:

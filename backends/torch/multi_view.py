@@ -14,6 +14,7 @@ from torch import Tensor
 from duoreid.backends.torch import losses
 from duoreid.backends.torch.inputs import Forward, Inputs
 from duoreid.backends.torch.networks import ReIDNetwork, grey_form, normalise
+from duoreid.core.contract.pairs import check_pairs, rows_of_branches
 from duoreid.core.losses.mvd import VIEW_WEIGHTS, View
 from duoreid.core.settings.config import LearnerConfig
 from duoreid.core.settings.cross_modal import MVDConfig
@@ -67,12 +68,9 @@ def four_views(forward: Forward, inputs: Inputs, section: MVDConfig) -> dict[str
     """
     colour, grey = inputs.views
     count = len(colour)
-    if count != 2 * len(inputs.labels):
-        raise ValueError(
-            f"mvd needs one visible and one infrared image for each label, got {count} images for "
-            f"{len(inputs.labels)} labels"
-        )
-    noise = _noise(inputs.noise, count) if section.dropout else (None, None, None)
+    rows = None if inputs.noise is None else len(inputs.noise)
+    check_pairs(count, len(inputs.labels), rows, dropout=bool(section.dropout))
+    noise = [inputs.noise[part] if section.dropout else None for part in rows_of_branches(count)]
     first, second = shared_views(forward, colour, grey, noise[2], section.shared_norm)
     return {
         "visible": View(*forward("visible", colour, noise[0])),
@@ -93,14 +91,6 @@ def shared_views(forward: Forward, colour: Tensor, grey: Tensor, noise: Tensor |
         return first, View(*forward("shared", grey, of_grey))
     second = View(*forward("shared", grey, of_grey))
     return View(*forward("shared", colour, of_colour)), second
-
-
-def _noise(noise: Tensor | None, count: int) -> Sequence[Tensor]:
-    """Return the rows of the visible, the infrared and the shared branch."""
-    if noise is None or len(noise) != 4 * count:
-        found = "none" if noise is None else f"{len(noise)} rows"
-        raise ValueError(f"dropout in mvd needs noise for {4 * count} rows of z, got {found}: see core/methods/mvd.py")
-    return noise.split([count, count, 2 * count])
 
 
 def identity(views: dict[str, View], labels: Tensor, classes: Tensor, smoothing: float) -> Tensor:

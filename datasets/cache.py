@@ -43,7 +43,7 @@ def load_images(
 ) -> Images:
     """Return a split's images at a size, `images[rows]` -> uint8 (n, height, width, 3).
 
-    interpolation: "bicubic" or "bilinear". folder: where caches are kept; this split's is built there if it is not
+    interpolation: a name of datasets/decode.py. folder: where caches are kept; this split's is built there if it is not
     yet. None: nothing is kept, images are decoded whenever they are asked for. progress: show a bar while building,
     on a terminal.
     Raises DatasetError naming the images that cannot be decoded, and where the disk is too small.

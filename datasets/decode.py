@@ -11,7 +11,11 @@ from PIL import Image, ImageOps
 
 from duoreid.datasets.errors import DatasetError
 
-INTERPOLATIONS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+INTERPOLATIONS = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+    "lanczos": Image.Resampling.LANCZOS,
+}
 VERSION = 1
 """Part of every cache's key: raise it when the pixels of any image would change."""
 

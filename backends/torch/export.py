@@ -78,7 +78,7 @@ def _joint_program(request: Request) -> nn.Module:
                 self.add_module(role, _loaded(VariationalNetwork.of(request.config, 1), tensors))
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
-            forms = both_forms([images if request.raw else pixels(images)], torch.float32)
+            forms = both_forms([images if request.raw else pixels(images)], torch.float32, request.config)
             return joint_feature(list(self.children()), forms)[0]
 
     return Program().eval().requires_grad_(False)

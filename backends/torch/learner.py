@@ -87,7 +87,7 @@ class TorchLearner:
             chunks = []
             for chunk in images:
                 check_chunk(chunk)
-                views = self.method.views([self._to_device(chunk)], self.runtime.dtype)
+                views = self.method.views([self._to_device(chunk)], self.runtime.dtype, self.config)
                 with self._autocast():
                     rows = self.method.embed(networks, views)
                 chunks.append(rows.to(self.runtime.dtype).cpu().numpy())
@@ -156,7 +156,7 @@ class TorchLearner:
         return [None if array is None else self._pinned(array) for array in arrays]
 
     def _losses(self, labels: Tensor, noise: Tensor | None, *views: Tensor) -> dict[str, Tensor]:
-        inputs = Inputs(self.method.views(views, self.runtime.dtype), labels, noise, self.arrays)
+        inputs = Inputs(self.method.views(views, self.runtime.dtype, self.config), labels, noise, self.arrays)
         return self.method.loss(partial(self._forward, len(labels)), inputs, self._classes, self.config)
 
     def _forward(self, count: int, role: str, *inputs: Tensor | None) -> tuple[Tensor, ...]:

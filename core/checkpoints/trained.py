@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from duoreid.core.checkpoints import formats, weights
+from duoreid.core.checkpoints.layouts_mvd import JointFile, load_public
 from duoreid.core.contract.state import initial, network
 from duoreid.core.errors import UserError, unknown
 from duoreid.core.methods.registry import DEFAULT, SINGLE, holder_of, spec_of
@@ -47,8 +48,9 @@ class Trained:
 
     config: of the run that trained them; for a file from elsewhere the defaults, with its architecture. models: by the
     name of their network. adapted: trained on the target (stage 2). known: the configuration is the run's own and not
-    a default. trial: the training split that the run saw, 0 where that is not recorded. report: of the import, where
-    the file is from elsewhere; which file was taken, where a run's folder was given.
+    a default. sized: the file tells the size of its images, by the public code that wrote it. trial: the training split
+    that the run saw, 0 where that is not recorded. report: of the import, where the file is from elsewhere; which file
+    was taken, where a run's folder was given.
     """
 
     path: Path
@@ -56,6 +58,7 @@ class Trained:
     models: dict[str, Model]
     adapted: bool = False
     known: bool = True
+    sized: bool = False
     trial: int = 0
     report: str = ""
 
@@ -161,7 +164,30 @@ def _of_network(name: str, spec: MethodSpec) -> bool:
     return name.startswith(tuple(f"{role}." for role in spec.all))
 
 
+def _public(
+    public: JointFile, role: str, arch: str, stem_relu: bool | None, size: tuple[int | None, int | None]
+) -> Trained:
+    """Return the networks of a file of a method's public code, with the settings of the recipe that follows it."""
+    config, spec = public.config, spec_of(public.config.method)
+    _refuse_part(public.path, role, spec)
+    for option, asked, stands in (
+        ("arch", arch, config.network.arch),
+        ("stem_relu", stem_relu, config.network.stem_relu),
+    ):
+        if asked not in ("", None, stands):
+            raise UserError(
+                f"{public.path} is a file of {public.layout.name}, whose {option} is {stands}, not {asked}: leave the "
+                "option out."
+            )
+    known = {name: value for name, value in zip(("height", "width"), size, strict=True) if value is not None}
+    config = replace(config, data=replace(config.data, **known))
+    models = {spec.name: _joint(public.tensors, config, spec)}
+    return Trained(public.path, config, models, known=False, sized=True, report=public.report)
+
+
 def _foreign(path: Path, role: str, arch: str, stem_relu: bool | None, size: tuple[int | None, int | None]) -> Trained:
+    if public := load_public(path):
+        return _public(public, role, arch, stem_relu, size)
     if not arch:
         raise UserError(
             f"{path} is no checkpoint of this library and does not say its architecture: give --arch, such as "
@@ -180,7 +206,11 @@ def _foreign(path: Path, role: str, arch: str, stem_relu: bool | None, size: tup
         section = replace(getattr(plain, spec.section), **spec.hints(tensors, spec.students[0]))
         data = replace(plain.data, **known)
         config = replace(plain, data=data, network=settings, **{spec.section: section})
-        return Trained(path, config, {method: _joint(tensors, config, spec)}, known=False)
+        report = (
+            f"{path} holds tensors and no settings: those of --preset {plain.preset} hold, but for what shapes tell. A "
+            "run's or an exported .safetensors has its own."
+        )
+        return Trained(path, config, {method: _joint(tensors, config, spec)}, known=False, report=report)
     built = BackboneConfig(settings, base.data.height, base.data.width)
     tensors, report = weights.load(path, built)
     told = report.layout.stem_relu

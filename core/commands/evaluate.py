@@ -155,7 +155,7 @@ def _data(trained: Trained, given: dict[str, Any]) -> DataConfig:
     """Return the checkpoint's data settings with those of the command line over them."""
     changed = {name: given[name] for name in DATA if given[name] is not None}
     missing = [name for name in ("height", "width") if name not in changed]
-    if not trained.known and missing:
+    if not (trained.known or trained.sized) and missing:
         raise UserError(
             f"{trained.path} does not say the size of its images: give --height and --width, such as --height 256 "
             "--width 128."

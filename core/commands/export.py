@@ -173,7 +173,7 @@ def _sized(trained: Trained, given: Mapping[str, Any]) -> Trained:
     changed = {name: given[name] for name in ("height", "width") if given[name] is not None}
     if any(value < 16 for value in changed.values()):
         raise UserError(f"images of at least 16 pixels a side expected, got {changed}")
-    if not trained.known and len(changed) < 2:
+    if not (trained.known or trained.sized) and len(changed) < 2:
         raise UserError(f"{trained.path} does not say the size of its images: give --height and --width.")
     known = trained.config.data
     data = replace(known, **changed)

@@ -46,7 +46,7 @@ class DataConfig:
     data_seed: int = option(0, "seed of the synthetic datasets")
     height: int = option(64, "image height in pixels", least=32, everyday=True)
     width: int = option(32, "image width in pixels", least=16, everyday=True)
-    interpolation: str = option("bicubic", "filter of the resize", choices=("bicubic", "bilinear"))
+    interpolation: str = option("bicubic", "filter of the resize", choices=("bicubic", "bilinear", "lanczos"))
     cache: bool = option(True, "keep decoded images in a memory-mapped file; without it they are decoded on the fly")
     cache_folder: str = option("", "folder of decoded images; empty: DATA/cache")
 
@@ -60,6 +60,16 @@ class NetworkConfig:
         True, "ReLU between the first normalisation and the max-pooling; the reference MMT ResNet-50 has none"
     )
     last_stride: int = option(1, "stride of layer4", choices=(1, 2))
+    conv_padding: str = option(
+        "symmetric",
+        "padding of convolutions and of the pooling; same: where it is uneven, more behind than in front, as "
+        "MindSpore's networks have it",
+        choices=("symmetric", "same"),
+    )
+    last_norm_epsilon: float = option(1e-5, "epsilon of the norm that ends a residual block", above=0)
+    last_norm_momentum: float = option(
+        0.1, "share of a batch in the running statistics of the norm that ends a residual block", above=0, most=1
+    )
     weights: str = option(
         "",
         "file of ImageNet or re-ID weights, or a run's folder, to start stage 1 from; FILE#ROLE chooses a network",

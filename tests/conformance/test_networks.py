@@ -57,17 +57,22 @@ CONFIGS = {
     "no ReLU in the stem": NetworkConfig("tiny", stem_relu=False),
     "last stride 2": NetworkConfig("tiny", last_stride=2),
     "groups of 4": NetworkConfig("tiny", batch_norm_group=4),
+    "uneven padding": NetworkConfig("tiny", conv_padding="same"),
+    "another last norm": NetworkConfig("tiny", last_norm_epsilon=0.05, last_norm_momentum=0.003),
 }
 
 
-@pytest.mark.parametrize(("name", "train"), [*((name, True) for name in CONFIGS), ("last stride 2", False)])
+IN_TEST = ("last stride 2", "uneven padding", "another last norm")
+
+
+@pytest.mark.parametrize(("name", "train"), [*((name, True) for name in CONFIGS), *((name, False) for name in IN_TEST)])
 def test_network_float64(probe, name, train):
     found, kind = run(probe, CONFIGS[name], 8, train, np.float64)
     compare(found, expected(CONFIGS[name], 8, train), train, kind)
 
 
 @pytest.mark.parametrize("train", [True, False], ids=["train", "test"])
-@pytest.mark.parametrize("name", ["tiny", "groups of 4"])
+@pytest.mark.parametrize("name", ["tiny", "groups of 4", "uneven padding", "another last norm"])
 def test_network_float32(probe, name, train):
     found, kind = run(probe, CONFIGS[name], 8, train, np.float32)
     compare(found, expected(CONFIGS[name], 8, train), train, kind)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from duoreid.core.losses.float64.walk import Source, Walk
 from duoreid.core.networks.backbone import BackboneConfig
@@ -49,7 +49,9 @@ class ResNet:
     stem: int = 64
 
     family = "resnet"
-    options = frozenset({"stem_relu", "last_stride", "attention"})
+    options = frozenset(
+        {"stem_relu", "last_stride", "attention", "conv_padding", "last_norm_epsilon", "last_norm_momentum"}
+    )
 
     @property
     def expansion(self) -> int:
@@ -116,21 +118,25 @@ class ResNet:
 
     def walk(self, walk: Walk, image: Source, config: BackboneConfig) -> Source:
         """See Backbone."""
-        x = walk.batch_norm("bn1", walk.convolve("conv1", image, 2))
-        x = walk.max_pool("maxpool", walk.relu(x) if config.network.stem_relu else x)
-        for number, layer in enumerate(self.blocks(config.network.last_stride), start=1):
+        network = config.network
+        uneven = network.conv_padding == "same"
+        x = walk.batch_norm("bn1", walk.convolve("conv1", image, 2, uneven=uneven))
+        x = walk.max_pool("maxpool", walk.relu(x) if network.stem_relu else x, uneven=uneven)
+        for number, layer in enumerate(self.blocks(network.last_stride), start=1):
             x = walk.attention(f"attention{number}", x)
             for block in layer:
-                x = self._walk_block(walk, x, block)
+                x = self._walk_block(walk, x, block, network)
         return walk.mean_over_places(x)
 
-    def _walk_block(self, walk: Walk, x: Source, block: Block) -> Source:
+    def _walk_block(self, walk: Walk, x: Source, block: Block, network: Any) -> Source:
         y, kernels = x, self.kernels(block)
         for index, (_, _, _, stride) in enumerate(kernels, start=1):
-            y = walk.convolve(f"{block.name}.conv{index}", y, stride)
-            normalise = walk.split_norm if block.ibn and index == 1 else walk.batch_norm
-            y = normalise(f"{block.name}.bn{index}", y)
-            y = walk.relu(y) if index < len(kernels) else y
+            y = walk.convolve(f"{block.name}.conv{index}", y, stride, uneven=network.conv_padding == "same")
+            name = f"{block.name}.bn{index}"
+            if index == len(kernels):
+                y = walk.batch_norm(name, y, network.last_norm_epsilon, network.last_norm_momentum)
+            else:
+                y = walk.relu(walk.split_norm(name, y) if block.ibn and index == 1 else walk.batch_norm(name, y))
         if block.downsample:
             x = walk.convolve(f"{block.name}.downsample.0", x, block.stride)
             x = walk.batch_norm(f"{block.name}.downsample.1", x)

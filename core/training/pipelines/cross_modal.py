@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from duoreid.core.checkpoints import files, weights
+from duoreid.core.checkpoints.layouts_mvd import branches, load_public
 from duoreid.core.contract.learner import Learner
 from duoreid.core.contract.state import overlay
 from duoreid.core.data import VISIBLE, Dataset, OpenData, Search
@@ -151,10 +153,16 @@ def _introduce(current: Run, part: Part, host: MVD) -> None:
 def _start(current: Run, learner: Learner, host: MVD) -> None:
     """Give every branch the weights of `--weights`, where there are any."""
     path = current.config.network.weights
-    if path:
+    if not path:
+        return
+    if public := (load_public(Path(path)) if Path(path).is_file() else None):
+        found, report = branches(public, host.learner_config())
+        learner.import_state(learner.export_state() | found)
+        current.say(f"each branch from its own · {report}")
+    else:
         tensors, imported = weights.load(path, host.learner_config(), capacity=host.classes)
-        branches = [tensors] * len(current.spec.students)
-        learner.import_state(overlay(learner.export_state(), current.config.method, branches))
+        copies = [tensors] * len(current.spec.students)
+        learner.import_state(overlay(learner.export_state(), current.config.method, copies))
         current.say(f"every branch · {imported}")
 
 

@@ -106,6 +106,11 @@ class RunConfig:
     save_every: int = option(
         0, "iterations of an epoch between two saves, beside the one at its end; 0: that one alone", least=0
     )
+    log: str = option(
+        "none",
+        "show losses, facts and tests elsewhere too, each with an extra of its name; metrics.jsonl always has them",
+        choices=("none", "tensorboard", "wandb", "mlflow"),
+    )
     resume: str = option(
         "",
         "folder of a run to continue exactly, with its own settings; --epochs may be given beside it to extend it",

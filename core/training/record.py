@@ -16,6 +16,7 @@ from duoreid.core.checkpoints import files
 from duoreid.core.errors import UserError
 from duoreid.core.settings.config import Config, as_dict
 from duoreid.core.training.locking import FolderLock, acquire
+from duoreid.core.training.logs import Log
 from duoreid.core.training.snapshot import LAST, PREVIOUS, History, Snapshot
 
 BEGINNINGS = ("run", "resumed")
@@ -35,7 +36,7 @@ class Record:
 
     The folder is locked until `close`, or until the process ends in whatever way. Made by `begin`, `reopen` or, in a
     process that is not the first, `follow`: that one knows the folder, and leaves all writing to the first. history:
-    the run's own, which its lines are added to.
+    the run's own, which its lines are added to. log: shown the lines of metrics.jsonl too.
     """
 
     def __init__(self, folder: Path, config: Config, *, writes: bool = True) -> None:
@@ -44,6 +45,7 @@ class Record:
         self._new = [path for path in (folder, *folder.parents) if not path.exists()] if writes else []
         self._lock: FolderLock | None = acquire(folder) if writes else None
         self._rewind: _Rewind | None = None
+        self.log: Log | None = None
 
     @classmethod
     def begin(cls, folder: Path, config: Config, about: Mapping[str, Any]) -> Record:
@@ -142,6 +144,8 @@ class Record:
                 f"{path} could not be written: {error.strerror}. What was saved before is whole."
             ) from error
         self.history.log.append(text)
+        if self.log is not None:
+            self.log.line(event, values)
 
     def keep(self, snapshot: Snapshot) -> None:
         """Write the last snapshot; the one before it stays as PREVIOUS, where the file system has hard links."""
@@ -167,6 +171,9 @@ class Record:
 
     def close(self, *, forget: bool = False) -> None:
         """Release the folder. forget: with what the lock has left there, where it was not there before."""
+        if self.log is not None:
+            self.log.close()
+            self.log = None
         if self._lock is not None:
             self._lock.release(forget=forget)
             self._lock = None

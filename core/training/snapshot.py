@@ -128,6 +128,8 @@ def _snapshot(tensors: dict[str, np.ndarray], metadata: dict[str, Any]) -> Snaps
         raise ValueError(f"stage {position.stage} of {len(stages)}")
     epoch["labelling"] = Labelling(labels, **epoch["labelling"])
     epoch["losses"] = Means(**epoch["losses"])
+    lately = epoch.get("lately", {"done": epoch["step"], "start": epoch["step"]})  # version 0.2 had none
+    epoch["lately"] = Means(**lately)
     past["rows"] = [Row(**(row | {"metrics": Metrics(**row["metrics"])})) for row in past["rows"]]
     return Snapshot(position, tensors, Progress(**epoch), metadata["memory"], History(**past), config)
 

@@ -14,6 +14,7 @@ from duoreid.core.contract.learner import MakeLearner
 from duoreid.core.contract.processes import Processes, check_same, first, together
 from duoreid.core.errors import UserError
 from duoreid.core.settings.config import Config, as_dict
+from duoreid.core.training import logs
 from duoreid.core.training.pipelines import PIPELINES
 from duoreid.core.training.record import Record, free_folder
 from duoreid.core.training.resume import finished
@@ -48,7 +49,10 @@ def run(
     if config.run.resume and (summary := finished(Path(config.run.resume), config)):
         say(f"{config.run.resume} has finished: see its summary.json. A larger --epochs extends it.")
         return summary
+    logs.check_installed(config.run.log)
     current = _open(config, who, make_learner, runtime, say, stop or Stop())
+    if current.record.writes:
+        current.record.log = logs.opened(config.run.log, current.record.folder, current.record.settings())
     try:
         return PIPELINES[current.spec.pipeline](current, current.checked(open_dataset))
     except KeyboardInterrupt:

@@ -46,5 +46,6 @@ def _run(options: argparse.Namespace) -> str:
 
 if __name__ == "__main__":
     import duoreid.datasets.synthetic.__main__ as module
+    from duoreid.core.commands.command import finished
 
-    sys.exit(module.main())
+    sys.exit(finished(module.main))

@@ -1,8 +1,8 @@
 """The process that draws what a writer asks for, until it has no more or is gone.
 
 Lines of JSON. In: first {"domain", "seed", "folder"}, then the items of a task, one list for each item. Out: for each
-task the number of its images, or {"error"} where one could not be written. The end of standard input ends the process at once, whatever it is drawing:
-the system closes the pipe however the writer ends, kill -9 included.
+task the number of its images, or {"error"} where one could not be written. The end of standard input ends the process
+at once, whatever it is drawing: the system closes the pipe however the writer ends, kill -9 included.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 
 def test_what_else_fails_is_told(tmp_path):
-    with pytest.raises(UserError, match="has ended with status 1: .* or its error stands above"):
+    with pytest.raises(UserError, match=r"has ended with status 1: .* or its error stands above"):
         list(crew.drawn("no such domain", tasks(), tmp_path, 0, 1))
 
 

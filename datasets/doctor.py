@@ -181,5 +181,6 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m datasets
 
 if __name__ == "__main__":
     import duoreid.datasets.doctor as module
+    from duoreid.core.commands.command import finished
 
-    sys.exit(module.main())
+    sys.exit(finished(module.main))

@@ -11,3 +11,7 @@ __version__ = "0.2.0"
 _checkout = Path(__file__).resolve().parent.parent
 if (_checkout / "setup.cfg").is_file() and (_checkout / "core").is_dir():
     __path__.append(str(_checkout))
+
+from duoreid.core.numeric.waiting import choose as _choose  # noqa: E402 (found by the line above)
+
+_choose()  # here, so that it comes before any framework, whichever module is run

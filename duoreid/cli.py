@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from duoreid import __version__
-from duoreid.core.commands.command import guarded
+from duoreid.core.commands.command import finished
 from duoreid.core.commands.parsing import Parser
 from duoreid.core.errors import UserError, unknown
 
@@ -80,13 +80,7 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `duoreid COMMAND ...`; return the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    status = 0
-
-    def run() -> None:
-        nonlocal status
-        status = _main(words)
-
-    return guarded(run) or status
+    return finished(lambda: _main(words))
 
 
 def _main(words: list[str]) -> int:

@@ -51,6 +51,12 @@ class Runtime:
     graph: bool
     processes: Single
 
+    def memory(self) -> int | None:
+        """Return the most bytes that tensors took on the device, None on the CPU; the device is not waited for."""
+        import torch
+
+        return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None
+
     @property
     def name(self) -> str:
         """The hardware, in words, for reports."""

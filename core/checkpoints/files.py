@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from duoreid.core import filesystem
 from duoreid.core.errors import UserError
 
 FORMAT = "duoreid-2"
@@ -52,18 +51,16 @@ def save(path: Path, state: Mapping[str, np.ndarray], metadata: Mapping[str, Any
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace `path` by `content` or leave it as it was; UserError says why it could not be written."""
-    temporary = path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = path.parent / filesystem.temporary_name(path.name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        filesystem.sweep(path.parent, path.name)
         with temporary.open("xb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        if os.name != "nt":  # Windows has no handle of a folder
-            folder = os.open(path.parent, os.O_RDONLY)
-            os.fsync(folder)
-            os.close(folder)
+            filesystem.to_disk(file.fileno())
+        filesystem.replace(temporary, path)
+        filesystem.folder_to_disk(path.parent)
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -73,16 +70,6 @@ def write_atomically(path: Path, content: bytes) -> None:
             f"{path} ({len(content):,} bytes) could not be written: {error.strerror}. What was saved before is "
             "untouched. Free some space, make the folder writable, or choose another --output."
         ) from error
-
-
-def stand_for(file: Path, name: Path) -> None:
-    """Let a name stand for a file too, whatever it stood for before; nothing changes where there are no hard links."""
-    link = name.parent / f".{name.name}.link"
-    with suppress(OSError):
-        link.unlink(missing_ok=True)
-        os.link(file, link)
-        os.replace(link, name)
-        link.unlink(missing_ok=True)  # POSIX: a rename onto another name of the same file does nothing
 
 
 def remove_temporaries(folder: Path, stem: str) -> None:

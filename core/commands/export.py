@@ -8,7 +8,6 @@ tensors (safetensors, npz, ckpt) hold the network's tensors and are read back fo
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from duoreid.core import filesystem
 from duoreid.core.commands.command import Backend, guarded
 from duoreid.core.commands.model_options import ModelOptions, add_model_options
 from duoreid.core.commands.parsing import Parser, add_help
@@ -191,7 +191,8 @@ def write_checked(request: Request, form: Format, output: Path, trained: Trained
     expected = [learner.embed([batch])[0] for batch in images]
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=output.parent, prefix=".export-") as folder:
+        filesystem.sweep(output.parent, "export")
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix=filesystem.temporary_name("export")) as folder:
             written = Path(folder) / f"network{form.suffix}"
             form.write(request, written)
             written.chmod(0o644)
@@ -203,7 +204,7 @@ def write_checked(request: Request, form: Format, output: Path, trained: Trained
                 worst = max(worst, float(np.abs(found - feature).max()))
             if not worst <= LIMIT:
                 raise UserError(f"the exported network differs by {worst:.1e} from the original, more than {LIMIT:g}")
-            os.replace(written, output)
+            filesystem.replace(written, output)
     except OSError as error:
         raise UserError(f"{output} could not be written: {error.strerror}.") from error
     return worst

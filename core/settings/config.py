@@ -119,6 +119,11 @@ class RunConfig:
     save_period: int = option(
         0, "epochs between networks that are kept under their own names, beside the last; 0: none", least=0
     )
+    log: str = option(
+        "none",
+        "show losses, facts and tests elsewhere too, each with an extra of its name; metrics.jsonl always has them",
+        choices=("none", "tensorboard", "wandb", "mlflow"),
+    )
     resume: str = option(
         "",
         "folder of a run to continue exactly, with its own settings; --epochs may be given beside it to extend it",

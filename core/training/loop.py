@@ -18,10 +18,11 @@ from duoreid.core.training.prefetch import prefetch
 
 @dataclass
 class Means:
-    """Means of an epoch's losses from the means of its stretches. done: iterations that they are of."""
+    """Means of losses over iterations of an epoch, from the means of stretches: those after `start`, up to `done`."""
 
     done: int = 0
     sums: dict[str, float] = field(default_factory=dict)
+    start: int = 0
 
     def add(self, means: dict[str, float], step: int, epoch: int) -> None:
         """Take in the means up to iteration `step` of an epoch; UserError where one is not finite."""
@@ -38,14 +39,15 @@ class Means:
 
     def means(self) -> dict[str, float]:
         """Return the means so far."""
-        return {name: value / self.done for name, value in self.sums.items()}
+        return {name: value / (self.done - self.start) for name, value in self.sums.items()}
 
 
 @dataclass
 class Progress:
     """An epoch under way: with the learner's state, all that is needed to go on from the middle of it.
 
-    epoch counts from 0; step: its iterations that are done; labelling: None until the method has labelled.
+    epoch counts from 0; step: its iterations that are done; labelling: None until the method has labelled. losses: of
+    the epoch; lately: since they were last noted; images: seen, each of all views.
     """
 
     epoch: int = 0
@@ -54,18 +56,20 @@ class Progress:
     losses: Means = field(default_factory=Means)
     label_seconds: float = 0.0
     train_seconds: float = 0.0
+    lately: Means = field(default_factory=Means)
+    images: int = 0
 
     def report(self) -> EpochReport:
         """Return what the epoch did."""
         facts = dict(self.labelling.facts) if self.labelling else {}
-        return EpochReport(self.epoch, self.losses.means(), facts, self.label_seconds, self.train_seconds)
+        return EpochReport(self.epoch, self.losses.means(), facts, self.label_seconds, self.train_seconds, self.images)
 
 
 @dataclass
 class EpochReport:
     """What an epoch did. epoch counts from 0; losses: means over the epoch; facts: of the labelling.
 
-    seconds: of labelling (embedding and clustering), of training, in all of its iterations.
+    seconds: of labelling (embedding and clustering), of training, in all of its iterations. images: seen by them.
     """
 
     epoch: int
@@ -73,6 +77,7 @@ class EpochReport:
     facts: dict[str, float] = field(default_factory=dict)
     label_seconds: float = 0.0
     train_seconds: float = 0.0
+    images: int = 0
 
     @property
     def seconds(self) -> float:
@@ -88,6 +93,9 @@ class Keeper:
     def due(self, step: int) -> bool:
         """Whether to keep the snapshot after `step` iterations of an epoch; its end is always kept."""
         return False
+
+    def note(self, progress: Progress, rate: float, ema: float) -> None:
+        """Note `progress.lately`, the losses of the last `loss_every` iterations, and the rates of the last one."""
 
     def keep(self, progress: Progress) -> None:
         """Keep this snapshot. The learner's losses have been read and are finite."""
@@ -139,13 +147,20 @@ def run_epoch(
     )
     with keeper.stepping(), bar:
         for batch in bar:
-            learner.step(batch, *method.rates(epoch, progress.step))
+            rates = method.rates(epoch, progress.step)
+            learner.step(batch, *rates)
             progress.step += 1
-            kept = progress.step == len(plan) or keeper.due(progress.step)
+            progress.images += batch.images.shape[0] * batch.images.shape[1]
+            last = progress.step == len(plan)
+            kept = last or keeper.due(progress.step)
             if kept or progress.step % loss_every == 0:
                 means = learner.losses()
                 progress.losses.add(means, progress.step, epoch)
+                progress.lately.add(means, progress.step, epoch)
                 progress.train_seconds += clock.lap()
+                if last or progress.step % loss_every == 0:
+                    keeper.note(progress, *rates)
+                    progress.lately = Means(progress.step, start=progress.step)
                 bar.set_postfix(loss=f"{means.get('total', math.nan):.3f}")
             if kept:
                 keeper.keep(progress)

@@ -21,7 +21,9 @@ from duoreid.core.methods.registry import spec_of
 from duoreid.core.methods.spec import MethodSpec
 from duoreid.core.protocols import Metrics, SearchResult, as_plain, evaluate, from_plain
 from duoreid.core.settings.config import SELECTIONS, Config, DataConfig
+from duoreid.core.training import memory
 from duoreid.core.training.loop import EpochReport, Keeper, Progress, train
+from duoreid.core.training.pace import Pace
 from duoreid.core.training.record import Record
 from duoreid.core.training.snapshot import History, Position, Snapshot
 from duoreid.core.training.stop import Stop
@@ -52,6 +54,7 @@ class Run:
     stop: Stop = field(default_factory=Stop)
     snapshot: Snapshot | None = None
     processes: Processes = ALONE
+    pace: Pace = field(default_factory=Pace)
 
     @property
     def spec(self) -> MethodSpec:
@@ -121,7 +124,8 @@ class Run:
             learner.import_state(here.state)
             host.remember(here.memory)
             start, self.snapshot = here.progress, replace(here, state={})
-        keeper = _Keeper(self, host, learner, stage, network)
+        keeper = _Keeper(self, host, learner, stage, network, title)
+        self.pace.begin()
         train(host, learner, after, loss_every=self.config.run.loss_every, title=title, start=start, keeper=keeper)
 
     def keep(self, position: Position, learner: Learner, memory: dict[str, Any], progress: Progress) -> None:
@@ -222,6 +226,7 @@ class Run:
         made = f" · {facts['clusters']:.0f} clusters, {facts['outliers']:.0f} outliers" if "clusters" in facts else ""
         agreed = f", ARI {facts['adjusted_rand']:.3f}" if "adjusted_rand" in facts else ""
         self.say(f"{stage} · epoch {epoch.epoch + 1}/{epochs} · {epoch.seconds:.1f} s{made}{agreed} · {losses}")
+        self.say(f"  {self.pace.after(stage, epoch, epochs)}{memory.in_words(self.runtime)}")
         backends = self.history.backends
         self.record.line("epoch", stage=stage, backend=backends[-1]["backend"] if backends else "", **vars(epoch))
 
@@ -235,6 +240,7 @@ class _Keeper(Keeper):
     learner: Learner
     stage: int
     network: int
+    title: str
 
     @property
     def silent(self) -> bool:
@@ -246,6 +252,11 @@ class _Keeper(Keeper):
         if settings.save_every > 0 and step % settings.save_every == 0:
             return True
         return (self.run.processes.size == 1 or step % settings.loss_every == 0) and self.run.asked_to_stop()
+
+    def note(self, progress: Progress, rate: float, ema: float) -> None:
+        done = progress.epoch * self.host.schedule.iterations + progress.step
+        position = {"stage": self.title, "epoch": progress.epoch, "step": progress.step, "iteration": done}
+        self.run.record.line("losses", **position, rate=rate, ema=ema, losses=progress.lately.means())
 
     def keep(self, progress: Progress) -> None:
         asked, position = self.run.asked_to_stop(), Position(self.stage, self.network, progress.epoch, progress.step)

@@ -12,6 +12,7 @@ from threading import Lock
 import numpy as np
 
 from duoreid.core.numeric.inputs import as_count, as_features
+from duoreid.core.numeric.products import product
 from duoreid.core.numeric.threads import each
 
 TILE = 2048  # rows and columns of a tile at most: 16 MiB, large enough for the product to run at full speed
@@ -54,21 +55,21 @@ def search(features: np.ndarray, k: int, *, lowest: bool = False) -> tuple[np.nd
 
     def on_diagonal(place: int) -> None:
         tile = tiles[place]
-        product = features[tile] @ features[tile].T
-        _lower(least, tile, product, 1)
-        own[tile] = product.diagonal()
-        np.fill_diagonal(product, np.inf)
-        _merge(keys[tile], product, _bound(product, k)[:, None], tile.start)
+        scores = product(features[tile], features[tile].T)
+        _lower(least, tile, scores, 1)
+        own[tile] = scores.diagonal()
+        np.fill_diagonal(scores, np.inf)
+        _merge(keys[tile], scores, _bound(scores, k)[:, None], tile.start)
 
     def off_diagonal(pair: tuple[int, int]) -> None:
         tile, other = tiles[pair[0]], tiles[pair[1]]
-        product = features[tile] @ features[other].T
+        scores = product(features[tile], features[other].T)
         with locks[pair[0]]:
-            _lower(least, tile, product, 1)
-            _merge(keys[tile], product, _threshold(keys[tile], other.start)[:, None], other.start)
+            _lower(least, tile, scores, 1)
+            _merge(keys[tile], scores, _threshold(keys[tile], other.start)[:, None], other.start)
         with locks[pair[1]]:
-            _lower(least, other, product, 0)
-            _merge(keys[other], product, _threshold(keys[other], tile.start), tile.start)
+            _lower(least, other, scores, 0)
+            _merge(keys[other], scores, _threshold(keys[other], tile.start), tile.start)
 
     each(on_diagonal, range(len(tiles)))  # first: from here on each row has a bound that few candidates pass
     each(off_diagonal, list(combinations(range(len(tiles)), 2)))
@@ -84,9 +85,9 @@ def _tiles(count: int) -> list[slice]:
     return [slice(start, stop) for start, stop in pairwise(edges)]
 
 
-def _lower(least: np.ndarray | None, tile: slice, product: np.ndarray, axis: int) -> None:
+def _lower(least: np.ndarray | None, tile: slice, scores: np.ndarray, axis: int) -> None:
     if least is not None:
-        least[tile] = np.minimum(least[tile], product.min(axis=axis))
+        least[tile] = np.minimum(least[tile], scores.min(axis=axis))
 
 
 def _keys(similarities: np.ndarray, indices: np.ndarray) -> np.ndarray:
@@ -110,27 +111,27 @@ def _threshold(keys: np.ndarray, first: int) -> np.ndarray:
     return np.where(beaten, np.nextafter(threshold, np.float32(np.inf)), threshold)
 
 
-def _bound(product: np.ndarray, k: int) -> np.ndarray:
+def _bound(scores: np.ndarray, k: int) -> np.ndarray:
     """Return a lower bound of each row's k-th largest entry: the k-th largest maximum of groups of columns."""
-    rows, columns = product.shape
+    rows, columns = scores.shape
     if k >= columns:
         return np.full(rows, -np.inf, np.float32)
     groups = max(columns // GROUP, min(columns, 4 * k))
     depth = columns // groups
-    maxima = product[:, : depth * groups].reshape(rows, depth, groups).max(axis=1)
+    maxima = scores[:, : depth * groups].reshape(rows, depth, groups).max(axis=1)
     maxima.partition(groups - k, axis=1)
     return maxima[:, groups - k]
 
 
-def _merge(keys: np.ndarray, product: np.ndarray, threshold: np.ndarray, first: int) -> None:
+def _merge(keys: np.ndarray, scores: np.ndarray, threshold: np.ndarray, first: int) -> None:
     """Merge the entries of a tile that reach the threshold into the keys (n, k) of the rows it belongs to.
 
     threshold: (n, 1) for keys of the tile's rows, (n,) for those of its columns. first: index of the tile's first
     column or row respectively.
     """
-    flat = np.flatnonzero(product >= threshold)
-    row, column = np.divmod(flat, product.shape[1])
-    values = product.ravel()[flat]
+    flat = np.flatnonzero(scores >= threshold)
+    row, column = np.divmod(flat, scores.shape[1])
+    values = scores.ravel()[flat]
     if threshold.ndim == 1:
         order = np.argsort(column, kind="stable")
         row, column, values = column[order], row[order], values[order]

@@ -18,6 +18,7 @@ from duoreid.core.data import Dataset, Search, Trial
 from duoreid.core.errors import UserError
 from duoreid.core.numeric.inputs import as_features
 from duoreid.core.numeric.matches import Matches
+from duoreid.core.numeric.products import product
 from duoreid.core.ranking import Ranking, rank, rank_distances
 from duoreid.core.rerank import rerank_blocks
 
@@ -281,7 +282,7 @@ def _shared(features: np.ndarray, searches: Sequence[Search]) -> _Shared | None:
     columns = sum(len(trial.gallery) for trial in trials)
     if columns < 2 * len(gallery) or 4 * len(trials[0].query) * len(gallery) > SHARED_BYTES:
         return None
-    return _Shared(gallery, -_take(features, trials[0].query) @ _take(features, gallery).T)
+    return _Shared(gallery, -product(_take(features, trials[0].query), _take(features, gallery).T))
 
 
 def _ranked(

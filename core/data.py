@@ -94,6 +94,7 @@ class Search:
         (SYSU-MM01); "nothing" (RegDB).
     distinct_identities: CMC counts each identity once, at its first image (SYSU-MM01).
     official: the draw is the dataset's own; False when it was made from a seed.
+    remark: what every table of its numbers has to say, e.g. that no camera is known; "" where there is nothing.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Search:
     ignore: str = "same-camera"
     distinct_identities: bool = False
     official: bool = True
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ class Dataset:
 
     searches: empty where nothing can be tested (unlabelled images).
     trial: the training split's number where a dataset has several (RegDB: 1 to 10), else 0.
+    remarks: what a run on it has to say: what of its folder is left out, by reason, and what is assumed.
     """
 
     name: str
@@ -117,6 +120,7 @@ class Dataset:
     test: Split
     searches: tuple[Search, ...]
     trial: int = 0
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from duoreid.core.data import Dataset
-from duoreid.core.errors import unknown
+from duoreid.core.errors import UserError, unknown
 from duoreid.datasets import folder, market, msmt, regdb, sysu
 from duoreid.datasets.errors import DatasetError, Problem, raise_fatal
 from duoreid.datasets.roots import Part, draw, find_root, plain
 
 Read = Callable[[Path, list[Problem], int, int], Dataset]
+OWN = "folder"
+"""The name of a user's own images."""
 
 
 @dataclass(frozen=True)
@@ -61,20 +63,27 @@ READERS = {
 NAMES = tuple(READERS)
 
 
-def open_dataset(name: str, root: str | Path, *, trial: int = 1, seed: int = 0) -> Dataset:
+def open_dataset(name: str, root: str | Path, *, trial: int = 1, seed: int = 0, pattern: str = "") -> Dataset:
     """Read a dataset's index: which images it has, who is on them, and how it is tested. No image is decoded.
 
     name: one of NAMES, in any spelling ("DukeMTMC-reID" is "dukemtmc"). root: the dataset's folder, or a parent
     that holds it under one of its usual names. trial: the training split, where a dataset has several (RegDB: 1
-    to 10). seed: of the draws where a dataset has no official ones.
+    to 10). seed: of the draws where a dataset has no official ones. pattern: what the names of a user's own images
+    tell (datasets/folder.py); other datasets have none. What is left out of the folder, and what is assumed, is in the
+    dataset's `remarks`.
     Raises UserError for an unknown name and DatasetError (both ValueErrors) for a dataset that is missing,
     incomplete or has files that cannot be understood.
     """
     name = canonical(name)
     problems: list[Problem] = []
-    dataset = read(name, find(name, root), problems, trial, seed)
+    dataset = read(name, find(name, root), problems, trial, seed, pattern)
     raise_fatal(problems, f"{name} in {dataset.root}")
-    return dataset
+    return replace(dataset, remarks=tuple(remark(problem) for problem in problems))
+
+
+def remark(problem: Problem) -> str:
+    """Return a finding as a run says it: in one line, with its first example."""
+    return problem.text.rstrip(":") + (f", e.g. {problem.examples[0]}" if problem.examples else "")
 
 
 def canonical(name: str) -> str:
@@ -102,6 +111,10 @@ def check_exists(name: str, root: str | Path) -> None:
         raise DatasetError(f"{root} {kind}. Give the folder that holds {name}.\n{tree}")
 
 
-def read(name: str, place: Path, problems: list[Problem], trial: int, seed: int) -> Dataset:
-    """Read a dataset from its own folder, appending what is wrong to `problems`."""
+def read(name: str, place: Path, problems: list[Problem], trial: int, seed: int, pattern: str = "") -> Dataset:
+    """Read a dataset from its own folder, appending what is wrong to `problems`. pattern: of a user's own images."""
+    if name == OWN:
+        return folder.read(place, name, problems, pattern)
+    if pattern:
+        raise UserError(f"--camera-pattern {pattern!r} is for pictures of your own: {name} says itself who is where.")
     return READERS[name].read(place, problems, trial, seed)

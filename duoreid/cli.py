@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from duoreid import __version__
 from duoreid.core.commands.command import finished
@@ -46,6 +46,19 @@ def export(words: list[str], prog: str) -> int:
     return importlib.import_module(f"duoreid.backends.{entry.BACKEND.name}.export").main(words, prog)
 
 
+def report(words: list[str], prog: str) -> int:
+    """Write the report of a run with the chosen backend."""
+    from duoreid.core.commands.report import report as run
+
+    entry, words = _backend(words)
+
+    def activations(learner: Any, images: Any) -> Any:
+        module = importlib.import_module(f"duoreid.backends.{entry.BACKEND.name}.activations")
+        return module.activations(learner, images)
+
+    return run(entry.BACKEND, entry.open_data, activations, words, prog)
+
+
 def doctor(words: list[str], prog: str) -> int:
     """Check a copy of a dataset."""
     from duoreid.datasets.doctor import main as run
@@ -71,6 +84,7 @@ COMMANDS = {
     "train": Command("train, adapt and test; without options: MMT on synthetic images", train),
     "evaluate": Command("test the networks of a checkpoint on a dataset", evaluate),
     "export": Command("write a model for use elsewhere: ONNX, torch, MindIR, safetensors, npz, ckpt", export),
+    "report": Command("one HTML file to look at: results, curves, ranked lists, cameras, clusters", report),
     "doctor": Command("check a copy of a dataset before anyone trains on it", doctor),
     "score": Command("mAP, CMC and mINP of features in a file", score),
     "completion": Command("print the completion of bash or zsh", completion),
@@ -101,8 +115,8 @@ def build() -> Parser:
         add_help=True,
         usage="duoreid COMMAND ...",
         description="Person re-identification, the same in PyTorch and in MindSpore.",
-        epilog=f"commands:\n{listed}\n\n`duoreid COMMAND --help` shows the options of a command. train, evaluate "
-        f"and export\ntake --backend {'|'.join(BACKENDS)} (default: the first of them that is installed).",
+        epilog=f"commands:\n{listed}\n\n`duoreid COMMAND --help` shows the options of a command. train, "
+        f"evaluate, export\nand report take --backend {'|'.join(BACKENDS)} (default: the first that is installed).",
     )
     parser.add_argument("--version", action="version", version=f"duoreid {__version__}")
     return parser

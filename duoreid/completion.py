@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from duoreid.core.commands import evaluate, export, options, score
+from duoreid.core.commands import evaluate, export, options, report, score
 from duoreid.core.commands.parsing import Parser
 from duoreid.core.errors import UserError
 from duoreid.core.methods.registry import METHODS
@@ -33,12 +33,13 @@ def tree() -> argparse.ArgumentParser:
         "train": _train(backend.runtime),
         "evaluate": evaluate.build(backend),
         "export": export.build(backend, programs),
+        "report": report.build(backend),
         "doctor": doctor.build(),
         "score": score.build(),
     }
     for name, command in COMMANDS.items():
         inner = commands.add_parser(name, help=command.about, add_help=False)
-        if name in ("train", "evaluate", "export"):
+        if name in ("train", "evaluate", "export", "report"):
             inner.add_argument("--backend", choices=BACKENDS, help="what computes")
         if name in made:
             _take_over(inner, made[name])

@@ -91,7 +91,7 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
 
     size = (given["height"], given["width"])
     trained = open_trained(model.checkpoint, model.network, model.arch, model.stem_relu, size)
-    trained = replace(trained, config=replace(trained.config, data=_data(trained, given)))
+    trained = replace(trained, config=replace(trained.config, data=data_settings(trained, given)))
     data = trained.config.data
     trained_on = [getattr(data, field) for field in spec_of(trained.config.method).datasets]
     name = given["dataset"] or (trained_on[-1] if trained.known else None)
@@ -125,7 +125,7 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
         "rerank": given["rerank"],
         "on": backend.about(runtime),
     }
-    beside = {search.name: _published(trained, dataset.name, search.name) for search in dataset.searches}
+    beside = {search.name: published(trained, dataset.name, search.name) for search in dataset.searches}
     print(_json(facts, tested, beside) if given["json"] else _text(facts, tested, beside, trained.report))
 
 
@@ -151,7 +151,7 @@ def _given(given: dict[str, Any], section: type) -> dict[str, Any]:
     return {item.name: given[item.name] for item in fields(section) if given.get(item.name) is not None}
 
 
-def _data(trained: Trained, given: dict[str, Any]) -> DataConfig:
+def data_settings(trained: Trained, given: dict[str, Any]) -> DataConfig:
     """Return the checkpoint's data settings with those of the command line over them."""
     changed = {name: given[name] for name in DATA if given[name] is not None}
     missing = [name for name in ("height", "width") if name not in changed]
@@ -171,7 +171,7 @@ def _plain(name: str) -> str:
     return re.sub(r"\W|_", "", name).lower()
 
 
-def _published(trained: Trained, dataset: str, search: str) -> dict[str, tuple[float, float]]:
+def published(trained: Trained, dataset: str, search: str) -> dict[str, tuple[float, float]]:
     """Return the published (mAP, rank-1) in percent of such networks in this search, by who published them."""
     from duoreid.core.methods.registry import spec_of
 

@@ -15,6 +15,7 @@ MODULES = (
     "kmeans",
     "mining",
     "neighbours",
+    "openset",
     "protocols",
     "random",
     "ranking",

@@ -22,9 +22,8 @@ people are expected to give at a threshold made like this one, not only what the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -33,6 +32,7 @@ from duoreid.core.numeric.inputs import as_count, as_features, row_blocks
 from duoreid.core.numeric.matches import Matches
 from duoreid.core.numeric.strangers import BestOf, Strangers, kept
 from duoreid.core.random import rng
+from duoreid.core.threshold import Point, Threshold
 
 FARS = (0.01, 0.001)
 SIZES = (100, 1_000, 10_000)
@@ -72,85 +72,6 @@ class Identification:
     searches: int
 
 
-@dataclass(frozen=True)
-class Point:
-    """One threshold. far: false-accept rate asked for. size: images in the gallery. Intervals are of 95%.
-
-    threshold_interval: of the threshold itself. far_interval, match_interval: of the false-accept rate and the
-    true-match rate that as many unseen people are expected to give. extrapolated: the data hold fewer strangers.
-    """
-
-    far: float
-    size: int
-    threshold: float
-    threshold_interval: tuple[float, float]
-    far_interval: tuple[float, float]
-    true_match_rate: float
-    match_interval: tuple[float, float]
-    extrapolated: bool
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """Thresholds by gallery size, and where they come from.
-
-    far: the false-accept rate that holds where none is named. dataset: its name. digest: of features and identities.
-    unsupported: rates asked for that the data are too few for.
-
-    >>> point = Point(0.01, 100, 0.5, (0.4, 0.6), (0.0, 0.02), 0.9, (0.8, 1.0), False)
-    >>> made = Threshold(0.01, (point, replace(point, size=10_000, threshold=0.7)), "folder", 50, 300, 1400, "3f")
-    >>> print(f"{made.at(100):.2f} {made.at(1000):.2f} {made.at(10_000):.2f}")
-    0.50 0.60 0.70
-    >>> Threshold.from_dict(made.to_dict()) == made
-    True
-    """
-
-    far: float
-    points: tuple[Point, ...]
-    dataset: str
-    identities: int
-    queries: int
-    strangers: int
-    digest: str
-    unsupported: tuple[float, ...] = ()
-
-    def at(self, gallery_size: int, far: float | None = None) -> float:
-        """Return the threshold for a gallery of so many images: a match is accepted from it on.
-
-        Between the calibrated sizes it is linear in the logarithm of the size, as beyond the last by the last two;
-        below the smallest size the smallest holds. far: one of the calibrated rates, default the stored one.
-        UserError for a rate that was not calibrated.
-        """
-        gallery_size, far = max(1, as_count(gallery_size, "gallery_size", 0)), self.far if far is None else far
-        points = sorted((one for one in self.points if one.far == far), key=lambda one: one.size)
-        if not points:
-            known = ", ".join(f"{one:g}" for one in sorted({one.far for one in self.points}))
-            raise UserError(f"no threshold for a false-accept rate of {far:g}: calibrated are {known}.")
-        sizes, values = np.log([one.size for one in points]), np.array([one.threshold for one in points])
-        place = float(np.log(gallery_size))
-        if place > sizes[-1] and len(points) > 1:
-            slope = (values[-1] - values[-2]) / (sizes[-1] - sizes[-2])
-            return float(values[-1] + max(0.0, slope) * (place - sizes[-1]))
-        return float(np.interp(place, sizes, values))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
-        found = asdict(self)
-        return found | {"points": [_lists(one) for one in found["points"]], "unsupported": list(self.unsupported)}
-
-    @classmethod
-    def from_dict(cls, found: Mapping[str, Any]) -> Threshold:
-        """Return the threshold of which `to_dict` told; UserError for anything else."""
-        try:
-            points = tuple(
-                Point(**{name: tuple(v) if isinstance(v, list) else v for name, v in one.items()})
-                for one in found["points"]
-            )
-            return cls(**{**found, "points": points, "unsupported": tuple(found.get("unsupported", ()))})
-        except (TypeError, KeyError, AttributeError) as error:
-            raise UserError(f"this is no threshold that can be read ({error}): calibrate the model again.") from error
-
-
 def compare(
     query: np.ndarray,
     gallery: np.ndarray | None,
@@ -159,14 +80,14 @@ def compare(
     query_cameras: np.ndarray,
     gallery_cameras: np.ndarray | None,
     *,
-    smallest: int = SIZES[0],
+    smallest: int | None = SIZES[0],
 ) -> Comparison:
     """Compare queries (Q, D) with a gallery (G, D); both are L2-normalised.
 
     Gallery images of a query's identity and camera are ignored, as `rank` does it. gallery, its ids and cameras None:
     each query is compared with all others; its own image is left out whatever its camera. Queries of an unknown
     identity (negative) are left out; gallery images of one are strangers. smallest: smallest gallery size that will
-    be asked for. UserError where there is nobody to compare with.
+    be asked for; None: no gallery but this one, as `identify` does it. UserError where there is nobody to compare with.
 
     >>> rows = np.eye(3, dtype=np.float32)[[0, 0, 1, 2]]
     >>> found = compare(rows, None, [7, 7, 8, 9], None, [1, 2, 1, 1], None)
@@ -187,7 +108,7 @@ def compare(
     query_ids, query_cameras = np.asarray(query_ids)[asked], np.asarray(query_cameras)[asked]
     matches = Matches(query_ids, gallery_ids, query_cameras, gallery_cameras, len(asked), len(gallery))
     units, own, totals = _units(query_ids, matches.gallery_ids)
-    depth = kept(len(gallery), as_count(smallest, "smallest"))
+    depth = 1 if smallest is None else kept(len(gallery), as_count(smallest, "smallest"))
     mates = np.full(len(asked), -np.inf, np.float32)
     nearest, of = np.empty((len(asked), depth), np.float32), np.empty((len(asked), depth), np.int32)
     for block in row_blocks(len(asked), len(gallery)):
@@ -196,12 +117,19 @@ def compare(
         ignored = ignored | (alone & (asked[block.start + rows] == columns))
         np.maximum.at(mates, block.start + rows[~ignored], similarity[rows[~ignored], columns[~ignored]])
         similarity[rows, columns] = -np.inf
-        order = np.argpartition(-similarity, depth - 1, axis=1)[:, :depth]
-        order = np.take_along_axis(order, np.argsort(-np.take_along_axis(similarity, order, 1), axis=1), 1)
+        order = _best(similarity, depth)
         nearest[block], of[block] = np.take_along_axis(similarity, order, 1), units[order]
     strangers = Strangers(nearest, of, own, totals, totals.sum() - totals[own])
     _require_strangers(strangers, query_ids, 1)
     return Comparison(mates, strangers, query_ids, _digest(query[asked], gallery, query_ids, matches.gallery_ids))
+
+
+def _best(similarity: np.ndarray, depth: int) -> np.ndarray:
+    """Return the columns of each row's largest entries, falling: int64 (b, depth)."""
+    if depth == 1:
+        return similarity.argmax(axis=1)[:, None]
+    order = np.argpartition(-similarity, depth - 1, axis=1)[:, :depth]
+    return np.take_along_axis(order, np.argsort(-np.take_along_axis(similarity, order, 1), axis=1), 1)
 
 
 def identify(comparison: Comparison, fpir: Sequence[float] = (0.01, 0.1)) -> list[Identification]:
@@ -334,7 +262,7 @@ def _interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def _units(query_ids: np.ndarray, gallery_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Number identities from 0; return those of the gallery, those of the queries, and images of each in the gallery."""
+    """Number identities from 0: of the gallery, of the queries; and images of each in the gallery."""
     people = np.unique(np.concatenate([query_ids, gallery_ids]))
     units = np.searchsorted(people, gallery_ids)
     return units, np.searchsorted(people, query_ids), np.bincount(units, minlength=len(people)).astype(np.float64)
@@ -366,7 +294,3 @@ def _digest(*arrays: np.ndarray) -> str:
     for array in arrays:
         found.update(f"{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
     return found.hexdigest()
-
-
-def _lists(point: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in point.items()}

@@ -46,6 +46,17 @@ class Strangers:
         """All kept similarities, rising, each once: rates change just above them."""
         return np.unique(self.similarities[np.isfinite(self.similarities)])
 
+    @cached_property
+    def _keys(self) -> np.ndarray:
+        """Integers that rise with the query and, within it, as the similarity falls."""
+        return (np.arange(len(self))[:, None] << 32) - _ordered(self.similarities)
+
+    def reached(self, threshold: float) -> np.ndarray:
+        """Return how many kept strangers of each query reach a threshold, int64 (Q,)."""
+        rows = np.arange(len(self))
+        wanted = (rows << 32) - _ordered(np.array(threshold))
+        return np.searchsorted(self._keys.ravel(), wanted, side="right") - rows * self.similarities.shape[1]
+
     def fewest(self) -> int:
         """Return the smallest number of strangers that a query has."""
         return int(self.counts.min(initial=np.inf)) if len(self) else 0
@@ -62,7 +73,8 @@ class BestOf:
         weights = np.ones(len(strangers.totals)) if weights is None else weights
         depth = kept(int(strangers.totals.sum()), size)
         self.beyond = size > strangers.fewest()
-        self._values, self._steps = strangers.similarities[:, :depth], strangers.steps
+        self._values, self._strangers = strangers.similarities[:, :depth], strangers
+        self._rows = np.arange(len(strangers))
         self._weight = weights[strangers.own]
         here = np.where(np.isfinite(self._values), weights[strangers.units[:, :depth]], 0.0)
         self._ahead = np.concatenate([np.zeros((len(strangers), 1)), np.cumsum(here, axis=1)], axis=1)
@@ -74,8 +86,8 @@ class BestOf:
 
     def rate(self, threshold: float) -> float:
         """Return the share of queries, by weight, for which the best of n strangers reaches a threshold."""
-        reached = (self._values >= threshold).sum(axis=1)
-        ahead = self._ahead[np.arange(len(reached)), reached]
+        reached = np.minimum(self._strangers.reached(threshold), self._values.shape[1])
+        ahead = self._ahead[self._rows, reached]
         each = self._tail(threshold, ahead) if self.beyond else self._exact(ahead)
         return float((each * self._weight).sum() / self._weight.sum())
 
@@ -87,7 +99,7 @@ class BestOf:
                 middle = (low + high) / 2
                 low, high = (low, middle) if self.rate(middle) <= far else (middle, high)
             return high
-        steps = self._steps
+        steps = self._strangers.steps
         low, high = -1, len(steps) - 1  # just above steps[high] the rate is low enough: nobody reaches the last
         while high - low > 1:
             middle = (low + high) // 2
@@ -133,6 +145,12 @@ class BestOf:
 def kept(gallery: int, size: int) -> int:
     """Return how many nearest strangers of a gallery the best of `size` strangers is decided by."""
     return min(gallery, max(2 * TAIL_MOST, -(-KEPT_DRAWS * gallery // size)))
+
+
+def _ordered(values: np.ndarray) -> np.ndarray:
+    """Return int64 numbers in the order of float32 values."""
+    bits = (values.astype(np.float32) + np.float32(0)).view(np.int32).astype(np.int64)  # adding 0 makes -0 equal to 0
+    return np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
 
 
 def _above(value: np.float32) -> float:

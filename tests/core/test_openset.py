@@ -2,14 +2,18 @@
 
 import json
 from itertools import combinations
+from math import comb
 
 import numpy as np
 import pytest
 
+from duoreid.core.data import Dataset, Search, Split, Trial
 from duoreid.core.errors import UserError
 from duoreid.core.numeric.strangers import BestOf
-from duoreid.core.openset import SIZES, Comparison, Threshold, calibrate, compare, identify
+from duoreid.core.openset import SIZES, Comparison, calibrate, compare, identify
 from duoreid.core.random import rng
+from duoreid.core.searches import compare_draw, open_set
+from duoreid.core.threshold import Threshold
 
 
 def unit(rows):
@@ -60,8 +64,6 @@ def test_weights_are_repetitions():
     rows = np.concatenate([np.flatnonzero(ids != 5), np.flatnonzero(ids == 3)])
     asked = compare(*(a for part in (features, ids, cameras) for a in (part[rows], part[rows])), smallest=4)
     similarity = features[rows] @ features[rows].T
-    from math import comb
-
     for threshold in (0.2, 0.4):
         expected = []
         for place, query in enumerate(rows):
@@ -91,7 +93,7 @@ def test_own_camera_is_no_match_and_no_stranger():
 
 
 def test_a_larger_gallery_and_a_lower_rate_need_a_higher_threshold():
-    made = calibrate(alone(*people(120, 10)), dataset="people", sizes=(10, 100, 1000, 10_000), resamples=20)
+    made = calibrate(alone(*people(60, 20)), dataset="people", sizes=(10, 100, 1000, 10_000), resamples=20)
     for far in (0.01, 0.001):
         values = [made.at(size, far) for size in (10, 100, 1000, 10_000)]
         assert values == sorted(values)
@@ -114,18 +116,18 @@ def test_extrapolation_is_near_what_more_strangers_say():
 
 
 def test_the_rate_on_unseen_people_lies_in_its_interval():
-    """As said, in about 95% of cases: here in at least 17 of 20 halves."""
+    """As said, in about 95% of cases: here in at least 10 of 12 halves."""
     inside = 0
-    for seed in range(20):
+    for seed in range(12):
         features, ids, cameras = people(120, 4, seed=seed)
         made = calibrate(
-            alone(features[:240], ids[:240], cameras[:240]), dataset="half", more=(), sizes=(100,), resamples=60
+            alone(features[:240], ids[:240], cameras[:240]), dataset="half", more=(), sizes=(100,), resamples=40
         )
         (point,) = made.points
         other = alone(features[240:], ids[240:], cameras[240:])
         rate = BestOf(other.strangers, 100).rate(made.at(100))
         inside += point.far_interval[0] <= rate <= point.far_interval[1]
-    assert inside >= 17
+    assert inside >= 10
 
 
 def test_identification_by_hand():
@@ -185,6 +187,24 @@ def test_unknown_people_are_strangers_and_do_not_ask():
 )
 def test_what_cannot_be_calibrated_is_told(call, message):
     features, ids, cameras = people(40, 3)
-    error = UserError if "normalised" not in message and "at least 20" != message else ValueError
+    error = UserError if "normalised" not in message and message != "at least 20" else ValueError
     with pytest.raises(error, match=message):
         call(features, ids, cameras)
+
+
+def test_the_searches_of_a_dataset_follow_their_rules():
+    """SYSU-MM01's: queries of camera 3 do not see camera 2, whose images would be their only matches."""
+    features, ids, _ = people(30, 3, seed=5)
+    cameras = np.tile([3, 2, 1], 30)
+    test = Split(("",) * 90, ids, cameras, np.zeros(90, np.uint8))
+    rows = np.arange(90)
+    trial = Trial(rows[cameras == 3], rows[cameras != 3])
+    for ignore, seen in (("same-place", 1), ("nothing", 2)):
+        search = Search("test", (trial,), ignore)
+        dataset = Dataset("people", "", test, test, (search,))
+        found = compare_draw(features, dataset, search, trial)
+        assert found.strangers.fewest() == 29 * seen
+        (at_ten,) = open_set(features, dataset, search)
+        assert (at_ten.fpir, at_ten.searches) == (0.1, 30)
+        allowed = identify(found, [0.1])[0]
+        assert (at_ten.tpir, at_ten.threshold) == (allowed.tpir, allowed.threshold)

@@ -13,6 +13,8 @@ from duoreid.datasets.errors import DatasetError, Problem
 from duoreid.datasets.files import Listing, inside
 
 COLUMNS = ("path", "identity", "camera", "split", "modality")
+ASIDE = ("time", "certainty")
+"""Columns that may stand beside them: a gallery reads `time`, `group` writes `certainty`, a dataset needs neither."""
 SPLITS = ("train", "query", "gallery")
 MODALITIES = {"visible": VISIBLE, "infrared": INFRARED}
 HEADER = ",".join(COLUMNS)
@@ -26,6 +28,7 @@ class Row(NamedTuple):
     camera: str | None
     split: str
     modality: int
+    time: str = ""
 
 
 def csv_rows(index: Path, problems: list[Problem]) -> Iterator[Row]:
@@ -62,8 +65,8 @@ def _check_header(index: Path, columns: list[str] | None) -> None:
             f"{index} needs a header with at least the column path, expected {HEADER} separated by commas; {found}."
         )
     for column in columns:
-        if column not in COLUMNS:
-            raise unknown(f"column in {index}", column, COLUMNS)
+        if column not in (*COLUMNS, *ASIDE):
+            raise unknown(f"column in {index}", column, (*COLUMNS, *ASIDE))
     if len(set(columns)) != len(columns):
         raise DatasetError(f"{index} has a column twice: {','.join(columns)}. Expected {HEADER}.")
 
@@ -84,4 +87,5 @@ def _row(record: dict[str | None, str | None], root: Path, where: str) -> Row:
         fields.get("camera") or None,
         split,
         MODALITIES[modality],
+        fields.get("time", ""),
     )

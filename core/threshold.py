@@ -34,8 +34,9 @@ class Point:
 class Threshold:
     """Thresholds by gallery size, and where they come from.
 
-    far: the false-accept rate that holds where none is named. dataset: its name. digest: of features and identities.
-    unsupported: rates asked for that the data are too few for.
+    far: the false-accept rate that holds where none is named. dataset: its name. identities, queries: how many asked.
+    strangers: the fewest that a query had. data: digest of features and identities. unsupported: rates asked for that
+    the data are too few for. digest: of the model, "" where it was not measured with a file's.
 
     >>> from dataclasses import replace
     >>> point = Point(0.01, 100, 0.5, (0.4, 0.6), (0.0, 0.02), 0.9, (0.8, 1.0), False)
@@ -52,8 +53,9 @@ class Threshold:
     identities: int
     queries: int
     strangers: int
-    digest: str
+    data: str
     unsupported: tuple[float, ...] = ()
+    digest: str = ""
 
     def at(self, gallery_size: int, far: float | None = None) -> float:
         """Return the threshold for a gallery of so many images: a match is accepted from it on.

@@ -15,8 +15,8 @@ further down."""
 TAIL_SHARE, TAIL_FEWEST, TAIL_MOST = 0.05, 10, 200
 """Which of a query's strangers tell the slope of its tail: the nearest 5%, at least 10, at most 200."""
 
-SHAPES = (-1.0, -1e-3)
-"""Shapes that a tail may have: from uniform to nearly exponential."""
+STEEPEST = 10.0
+"""A tail's shape is at least minus this; -1 is the uniform distribution's."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,8 @@ class BestOf:
     def _fit(self, here: np.ndarray) -> None:
         """Fit generalised Pareto distributions to the nearest strangers, each above the last of a query's own.
 
-        Their scale is each query's own, their shape that of all, from the ratio of the first two L-moments. A shape
-        above 0 would have no upper end, as similarities have.
+        Their scale is each query's own, their shape that of all, from the ratio of the first two L-moments; where the
+        tail would then go beyond 1, which no similarity does, the shape with which it ends there.
         """
         length = int(np.clip(TAIL_SHARE * self._count.mean(), TAIL_FEWEST, TAIL_MOST))
         length = min(length, self._values.shape[1] - 1)
@@ -131,7 +131,8 @@ class BestOf:
         above = (np.cumsum(weight, axis=1) - weight / 2) / total[:, None]  # from the nearest down
         second = (weight * over * (1 - 2 * above)).sum(axis=1) / total * length / (length - 1)
         ratio = (second * self._weight).sum() / max((first * self._weight).sum(), 1e-12)
-        self._shape = float(np.clip(2 - 1 / max(ratio, 1e-3), *SHAPES))
+        room = np.maximum((1 - self._edge) / np.maximum(first, 1e-9) - 1, 1 / STEEPEST)
+        self._shape = np.clip(min(2 - 1 / max(ratio, 1e-3), -1e-3), -STEEPEST, -1 / room)
         self._scale = np.maximum(first * (1 - self._shape), 1e-6)
         self._share = self._ahead[:, length] / np.maximum(self._count, 1)
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -148,7 +148,7 @@ def choose(opened: OpenData, part: str | None) -> Asked:
         draw = search.trials[0]
         return Asked(
             opened.test,
-            f"{len(draw.query):,} queries of the search {search.name!r}, its first draw of {len(draw.gallery):,} images",
+            f"{len(draw.query):,} queries of the search {search.name!r}, first draw of {len(draw.gallery):,} images",
             lambda features, smallest: compare_draw(features, dataset, search, draw, smallest=smallest),
         )
     people = np.unique(dataset.test.identities[search.trials[0].query])

@@ -11,6 +11,7 @@ MODULES = (
     "agreement",
     "approximate",
     "dbscan",
+    "grouping",
     "jaccard",
     "kmeans",
     "mining",

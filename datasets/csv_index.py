@@ -19,6 +19,9 @@ COLUMNS = ("path", "identity", "camera", "split", "modality", "time")
 OTHER_NAMES = {"date": "time"}
 """Names that the metadata.csv of wildlife datasets gives to columns."""
 
+ASIDE = ("certainty",)
+"""Columns that may stand beside them without a remark: `group` writes `certainty`, a dataset needs it not."""
+
 SPLITS = ("train", "query", "gallery")
 MODALITIES = {"visible": VISIBLE, "infrared": INFRARED}
 HEADER = ",".join(COLUMNS)
@@ -119,7 +122,7 @@ def _columns(index: Path, columns: list[str] | None, problems: list[Problem]) ->
         meaning = OTHER_NAMES.get(name)
         if meaning and meaning not in columns:
             names[name] = meaning
-    others = [name for name in columns if name not in names]
+    others = [name for name in columns if name not in names and name not in ASIDE]
     for name in others:
         if difflib.get_close_matches(name.lower(), [one for one in COLUMNS if one not in columns], 1, 0.8):
             raise unknown(f"column in {index}", name, COLUMNS)

@@ -59,6 +59,15 @@ def report(words: list[str], prog: str) -> int:
     return run(entry.BACKEND, entry.open_data, activations, words, prog)
 
 
+def calibrate(words: list[str], prog: str) -> int:
+    """Measure a model's threshold."""
+    from duoreid.core.commands.calibrate import calibrate as run
+    from duoreid.datasets.library import open_data
+    from duoreid.library import load
+
+    return run(load, open_data, words, prog)
+
+
 def doctor(words: list[str], prog: str) -> int:
     """Check a copy of a dataset."""
     from duoreid.datasets.doctor import main as run
@@ -85,6 +94,7 @@ COMMANDS = {
     "evaluate": Command("test the networks of a checkpoint on a dataset", evaluate),
     "export": Command("write a model for use elsewhere: ONNX, torch, MindIR, safetensors, npz, ckpt", export),
     "report": Command("one HTML file to look at: results, curves, ranked lists, cameras, clusters", report),
+    "calibrate": Command("measure from which similarity on a match is to be believed", calibrate),
     "doctor": Command("check a copy of a dataset before anyone trains on it", doctor),
     "score": Command("mAP, CMC and mINP of features in a file", score),
     "completion": Command("print the completion of bash or zsh", completion),

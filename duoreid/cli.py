@@ -46,6 +46,22 @@ def export(words: list[str], prog: str) -> int:
     return importlib.import_module(f"duoreid.backends.{entry.BACKEND.name}.export").main(words, prog)
 
 
+def embed(words: list[str], prog: str) -> int:
+    """Write the features of pictures."""
+    from duoreid.core.commands.embed import main as run
+    from duoreid.library import load
+
+    return run(load, words, prog)
+
+
+def search(words: list[str], prog: str) -> int:
+    """Rank a gallery for each query."""
+    from duoreid.core.commands.search import main as run
+    from duoreid.library import load
+
+    return run(load, words, prog)
+
+
 def doctor(words: list[str], prog: str) -> int:
     """Check a copy of a dataset."""
     from duoreid.datasets.doctor import main as run
@@ -71,6 +87,8 @@ COMMANDS = {
     "train": Command("train, adapt and test; without options: MMT on synthetic images", train),
     "evaluate": Command("test the networks of a checkpoint on a dataset", evaluate),
     "export": Command("write a model for use elsewhere: ONNX, torch, MindIR, safetensors, npz, ckpt", export),
+    "embed": Command("write the features of pictures, with the names of their files", embed),
+    "search": Command("rank a folder of pictures by similarity to a picture", search),
     "doctor": Command("check a copy of a dataset before anyone trains on it", doctor),
     "score": Command("mAP, CMC and mINP of features in a file", score),
     "completion": Command("print the completion of bash or zsh", completion),

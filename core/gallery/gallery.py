@@ -185,13 +185,13 @@ class Gallery:
                 "one on labelled images and stores it."
             )
         filters = Filters(camera, not_camera, identity, time_from, time_to, exclude_own_camera)
+        if approximate and filters != Filters():
+            raise UserError("an approximate search has no filters: leave them out, or search exactly.")
         allowed, mask = filters.allowed(view, len(queries))
         size = view.count if mask is None else int(np.count_nonzero(mask))
         pool = k if rerank is False else max(k, POOL if rerank is True else as_count(rerank, "rerank"))
         pool = min(pool, len(view.features))
         if approximate:
-            if allowed is not None and filters != Filters():
-                raise UserError("an approximate search has no filters: leave them out, or search exactly.")
             rows, similarities = self._index(view).search(queries, pool)
         else:
             rows, similarities = exact(view.features, queries, pool, allowed)

@@ -68,6 +68,22 @@ def calibrate(words: list[str], prog: str) -> int:
     return run(load, open_data, words, prog)
 
 
+def embed(words: list[str], prog: str) -> int:
+    """Write the features of pictures."""
+    from duoreid.core.commands.embed import main as run
+    from duoreid.library import load
+
+    return run(load, words, prog)
+
+
+def search(words: list[str], prog: str) -> int:
+    """Rank a gallery for each query."""
+    from duoreid.core.commands.search import main as run
+    from duoreid.library import load
+
+    return run(load, words, prog)
+
+
 def doctor(words: list[str], prog: str) -> int:
     """Check a copy of a dataset."""
     from duoreid.datasets.doctor import main as run
@@ -94,6 +110,8 @@ COMMANDS = {
     "evaluate": Command("test the networks of a checkpoint on a dataset", evaluate),
     "export": Command("write a model for use elsewhere: ONNX, torch, MindIR, safetensors, npz, ckpt", export),
     "report": Command("one HTML file to look at: results, curves, ranked lists, cameras, clusters", report),
+    "embed": Command("write the features of pictures, with the names of their files", embed),
+    "search": Command("rank a folder of pictures by similarity to a picture", search),
     "calibrate": Command("measure from which similarity on a match is to be believed", calibrate),
     "doctor": Command("check a copy of a dataset before anyone trains on it", doctor),
     "score": Command("mAP, CMC and mINP of features in a file", score),

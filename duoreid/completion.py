@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from duoreid.core.commands import evaluate, export, options, report, score
+from duoreid.core.commands import embed, evaluate, export, options, report, score, search
 from duoreid.core.commands.parsing import Parser
 from duoreid.core.errors import UserError
 from duoreid.core.methods.registry import METHODS
@@ -34,6 +34,8 @@ def tree() -> argparse.ArgumentParser:
         "evaluate": evaluate.build(backend),
         "export": export.build(backend, programs),
         "report": report.build(backend),
+        "embed": embed.build(),
+        "search": search.build(),
         "doctor": doctor.build(),
         "score": score.build(),
     }

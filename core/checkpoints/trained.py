@@ -12,7 +12,7 @@ import numpy as np
 
 from duoreid.core.checkpoints import formats, weights
 from duoreid.core.checkpoints.layouts_mvd import JointFile, load_public
-from duoreid.core.contract.state import initial, network
+from duoreid.core.contract.state import at_rest, initial, network
 from duoreid.core.errors import UserError, unknown
 from duoreid.core.methods.registry import DEFAULT, SINGLE, holder_of, spec_of
 from duoreid.core.methods.spec import MethodSpec
@@ -150,8 +150,7 @@ def _joint(tensors: Mapping[str, np.ndarray], config: Config, spec: MethodSpec) 
     size = (rows, rows, data.height, data.width)
     optimiser = getattr(section, "optimiser", "adam")
     settings = spec.learner_config(config.network, *size, section=section, optimiser=optimiser)
-    counters = {name: value for name, value in initial(settings, seed=0).items() if not _of_network(name, spec)}
-    return Model(settings, counters | {name: value for name, value in tensors.items() if name != LABELS})
+    return Model(settings, at_rest(settings) | {name: value for name, value in tensors.items() if name != LABELS})
 
 
 def _refuse_part(path: str | Path, role: str, spec: MethodSpec) -> None:
@@ -160,10 +159,6 @@ def _refuse_part(path: str | Path, role: str, spec: MethodSpec) -> None:
             f"{path} holds {spec.name}, whose feature its networks {', '.join(spec.all)} make together: leave "
             f"--network {role} out."
         )
-
-
-def _of_network(name: str, spec: MethodSpec) -> bool:
-    return name.startswith(tuple(f"{role}." for role in spec.all))
 
 
 def _public(

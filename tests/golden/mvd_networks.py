@@ -14,6 +14,7 @@ from duoreid.benchmarks.golden import mvd
 from duoreid.benchmarks.golden.values import digest, direction
 from duoreid.core.checkpoints.layouts_mvd import JointFile, public_of
 from duoreid.core.contract.learner import Batch
+from duoreid.core.contract.state import at_rest
 from tests.conftest import probe_of
 from tests.golden.numbers import document
 
@@ -45,7 +46,7 @@ def learner_of(backend: str, code: str, *, group: int | None = None) -> Any:
         learner = import_module("duoreid.backends.mindspore.learner").MindSporeLearner(config, runtime, 0)
     else:
         learner = probe.make_learner(config, precision=precision)
-    learner.import_state(learner.export_state() | made.tensors)
+    learner.import_state(at_rest(config) | made.tensors)
     return learner
 
 

@@ -65,6 +65,10 @@ class Files:
         folders = tuple(folder for part in parts for folder in part.folders)
         return Listing(pictures, folders, sum(part.ignored for part in parts))
 
+    def moment(self, text: str | float) -> float:
+        """Return seconds since 1970 of a time as people write it; see the function of that name."""
+        return moment(text)
+
     def _one(self, place: Path, pattern: re.Pattern[str] | None) -> Listing:
         place = Path(os.path.abspath(place))
         if place.is_dir():

@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from duoreid.core.commands import evaluate, export, options, score
+from duoreid.core.commands import embed, evaluate, export, options, score, search
 from duoreid.core.commands.parsing import Parser
 from duoreid.core.errors import UserError
 from duoreid.core.methods.registry import METHODS
@@ -33,6 +33,8 @@ def tree() -> argparse.ArgumentParser:
         "train": _train(backend.runtime),
         "evaluate": evaluate.build(backend),
         "export": export.build(backend, programs),
+        "embed": embed.build(),
+        "search": search.build(),
         "doctor": doctor.build(),
         "score": score.build(),
     }

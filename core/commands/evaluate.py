@@ -114,7 +114,13 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
     for known in trained_on if trained.trial and dataset.trial else ():
         require_trial(dataset, dataset.name if _plain(known) == _plain(dataset.name) else known, trained.trial)
     if not dataset.searches and not given["save_features"]:
-        raise UserError(f"{dataset.name} has no labels to test by. --save-features FILE.npz writes its features.")
+        raise UserError(
+            f"{dataset.name} has no labels to test by. --save-features FILE.npz writes the features of its images and "
+            "the names of their files; `duoreid embed` does so for any folder."
+        )
+    if not len(dataset.test):  # a heap of unlabelled images, which a reader counts as training images
+        dataset = replace(dataset, test=dataset.train)
+        opened = replace(opened, dataset=dataset, test=opened.train)
     require_matches(dataset)
     tested: list[Tested] = []
     for role, features in embeddings(trained, opened, backend, runtime, given["batch"]):
@@ -250,17 +256,19 @@ def _save(path: Path, role: str, features: np.ndarray, dataset: Dataset) -> None
         write_atomically(path.with_stem(f"{path.stem}-{label}") if label else path, file.getvalue())
     if not draws:
         file = io.BytesIO()
-        np.savez(file, features=features, files=np.array(dataset.test.files))
+        np.savez(file, features=features, files=np.array(dataset.test.files, dtype=np.str_))
         write_atomically(path.with_stem(f"{path.stem}-{role}") if role else path, file.getvalue())
 
 
 def arrays(features: np.ndarray, dataset: Dataset, search: Search, trial: Trial) -> dict[str, np.ndarray]:
     """Return what `python -m core.evaluate` reads: features, identities and cameras of query and gallery, and the rule.
 
+    query_files, gallery_files: the images that the rows are of, which the command does not need.
     ignore, distinct_identities: of the search (core/data.py), so that the command scores as this one does.
     """
     found = {"ignore": np.array(search.ignore), "distinct_identities": np.array(search.distinct_identities)}
     for part, rows in (("query", trial.query), ("gallery", trial.gallery)):
         found[part], found[f"{part}_ids"] = features[rows], dataset.test.identities[rows]
         found[f"{part}_cameras"] = dataset.test.cameras[rows]
+        found[f"{part}_files"] = np.array([dataset.test.files[row] for row in rows], dtype=np.str_)
     return found

@@ -12,6 +12,7 @@ import numpy as np
 
 from duoreid.core.errors import UserError, unknown
 from duoreid.core.gallery.adding import Added, add
+from duoreid.core.gallery.approximate import Approximate, Recall, build, read_recall
 from duoreid.core.gallery.checking import Checked, check
 from duoreid.core.gallery.exact import exact
 from duoreid.core.gallery.filters import Filters, Names
@@ -39,6 +40,7 @@ class Gallery:
     about: About
     _view: View = field(repr=False)
     _seen: int = field(default=0, repr=False)
+    _approximate: Approximate | None = field(default=None, repr=False)
 
     @classmethod
     def open(cls, path: str | Path, model: Model, *, numbers: str = "float32") -> Gallery:
@@ -160,6 +162,7 @@ class Gallery:
         time_to: float | None = None,
         exclude_own_camera: Sequence[str | int | None] | None = None,
         only_accepted: bool = False,
+        approximate: bool = False,
     ) -> list[Hits]:
         """Return the k nearest images of each query, best first; see `Hits`.
 
@@ -167,9 +170,9 @@ class Gallery:
         gallery. rerank: order the first 100 (or as many as it says) by k-reciprocal encoding; the similarities stay
         cosines. camera, not_camera, identity: a name, or several. time_from, time_to: seconds since 1970.
         exclude_own_camera: the camera of each query, whose images it does not see. only_accepted: leave out what does
-        not reach the model's threshold.
-        The search is exact: it equals a sort by float64 similarities, equal ones in the order in which they were added.
-        Where filters leave fewer than k images, there are fewer hits.
+        not reach the model's threshold. approximate: by the index that `build_index` has made, which knows no filters.
+        Without it the search is exact: it equals a sort by float64 similarities, equal ones in the order in which they
+        were added. Where filters leave fewer than k images, there are fewer hits.
         Raises ValueError for an empty gallery, k beyond it, features that are not finite unit vectors of the model's
         dimension, filters that nothing passes, and only_accepted without a threshold.
         """
@@ -185,7 +188,13 @@ class Gallery:
         allowed, mask = filters.allowed(view, len(queries))
         size = view.count if mask is None else int(np.count_nonzero(mask))
         pool = k if rerank is False else max(k, POOL if rerank is True else as_count(rerank, "rerank"))
-        rows, similarities = exact(view.features, queries, min(pool, len(view.features)), allowed)
+        pool = min(pool, len(view.features))
+        if approximate:
+            if allowed is not None and filters != Filters():
+                raise UserError("an approximate search has no filters: leave them out, or search exactly.")
+            rows, similarities = self._index(view).search(queries, pool)
+        else:
+            rows, similarities = exact(view.features, queries, pool, allowed)
         found = []
         for query, names, cosines in zip(queries, rows, similarities, strict=True):
             there = names >= 0
@@ -195,6 +204,26 @@ class Gallery:
                 names, cosines = names[order], cosines[order]
             found.append(self._hits(view, names[:k], cosines[:k], size, only_accepted))
         return found
+
+    def build_index(self, *, cells: int | None = None, probes: int | None = None) -> Recall:
+        """Build faiss's inverted file beside the features, measure its recall, and store both.
+
+        cells: of the inverted file, 4 sqrt(N) by default. probes: cells that a query visits, a fiftieth of them and at
+        least 8 by default. It is worth its room, that of the features once more, from some million images on. When
+        images are added or removed it is stale, and a search by it says so.
+        """
+        with writing(self.folder):
+            return build(self.folder, self.view, cells=cells, probes=probes)
+
+    @property
+    def index(self) -> Recall | None:
+        """What was measured of the approximate index; None where there is none. `stale` says whether it still holds."""
+        return read_recall(self.folder, self.view)
+
+    def _index(self, view: View) -> Approximate:
+        if self._approximate is None or self._approximate.recall.stale_for(view):
+            self._approximate = Approximate.open(self.folder, view)
+        return self._approximate
 
     def _queries(self, features: np.ndarray) -> np.ndarray:
         array = np.asarray(features)

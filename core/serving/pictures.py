@@ -44,6 +44,10 @@ class Pictures(Protocol):
         """
         ...
 
+    def moment(self, text: str | float) -> float:
+        """Return seconds since 1970 of a time as people write it."""
+        ...
+
 
 def known(names: Sequence[Any] | None, count: int, what: str) -> list[str | None]:
     """Return `count` names as text, None where unknown; ValueError where there are more or fewer."""

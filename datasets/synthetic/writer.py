@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import operator
 import os
 import re
 import shutil
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
+from queue import SimpleQueue
 
 from tqdm import tqdm
 
@@ -95,7 +95,7 @@ def code_digest() -> str:
     """Digest of this package's source without its imports: a set drawn by other code is another set."""
     digest = blake2b(digest_size=8)
     for source in sorted(Path(__file__).parent.glob("*.py")):
-        if source.name not in ("__main__.py", "preview.py", "writer.py"):
+        if source.name not in ("__main__.py", "preview.py", "worker.py", "writer.py"):
             digest.update(IMPORTS.sub(b"", source.read_bytes()))
     return digest.hexdigest()
 
@@ -119,32 +119,44 @@ def _present(target: Path, wanted: dict) -> bool:
     return sum(1 for _ in target.rglob("*.jpg")) == wanted["images"]
 
 
-def _draw_all(domain, items, folder: Path, seed: int, workers: int | None, progress: bool, label: str) -> None:
-    workers = workers or (1 if len(items) <= SERIAL else _cores())
+def _draw_all(domain, items, folder: Path, seed: int, count: int | None, progress: bool, label: str) -> None:
+    count = count or (1 if len(items) <= SERIAL else _cores())
     chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
     with tqdm(total=len(items), desc=label, unit="image", disable=not progress, mininterval=0.5) as bar:
-        if workers == 1:
+        if count == 1:
+            from duoreid.datasets.synthetic.worker import draw
+
             for chunk in chunks:
-                bar.update(_draw(domain, chunk, folder, seed))
+                bar.update(draw(domain, chunk, folder, seed))
             return
-        # spawned, not forked: the caller may already run the threads of a framework
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            tasks = [pool.submit(_draw, domain, chunk, folder, seed) for chunk in chunks]
+        _draw_beside(domain, chunks, folder, seed, count, bar)
+
+
+def _draw_beside(domain, chunks, folder: Path, seed: int, count: int, bar: tqdm) -> None:
+    """Let several processes draw; each takes the next chunk when it is done with one."""
+    from duoreid.datasets.synthetic.worker import workers
+
+    with workers(min(count, len(chunks))) as started, ThreadPoolExecutor(len(started)) as pool:
+        free: SimpleQueue = SimpleQueue()
+        for worker in started:
+            free.put(worker)
+
+        def drawn(chunk: tuple[Item, ...]) -> int:
+            worker = free.get()
+            try:
+                return worker.draw(domain, chunk, folder, seed)
+            finally:
+                free.put(worker)
+
+        tasks = [pool.submit(drawn, chunk) for chunk in chunks]
+        try:
             for task in as_completed(tasks):
                 bar.update(task.result())
-
-
-def _draw(domain: str, items: tuple[Item, ...], folder: Path, seed: int) -> int:
-    from duoreid.datasets.synthetic.views import junk_jpeg, view_jpeg
-
-    for item in items:
-        if item.junk:
-            data = junk_jpeg(domain, seed, item.person, item.camera)
-        else:
-            data = view_jpeg(domain, seed, item.person, item.camera, item.frame)
-        (folder / item.path).write_bytes(data)
-    return len(items)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in started:  # a thread that waits for one of them would wait for its whole chunk
+                worker.end()
+            raise
 
 
 def _cores() -> int:

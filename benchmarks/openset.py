@@ -1,8 +1,8 @@
 """Is the false-accept rate on unseen people inside the interval that `calibrate` gives?
 
 The people whom a dataset's test asks for are halved, once for each seed. One half calibrates; on the other half the
-rate of its threshold is measured, over all galleries of the size (nothing is drawn). All images of a half ask all others
-of that half.
+rate of its threshold is measured, over all galleries of the size (nothing is drawn). All images of a half ask all
+others of that half.
 
     python -m benchmarks.openset runs/mmt-torch --dataset synthetic-b --data data --json FILE
 """

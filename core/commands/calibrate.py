@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from duoreid.core.commands.command import guarded
-from duoreid.core.commands.parsing import Parser, add_help
-from duoreid.core.commands.serving_options import Load, add_model, load_model
+from duoreid.core.commands.loading import Load, open_model, parser
+from duoreid.core.commands.parsing import Parser
 from duoreid.core.errors import UserError
 from duoreid.core.settings.config import DataConfig
 
@@ -35,33 +35,36 @@ class Asked:
     compare: Callable[[np.ndarray, int], Comparison]
 
 
-def calibrate(load: Load, open_data: Callable[..., OpenData], argv: Sequence[str], prog: str) -> int:
+def main(
+    load: Load,
+    open_data: Callable[..., OpenData],
+    words: Sequence[str] | None = None,
+    prog: str = "duoreid calibrate",
+) -> int:
     """Run the command line; return the exit status. load: `duoreid.load`. open_data: opens a dataset by name."""
-    return guarded(lambda: _calibrate(load, open_data, argv, prog))
+    return guarded(lambda: _calibrate(load, open_data, words, prog))
 
 
-def build(prog: str) -> Parser:
+def build(prog: str = "duoreid calibrate") -> Parser:
     """Return the argument parser."""
-    made = Parser(
-        prog=prog,
-        usage=f"{prog} MODEL --dataset NAME --data DIR [OPTIONS]",
-        description="Measure from which similarity on a match is to be believed: the threshold that keeps a false-"
-        "accept rate, by gallery size, with intervals over identities. It is stored in the model's file, and used by "
-        "`search`, `group` and `serve`. The images must show people whom the model was not trained on.",
-        examples=[
+    made = parser(
+        prog,
+        f"{prog} MODEL --dataset NAME --data DIR [OPTIONS]",
+        "Measure from which similarity on a match is to be believed: the threshold that keeps a false-accept rate, by "
+        "gallery size, with intervals over identities. It is stored in the model's file, and used by `search`, `group` "
+        "and `serve`. The images must show people whom the model was not trained on.",
+        [
             f"{prog} runs/mmt-torch --dataset folder --data labelled/",
             f"{prog} network.onnx --dataset market1501 --data /data --far 0.001",
         ],
+        pattern=False,
     )
-    add_help(made)
-    add_model(made)
     made.add_argument("--dataset", required=True, metavar="NAME", help="dataset of labelled images; folder: one's own")
     made.add_argument("--data", default="data", metavar="DIR", help="folder that holds it (default: data)")
     made.add_argument("--part", choices=PARTS, help="its test or training images (default: test, where it has any)")
     made.add_argument("--far", type=float, default=0.01, help="false-accept rate to keep (default: 0.01)")
     made.add_argument("--sizes", type=int, nargs="+", metavar="N", help="gallery sizes (default: 100 1000 10000)")
     made.add_argument("--dry-run", action="store_true", help="print the threshold, and store nothing")
-    made.add_argument("--json", action="store_true", help="print JSON instead of a table")
     for name, default, text in (
         ("resamples", 200, "resamples of the bootstrap"),
         ("seed", 0, "seed of the bootstrap"),
@@ -71,16 +74,15 @@ def build(prog: str) -> Parser:
     return made
 
 
-def _calibrate(load: Load, open_data: Callable[..., OpenData], argv: Sequence[str], prog: str) -> None:
-    given = vars(build(prog).parse_args(argv))
+def _calibrate(load: Load, open_data: Callable[..., OpenData], words: Sequence[str] | None, prog: str) -> None:
+    given = vars(build(prog).parse_args(words))
 
     from tqdm import tqdm
 
-    from duoreid.core.openset import FARS, SIZES
-    from duoreid.core.openset import calibrate as measure
+    from duoreid.core.openset import FARS, SIZES, calibrate
     from duoreid.core.serving.storing import require_room, store
 
-    model = load_model(load, given)
+    model = open_model(load, given)
     if not given["dry_run"]:
         require_room(Path(model.source))
     sizes = sorted(set(given["sizes"] or SIZES))
@@ -98,7 +100,7 @@ def _calibrate(load: Load, open_data: Callable[..., OpenData], argv: Sequence[st
     asked = choose(opened, given["part"])
     found = asked.compare(embed(model, asked.images), sizes[0])
     with tqdm(total=given["resamples"], desc="bootstrap", disable=None, leave=False) as bar:
-        threshold = measure(
+        threshold = calibrate(
             found,
             dataset=opened.dataset.name,
             far=given["far"],

@@ -101,7 +101,7 @@ def _products(rows: np.ndarray, queries: np.ndarray, names: np.ndarray) -> np.nd
 
 
 def _candidates(rows: np.ndarray, queries: np.ndarray, k: int, allowed: Allowed | None) -> np.ndarray:
-    """Return the keys (Q, k) of the k largest float32 products; see core/numeric/top.py. -inf: rows that do not count."""
+    """Return the keys (Q, k) of the k largest float32 products (core/numeric/top.py); -inf: rows that do not count."""
     count = len(rows)
     width = int(np.clip(ENTRIES // len(queries), FEWEST, MOST))
     parts = 1 if rows.size < SMALL else min(PARTS * workers(), -(-count // width))

@@ -60,6 +60,20 @@ def score(words: list[str], prog: str) -> int:
     return run(words, prog)
 
 
+def runs(words: list[str], prog: str) -> int:
+    """List the runs in a folder."""
+    from duoreid.core.commands.runs import main as run
+
+    return run(words, prog)
+
+
+def compare(words: list[str], prog: str) -> int:
+    """Compare runs."""
+    from duoreid.core.commands.compare import main as run
+
+    return run(words, prog)
+
+
 def completion(words: list[str], prog: str) -> int:
     """Print the completion of a shell."""
     from duoreid.completion import main as run
@@ -73,6 +87,8 @@ COMMANDS = {
     "export": Command("write a model for use elsewhere: ONNX, torch, MindIR, safetensors, npz, ckpt", export),
     "doctor": Command("check a copy of a dataset before anyone trains on it", doctor),
     "score": Command("mAP, CMC and mINP of features in a file", score),
+    "runs": Command("list runs: running, finished or where they stopped, last mAP, age", runs),
+    "compare": Command("compare runs: settings that differ, results with their spread over seeds, time", compare),
     "completion": Command("print the completion of bash or zsh", completion),
 }
 

@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from duoreid.core.commands import evaluate, export, options, score
+from duoreid.core.commands import compare, evaluate, export, options, runs, score
 from duoreid.core.commands.parsing import Parser
 from duoreid.core.errors import UserError
 from duoreid.core.methods.registry import METHODS
@@ -35,6 +35,8 @@ def tree() -> argparse.ArgumentParser:
         "export": export.build(backend, programs),
         "doctor": doctor.build(),
         "score": score.build(),
+        "runs": runs.build(),
+        "compare": compare.build(),
     }
     for name, command in COMMANDS.items():
         inner = commands.add_parser(name, help=command.about, add_help=False)

@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FRAMEWORKS = {"torch", "torchvision", "mindspore"}
 THIRD_PARTY = {"numpy", "scipy", "faiss", "PIL", "tqdm", "safetensors", "threadpoolctl", "filelock", "yaml", "tomli"}
+THIRD_PARTY |= {"tensorboardX", "wandb", "mlflow", "matplotlib"}  # extras, imported where they are asked for
 BACKENDS = ("torch", "mindspore")
 ENTRY_POINTS = {"entry.py"}
 ONE_SIDED = {

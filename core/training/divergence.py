@@ -24,8 +24,8 @@ def check_losses(means: Mapping[str, float], where: str, learner: Learner) -> No
     bad = [f"{name} = {value}" for name, value in means.items() if not math.isfinite(value)]
     if bad:
         raise UserError(
-            f"{', '.join(bad)} {where}: training has diverged and stops here{first_broken(learner.export_state())}. The "
-            "states saved before are good. Lower the learning rate, or look for what is unusual in the data; "
+            f"{', '.join(bad)} {where}: training has diverged and stops here{first_broken(learner.export_state())}. "
+            "The states saved before are good. Lower the learning rate, or look for what is unusual in the data; "
             "--loss-every 1 stops at the very iteration."
         )
 
@@ -40,10 +40,7 @@ def first_broken(state: Mapping[str, np.ndarray]) -> str:
     if not bad:
         return "; the networks are still finite, so the loss itself is what overflows"
     first = next((name for name in bad if name.endswith(STATISTICS)), bad[0])
-    if first.endswith(STATISTICS):
-        place = f"{first}, so what goes into that layer is not"
-    else:
-        place = first
+    place = f"{first}, so what goes into that layer is not" if first.endswith(STATISTICS) else first
     return f"; the first of {len(bad)} arrays (of {len(state)}) that are not finite is {place}"
 
 

@@ -10,6 +10,7 @@ from duoreid.backends.torch import learner as learner_module
 from duoreid.backends.torch.learner import TorchLearner
 from duoreid.backends.torch.processes import Single
 from duoreid.backends.torch.runtime import Runtime, RuntimeConfig, _choose_kernels, open_runtime
+from duoreid.core.errors import UserError
 from tests.conformance import examples, examples_mvd
 
 CONFIGS = {

@@ -15,7 +15,7 @@ from duoreid.core.training.divergence import HUGE, first_broken, largest, warnin
         ({"a.weight": [1.0], "b.weight": [np.nan, 1.0]}, r"first of 1 arrays \(of 2\) .* is b.weight$"),
         (
             {"a.weight": [np.nan], "a.running_mean": [0.0], "b.running_mean": [np.inf]},
-            "is b.running_mean, so what goes",
+            "is b.running_mean, so what",
         ),
     ],
 )

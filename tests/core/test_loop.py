@@ -107,9 +107,7 @@ def test_from_any_moment_the_rest_is_the_same(index):
 
 def test_a_loss_that_is_not_finite_stops_and_says_where():
     reports = []
-    words = (
-        r"total = nan between iterations 4 and 6 of epoch 2: .* first of 2 arrays \(of 3\) .* is bn2.running_var, so "
-    )
+    words = r"total = nan between iterations 4 and 6 of epoch 2: .* first of 2 arrays .* is bn2.running_var, so "
     with pytest.raises(UserError, match=words):
         train(Method(), Learner(broken=7 + 5), reports.append, loss_every=3)
     assert [report.epoch for report in reports] == [0]

@@ -98,7 +98,7 @@ def test_features_that_are_not_finite():
 def test_features_that_are_all_the_same(config):
     """Whatever their lengths: a network that has collapsed maps every image to one direction."""
     features = np.ones((2, 40, 16), np.float32) * np.linspace(1, 2, 40, dtype=np.float32)[:, None]
-    with pytest.raises(UserError, match="features of all 40 training images are the same .* has collapsed"):
+    with pytest.raises(UserError, match=r"features of all 40 training images are the same .* has collapsed"):
         labelling(features, np.zeros(40, int), config, seed=1, epoch=0, memory={})
     features[:, 0, 0] += 0.01
     check_spread(features[0])

@@ -114,6 +114,20 @@ def score(words: list[str], prog: str) -> int:
     return run(words, prog)
 
 
+def runs(words: list[str], prog: str) -> int:
+    """List the runs in a folder."""
+    from duoreid.core.commands.runs import main as run
+
+    return run(words, prog)
+
+
+def compare(words: list[str], prog: str) -> int:
+    """Compare runs."""
+    from duoreid.core.commands.compare import main as run
+
+    return run(words, prog)
+
+
 def completion(words: list[str], prog: str) -> int:
     """Print the completion of a shell."""
     from duoreid.completion import main as run
@@ -124,13 +138,15 @@ def completion(words: list[str], prog: str) -> int:
 COMMANDS = {
     "train": Command("train, adapt and test; without options: MMT on synthetic images", train),
     "evaluate": Command("test the networks of a checkpoint on a dataset", evaluate),
-    "export": Command("write a model for use elsewhere: ONNX, torch, MindIR, safetensors, npz, ckpt", export),
     "report": Command("one HTML file to look at: results, curves, ranked lists, cameras, clusters", report),
+    "compare": Command("compare runs: settings that differ, results with their spread over seeds, time", compare),
+    "runs": Command("list runs: running, finished or where they stopped, last mAP, age", runs),
     "embed": Command("write the features of pictures, with the names of their files", embed),
     "search": Command("rank a folder of pictures by similarity to a picture", search),
     "calibrate": Command("measure from which similarity on a match is to be believed", calibrate),
     "group": Command("sort unlabelled pictures by person", group),
     "serve": Command("a page on this machine: drop a picture, see who it is", serve),
+    "export": Command("write a model for use elsewhere: ONNX, torch, MindIR, safetensors, npz, ckpt", export),
     "doctor": Command("check a copy of a dataset before anyone trains on it", doctor),
     "score": Command("mAP, CMC and mINP of features in a file", score),
     "completion": Command("print the completion of bash or zsh", completion),

@@ -7,7 +7,20 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from duoreid.core.commands import embed, evaluate, export, options, report, score, search
+from duoreid.core.commands import (
+    calibrate,
+    compare,
+    embed,
+    evaluate,
+    export,
+    group,
+    options,
+    report,
+    runs,
+    score,
+    search,
+    serve,
+)
 from duoreid.core.commands.parsing import Parser
 from duoreid.core.errors import UserError
 from duoreid.core.methods.registry import METHODS
@@ -36,17 +49,22 @@ def tree() -> argparse.ArgumentParser:
         "report": report.build(backend),
         "embed": embed.build(),
         "search": search.build(),
+        "calibrate": calibrate.build(),
+        "group": group.build(),
+        "serve": serve.build(),
         "doctor": doctor.build(),
         "score": score.build(),
+        "runs": runs.build(),
+        "compare": compare.build(),
     }
     for name, command in COMMANDS.items():
         inner = commands.add_parser(name, help=command.about, add_help=False)
         if name in ("train", "evaluate", "export", "report"):
             inner.add_argument("--backend", choices=BACKENDS, help="what computes")
-        if name in made:
-            _take_over(inner, made[name])
-        elif name == "completion":
+        if name == "completion":
             inner.add_argument("shell", choices=tuple(HOW))
+        else:
+            _take_over(inner, made[name])
     return top
 
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 
 from duoreid.core.errors import UserError
 
-PATIENCE = 5.0
+PATIENCE = 10.0
 """Seconds in which a logger may write what is left when the run ends."""
 
 
@@ -44,7 +44,7 @@ class _TensorBoard:
 
     def write(self, values: dict[str, float], step: int) -> None:
         for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
+            self._writer.add_scalar(name.replace(",", "").replace(" ", "_"), value, step)
 
     def close(self) -> None:
         self._writer.close()

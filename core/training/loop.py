@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from tqdm import tqdm
 
 from duoreid.core.contract.learner import Learner
-from duoreid.core.errors import UserError
 from duoreid.core.methods.base import Host, Labelling
+from duoreid.core.training.divergence import check_losses
 from duoreid.core.training.prefetch import prefetch
 
 
@@ -24,15 +24,8 @@ class Means:
     sums: dict[str, float] = field(default_factory=dict)
     start: int = 0
 
-    def add(self, means: dict[str, float], step: int, epoch: int) -> None:
-        """Take in the means up to iteration `step` of an epoch; UserError where one is not finite."""
-        bad = [f"{name} = {value}" for name, value in means.items() if not math.isfinite(value)]
-        if bad:
-            raise UserError(
-                f"{', '.join(bad)} between iterations {self.done + 1} and {step} of epoch {epoch + 1}: "
-                "training has diverged and stops here. The states saved before are good. Lower the learning rate, or "
-                "look for what is unusual in the data."
-            )
+    def add(self, means: dict[str, float], step: int) -> None:
+        """Take in the means up to iteration `step` of an epoch."""
         for name, value in means.items():
             self.sums[name] = self.sums.get(name, 0.0) + value * (step - self.done)
         self.done = step
@@ -155,8 +148,10 @@ def run_epoch(
             kept = last or keeper.due(progress.step)
             if kept or progress.step % loss_every == 0:
                 means = learner.losses()
-                progress.losses.add(means, progress.step, epoch)
-                progress.lately.add(means, progress.step, epoch)
+                where = f"between iterations {progress.losses.done + 1} and {progress.step} of epoch {epoch + 1}"
+                check_losses(means, where, learner)
+                progress.losses.add(means, progress.step)
+                progress.lately.add(means, progress.step)
                 progress.train_seconds += clock.lap()
                 if last or progress.step % loss_every == 0:
                     keeper.note(progress, *rates)

@@ -21,7 +21,7 @@ from duoreid.core.methods.registry import spec_of
 from duoreid.core.methods.spec import MethodSpec
 from duoreid.core.protocols import Metrics, SearchResult, as_plain, evaluate, from_plain
 from duoreid.core.settings.config import SELECTIONS, Config, DataConfig
-from duoreid.core.training import memory
+from duoreid.core.training import divergence, memory
 from duoreid.core.training.loop import EpochReport, Keeper, Progress, train
 from duoreid.core.training.pace import Pace
 from duoreid.core.training.record import Record
@@ -55,6 +55,7 @@ class Run:
     snapshot: Snapshot | None = None
     processes: Processes = ALONE
     pace: Pace = field(default_factory=Pace)
+    warned: bool = False
 
     @property
     def spec(self) -> MethodSpec:
@@ -133,6 +134,9 @@ class Run:
         with self.timed("saving"):
             record, state = self.record, learner.export_state()
             record.clock()
+            if (told := divergence.warning_of(state)) and not self.warned:
+                self.warned = True
+                self.say(told)
             if self.processes.size > 1:
                 check_same(self.processes, digest(state), f"their networks at {position}")
             record.keep(Snapshot(position, state, progress, memory, self.history, record.settings()))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from duoreid.core.data import Dataset
 from duoreid.core.errors import UserError, unknown
@@ -84,6 +86,59 @@ def open_dataset(name: str, root: str | Path, *, trial: int = 1, seed: int = 0, 
 def remark(problem: Problem) -> str:
     """Return a finding as a run says it: in one line, with its first example."""
     return problem.text.rstrip(":") + (f", e.g. {problem.examples[0]}" if problem.examples else "")
+
+
+class Place(NamedTuple):
+    """A dataset that a word of the command line means. name: of NAMES. root: where it is looked for."""
+
+    name: str
+    root: Path
+
+
+def places(word: str, data: str | Path) -> list[Place]:
+    """Return the datasets that a word means: names (which lie under `data`), NAME=PATH, paths, with commas between.
+
+    A name goes before a path of the same letters; a path is a user's own images. UserError for anything else.
+
+    >>> places("market1501,dukemtmc=/disk/duke", "data")  # doctest: +NORMALIZE_WHITESPACE
+    [Place(name='market1501', root=PosixPath('data')), Place(name='dukemtmc', root=PosixPath('/disk/duke'))]
+    """
+    if not word.strip():
+        raise UserError(f"no dataset is named: expected one of {', '.join(NAMES)}, NAME=PATH, or a path.")
+    own = Path(word).expanduser()
+    if own.exists() and not _is_name(word):
+        return [Place(OWN, own)]
+    found = [_place(part.strip(), data) for part in word.split(",")]
+    if len(set(found)) < len(found):
+        raise UserError(f"{word} names a dataset twice: give each once.")
+    return found
+
+
+def _place(word: str, data: str | Path) -> Place:
+    if _is_name(word):
+        return Place(canonical(word), Path(data).expanduser())
+    name, mark, path = word.partition("=")
+    if mark and _is_name(name):
+        if not path:
+            raise UserError(f"{word} lacks the path behind '=': expected NAME=PATH.")
+        return Place(canonical(name), Path(path).expanduser())
+    own = Path(word).expanduser()
+    if own.exists():
+        return Place(OWN, own)
+    if os.sep in word or word.startswith((".", "~")):
+        raise DatasetError(f"{word} does not exist: give a folder of pictures, a CSV file, or a dataset's name.")
+    known = unknown("dataset", word, NAMES)
+    raise UserError(f"{known} Or give NAME=PATH, or a folder of your own pictures.")
+
+
+def _is_name(word: str) -> bool:
+    if not plain(word) or "=" in word or os.sep in word:  # which a comparison without punctuation passes over
+        return False
+    try:
+        canonical(word)
+    except UserError:
+        return False
+    return True
 
 
 def canonical(name: str) -> str:

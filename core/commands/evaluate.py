@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from duoreid.core.data import Dataset, OpenData, Search, Trial
     from duoreid.core.protocols import SearchResult
 
-DATA = ("data", "size", "data_seed", "height", "width", "interpolation", "cache")
+DATA = ("data", "size", "data_seed", "height", "width", "interpolation", "camera_pattern", "cache")
 """Settings of the data that the command line may change; others are given by other options."""
 
 OpenDataset = Callable[..., Any]
@@ -61,7 +61,10 @@ def build(backend: Backend, prog: str = "") -> Parser:
     )
     add_help(made)
     add_model_options(made)
-    made.add_argument("--dataset", help="dataset to test on (default: the target that the checkpoint was trained for)")
+    made.add_argument(
+        "--dataset",
+        help="dataset to test on: a name, NAME=PATH or a path (default: the target of the checkpoint)",
+    )
     made.add_argument(
         "--rerank", action="store_true", help="re-rank by k-reciprocal encoding (Zhong et al., CVPR 2017)"
     )
@@ -124,6 +127,7 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
         "images": [data.height, data.width],
         "rerank": given["rerank"],
         "on": backend.about(runtime),
+        "remarks": [*dataset.remarks, *dict.fromkeys(search.remark for search in dataset.searches if search.remark)],
     }
     beside = {search.name: _published(trained, dataset.name, search.name) for search in dataset.searches}
     print(_json(facts, tested, beside) if given["json"] else _text(facts, tested, beside, trained.report))
@@ -173,10 +177,11 @@ def _plain(name: str) -> str:
 
 def _published(trained: Trained, dataset: str, search: str) -> dict[str, tuple[float, float]]:
     """Return the published (mAP, rank-1) in percent of such networks in this search, by who published them."""
+    from duoreid.core.data import name_of
     from duoreid.core.methods.registry import spec_of
 
     spec = spec_of(trained.config.method)
-    if not trained.known or (trained.adapted and getattr(trained.config.data, spec.datasets[-1]) != dataset):
+    if not trained.known or (trained.adapted and name_of(getattr(trained.config.data, spec.datasets[-1])) != dataset):
         return {}
     return spec.published(trained.config, dataset, search, trained.adapted)
 
@@ -199,6 +204,7 @@ def _text(facts: dict[str, Any], tested: Sequence[Tested], beside: Published, re
         lines += ["", table(("", "search", "trials", *COLUMNS), rows)]
     if not all(one.result.official for one in tested):
         lines.append("The draws of the gallery are not the dataset's own but made from a seed.")
+    lines += facts["remarks"]
     return "\n".join(lines)
 
 

@@ -94,11 +94,15 @@ def check_clusters(labels: np.ndarray, classes: int, config: ClusterConfig) -> N
     if classes >= max(2, config.identities):
         return
     outliers = int((labels < 0).sum())
-    remedy = (
-        "raise --eps-share, lower --min-samples or use --clustering kmeans"
-        if config.clustering == "dbscan"
-        else "raise --clusters"
-    )
+    if config.clustering != "dbscan":
+        remedy = "raise --clusters"
+    elif classes and outliers < len(labels) / 2:  # nearly everything fell into few clusters: eps is too large
+        remedy = (
+            "lower --eps-share, so that clusters part, or use --clustering kmeans; where it stays so, the features are "
+            "nearly equal: start from better weights or lower --rate"
+        )
+    else:
+        remedy = "raise --eps-share, lower --min-samples or use --clustering kmeans"
     found = "every image is an outlier" if not classes else f"{classes} cluster(s), {outliers} outliers"
     raise UserError(
         f"clustering {len(labels)} target images gave too little to train on: {found}. A batch needs "

@@ -142,6 +142,8 @@ def _introduce(current: Run, part: Part, host: MVD) -> None:
         f"{part.name} · {data.dataset.name}, {host.classes} identities, {len(data.train):,} training and "
         f"{len(data.test):,} test images, {host.schedule.iterations} iterations an epoch"
     )
+    for remark in data.dataset.remarks:
+        current.say(f"  {remark}")
     for modality, people in host.left_out.items():
         shown = ", ".join(map(str, people[:10])) + (", ..." if len(people) > 10 else "")
         current.say(f"  left out of training, since only {modality} images show them: {len(people)} ({shown})")

@@ -33,7 +33,7 @@ def _open(place: Place, config: DataConfig, trial: int, *, tested: bool) -> Open
     if name in NAMES:
         generate(name, root, size=config.size, seed=config.data_seed)
     pattern = config.camera_pattern if name == OWN else ""
-    dataset = open_dataset(name, root, trial=trial, pattern=pattern)
+    dataset = open_dataset(name, root, trial=trial, pattern=pattern, draws=config.draws)
     beside = data.parent if data.is_file() else data  # a CSV file of a user's own images
     folder = Path(config.cache_folder or beside / "cache") if config.cache else None
     images = {

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from duoreid.core.data import Dataset, OpenData, Search, Trial
     from duoreid.core.protocols import SearchResult
 
-DATA = ("data", "size", "data_seed", "height", "width", "interpolation", "camera_pattern", "cache")
+DATA = ("data", "size", "data_seed", "height", "width", "interpolation", "camera_pattern", "draws", "cache")
 """Settings of the data that the command line may change; others are given by other options."""
 
 OpenDataset = Callable[..., Any]
@@ -68,6 +68,16 @@ def build(backend: Backend, prog: str = "") -> Parser:
     made.add_argument(
         "--rerank", action="store_true", help="re-rank by k-reciprocal encoding (Zhong et al., CVPR 2017)"
     )
+    made.add_argument(
+        "--search",
+        default="",
+        metavar="NAME",
+        help="test these searches alone: all or indoor (SYSU-MM01), visible-to-infrared or infrared-to-visible "
+        "(RegDB), or a search's whole name",
+    )
+    made.add_argument(
+        "--mode", default="", metavar="SHOT", help="and of these: single-shot or 10-shot (SYSU-MM01; default: both)"
+    )
     made.add_argument("--batch", type=int, default=128, help="images in a batch (default: 128)")
     made.add_argument("--save-features", type=Path, metavar="FILE.npz", help="write what `core.evaluate` reads")
     made.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -91,6 +101,7 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
     from duoreid.core.methods.registry import spec_of
     from duoreid.core.protocols import evaluate as test
     from duoreid.core.protocols import require_matches, require_trial
+    from duoreid.core.searches import chosen
 
     size = (given["height"], given["width"])
     trained = open_trained(model.checkpoint, model.network, model.arch, model.stem_relu, size)
@@ -110,6 +121,8 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
         require_trial(dataset, dataset.name if _plain(known) == _plain(dataset.name) else known, trained.trial)
     if not dataset.searches and not given["save_features"]:
         raise UserError(f"{dataset.name} has no labels to test by. --save-features FILE.npz writes its features.")
+    if given["search"] or given["mode"]:
+        dataset = replace(dataset, searches=chosen(dataset, given["search"] or "every", given["mode"]))
     require_matches(dataset)
     tested: list[Tested] = []
     for role, features in embeddings(trained, opened, backend, runtime, given["batch"]):

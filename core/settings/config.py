@@ -55,6 +55,12 @@ class DataConfig:
         r"camera and time, such as '(?P<identity>\d+)_c(?P<camera>\d+)'",
         everyday=True,
     )
+    draws: str = option(
+        "own",
+        "how SYSU-MM01's galleries are drawn; own: officially where rand_perm_cam.mat lies there, else from a seed; "
+        "field: by Python's random, seeded by the trial, as the field's public codes do",
+        choices=("own", "field"),
+    )
     cache: bool = option(True, "keep decoded images in a memory-mapped file; without it they are decoded on the fly")
     cache_folder: str = option("", "folder of decoded images; empty: DATA/cache")
 

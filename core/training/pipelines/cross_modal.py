@@ -12,11 +12,12 @@ import numpy as np
 from duoreid.core.checkpoints import files, weights
 from duoreid.core.contract.learner import Learner
 from duoreid.core.contract.state import overlay
-from duoreid.core.data import VISIBLE, Dataset, OpenData, Search
+from duoreid.core.data import OpenData
 from duoreid.core.errors import UserError
 from duoreid.core.methods.mvd import MVD
 from duoreid.core.methods.registry import spec_of
 from duoreid.core.protocols import SearchResult, across_trials, as_plain, from_plain, require_matches
+from duoreid.core.searches import chosen
 from duoreid.core.settings.cross_modal import MVDRecipe
 from duoreid.core.training import tables
 from duoreid.core.training.loop import EpochReport
@@ -77,27 +78,6 @@ def open_parts(config: MVDRecipe, open_dataset: OpenDataset) -> list[Part]:
             return [Part(0, 0, method, data)]
         parts.append(Part(index, trial, f"trial {trial}" if len(trials) > 1 else method, data))
     return parts
-
-
-def chosen(dataset: Dataset, which: str) -> tuple[Search, ...]:
-    """Return the searches of a dataset that `--search` asks for; UserError where it has none of them."""
-
-    def direction(search: Search) -> str:
-        visible = dataset.test.modalities[search.trials[0].query[0]] == VISIBLE
-        return "visible-to-infrared" if visible else "infrared-to-visible"
-
-    asked = tuple(
-        search
-        for search in dataset.searches
-        if which in ("every", direction(search)) or search.name.split(",")[0] == which
-    )
-    if not asked:
-        names = "; ".join(search.name for search in dataset.searches) or "none"
-        raise UserError(
-            f"--search {which} is none of the searches of {dataset.name} ({names}): choose one of these, or leave "
-            "--search out."
-        )
-    return asked
 
 
 def _part(current: Run, part: Part) -> list[SearchResult]:

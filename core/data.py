@@ -15,6 +15,15 @@ import numpy as np
 VISIBLE, INFRARED = 0, 1
 
 
+def name_of(word: str) -> str:
+    """Return the dataset's name in a word of the command line: "market1501" of "market1501=/disk/market".
+
+    >>> name_of("market1501=/disk/market"), name_of("msmt17")
+    ('market1501', 'msmt17')
+    """
+    return word.partition("=")[0]
+
+
 class Images(Protocol):
     """Decoded images at the training size, by row."""
 

@@ -222,7 +222,8 @@ def require_matches(dataset: Dataset) -> None:
     for search in dataset.searches:
         for trial in search.trials:
             if not any(_matching(dataset, search, trial)):
-                raise UserError(_NO_MATCH.format(f"the search {search.name!r} in {dataset.name}"))
+                where = f"the search {search.name!r} in {dataset.name}"
+                raise UserError(_NO_MATCH.format(where) + why_no_match(dataset, search, trial))
 
 
 def _matching(dataset: Dataset, search: Search, trial: Trial) -> Iterator[bool]:
@@ -233,15 +234,34 @@ def _matching(dataset: Dataset, search: Search, trial: Trial) -> Iterator[bool]:
         yield from matches.answerable().tolist()
 
 
-_NO_MATCH = (
-    "no query of {} has a match in its gallery: nothing can be measured. Check the identities and cameras with "
-    "`python -m datasets.doctor`."
-)
+def why_no_match(dataset: Dataset, search: Search, trial: Trial) -> str:
+    """Return why no query of a draw has a match that counts, and what to do.
+
+    >>> from duoreid.core.data import Split
+    >>> test = Split(("a.jpg", "b.jpg"), np.array([1, 1]), np.array([3, 3]), np.zeros(2, np.uint8))
+    >>> why_no_match(Dataset("a", "", test, test, ()), Search("a", ()), Trial(np.array([0]), np.array([1])))[:49]
+    'Of 1 queries whose identity is in the gallery, al'
+    """
+    ids = dataset.test.identities
+    present = np.isin(ids[trial.query], ids[trial.gallery])
+    if not present.any() or search.ignore != "same-camera":
+        return _CHECK
+    return (
+        f"Of {int(present.sum())} queries whose identity is in the gallery, all have matches by their own camera "
+        "alone, and a match by a query's own camera does not count. If there truly is one camera, leave the cameras "
+        "out (no camera folders, an empty column, or the array ignore = 'nothing' beside features): all matches count "
+        "then; "
+        "else give each image the camera that took it."
+    )
+
+
+_NO_MATCH = "no query of {} has a match in its gallery: nothing can be measured. "
+_CHECK = "Check the identities and cameras with `python -m datasets.doctor`."
 
 
 def _metrics(found: Ranking, where: str) -> Metrics:
     if not found.valid_queries:
-        raise ValueError(_NO_MATCH.format(where))
+        raise ValueError(_NO_MATCH.format(where) + _CHECK)
     return Metrics(found.mean_ap, *(float(found.cmc[k - 1]) for k in (1, 5, 10, 20)), found.mean_inp)
 
 

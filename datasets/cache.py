@@ -8,6 +8,7 @@ is built beside its place and renamed when whole: a build that is killed leaves 
 
 from __future__ import annotations
 
+import faulthandler
 import hashlib
 import json
 import os
@@ -119,7 +120,15 @@ def open_cache(place: Path, about: dict) -> Mapped | None:
     rows = np.unique(np.linspace(0, count - 1, min(VERIFIED, count)).astype(int))
     if any(zlib.crc32(array[row]) != checksums[row] for row in rows):
         return None
+    _tell_of_bus_errors()
     return Mapped(array)
+
+
+def _tell_of_bus_errors() -> None:
+    """Have Python say where a process ends that reads a mapped file which is cut short at that very instant."""
+    if not faulthandler.is_enabled():
+        with suppress(AttributeError, ValueError, OSError):  # a stderr that is no file
+            faulthandler.enable()
 
 
 def _build_once(images: Decoded, place: Path, about: dict, progress: bool) -> Mapped | None:

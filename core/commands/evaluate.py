@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from duoreid.core.openset import Identification
     from duoreid.core.protocols import SearchResult
 
-DATA = ("data", "size", "data_seed", "height", "width", "interpolation", "cache")
+DATA = ("data", "size", "data_seed", "height", "width", "interpolation", "camera_pattern", "draws", "cache")
 """Settings of the data that the command line may change; others are given by other options."""
 
 OpenDataset = Callable[..., Any]
@@ -68,9 +68,22 @@ def build(backend: Backend, prog: str = "") -> Parser:
     )
     add_help(made)
     add_model_options(made)
-    made.add_argument("--dataset", help="dataset to test on (default: the target that the checkpoint was trained for)")
+    made.add_argument(
+        "--dataset",
+        help="dataset to test on: a name, NAME=PATH or a path (default: the target of the checkpoint)",
+    )
     made.add_argument(
         "--rerank", action="store_true", help="re-rank by k-reciprocal encoding (Zhong et al., CVPR 2017)"
+    )
+    made.add_argument(
+        "--search",
+        default="",
+        metavar="NAME",
+        help="test these searches alone: all or indoor (SYSU-MM01), visible-to-infrared or infrared-to-visible "
+        "(RegDB), or a search's whole name",
+    )
+    made.add_argument(
+        "--mode", default="", metavar="SHOT", help="and of these: single-shot or 10-shot (SYSU-MM01; default: both)"
     )
     made.add_argument("--batch", type=int, default=128, help="images in a batch (default: 128)")
     made.add_argument("--save-features", type=Path, metavar="FILE.npz", help="write what `core.evaluate` reads")
@@ -95,7 +108,7 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
     from duoreid.core.methods.registry import spec_of
     from duoreid.core.protocols import evaluate as test
     from duoreid.core.protocols import require_matches, require_trial
-    from duoreid.core.searches import open_set
+    from duoreid.core.searches import chosen, open_set
 
     size = (given["height"], given["width"])
     trained = open_trained(model.checkpoint, model.network, model.arch, model.stem_relu, size)
@@ -121,6 +134,8 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
     if not len(dataset.test):  # a heap of unlabelled images, which a reader counts as training images
         dataset = replace(dataset, test=dataset.train)
         opened = replace(opened, dataset=dataset, test=opened.train)
+    if given["search"] or given["mode"]:
+        dataset = replace(dataset, searches=chosen(dataset, given["search"] or "every", given["mode"]))
     require_matches(dataset)
     tested: list[Tested] = []
     for role, features in embeddings(trained, opened, backend, runtime, given["batch"]):
@@ -139,6 +154,7 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
         "images": [data.height, data.width],
         "rerank": given["rerank"],
         "on": backend.about(runtime),
+        "remarks": [*dataset.remarks, *dict.fromkeys(search.remark for search in dataset.searches if search.remark)],
     }
     beside = {search.name: published(trained, dataset.name, search.name) for search in dataset.searches}
     print(_json(facts, tested, beside) if given["json"] else _text(facts, tested, beside, trained.report))
@@ -188,10 +204,11 @@ def _plain(name: str) -> str:
 
 def published(trained: Trained, dataset: str, search: str) -> dict[str, tuple[float, float]]:
     """Return the published (mAP, rank-1) in percent of such networks in this search, by who published them."""
+    from duoreid.core.data import name_of
     from duoreid.core.methods.registry import spec_of
 
     spec = spec_of(trained.config.method)
-    if not trained.known or (trained.adapted and getattr(trained.config.data, spec.datasets[-1]) != dataset):
+    if not trained.known or (trained.adapted and name_of(getattr(trained.config.data, spec.datasets[-1])) != dataset):
         return {}
     return spec.published(trained.config, dataset, search, trained.adapted)
 
@@ -215,6 +232,7 @@ def _text(facts: dict[str, Any], tested: Sequence[Tested], beside: Published, re
         lines.append(ABOUT_NOBODY + (" It is of the plain similarities, not re-ranked." if facts["rerank"] else ""))
     if not all(one.result.official for one in tested):
         lines.append("The draws of the gallery are not the dataset's own but made from a seed.")
+    lines += facts["remarks"]
     return "\n".join(lines)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from duoreid.core.data import Dataset, Search, Split, Trial
 from duoreid.core.errors import unknown
 from duoreid.core.numeric.inputs import as_count, as_features, as_integers
-from duoreid.core.protocols import IGNORE, rank_draw
+from duoreid.core.protocols import IGNORE, rank_draw, why_no_match
 from duoreid.core.ranking import Ranking
 
 ARRAYS = ("query", "gallery", "query_ids", "gallery_ids", "query_cameras", "gallery_cameras")
@@ -47,15 +47,24 @@ def evaluate(
     count, joined = len(query) + len(gallery), np.concatenate([query, gallery])
     split = Split(("",) * count, _column(arrays, "ids"), _column(arrays, "cameras"), np.zeros(count, np.uint8))
     search = Search("file", (Trial(np.arange(len(query)), np.arange(len(query), count)),), *_rule(arrays))
-    return rank_draw(
+    dataset = Dataset("the file", "", split, split, (search,))
+    ranking = rank_draw(
         joined,
-        Dataset("the file", "", split, split, (search,)),
+        dataset,
         search,
         search.trials[0],
         max_rank=as_count(max_rank, "max_rank"),
         metric=metric,
         rerank=rerank,
     )
+    if len(query) and not ranking.valid_queries and search.ignore == IGNORE[0] and _by_own_camera(arrays):
+        raise ValueError(f"nothing can be measured. {why_no_match(dataset, search, search.trials[0])}")
+    return ranking
+
+
+def _by_own_camera(arrays: dict[str, np.ndarray]) -> bool:
+    """Whether some query has matches, which then are all by its own camera."""
+    return bool(np.isin(arrays["query_ids"], arrays["gallery_ids"]).any())
 
 
 def _column(arrays: dict[str, np.ndarray], what: str) -> np.ndarray:

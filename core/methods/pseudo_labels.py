@@ -109,8 +109,11 @@ def check_clusters(labels: np.ndarray, classes: int, config: ClusterConfig) -> N
     outliers = int((labels < 0).sum())
     if config.clustering != "dbscan":
         remedy = "raise --clusters"
-    elif classes and outliers < len(labels) / 2:  # most images lie in the few clusters: these have grown together
-        remedy = "lower --eps-share, raise --min-samples or use --clustering kmeans"
+    elif classes and outliers < len(labels) / 2:  # nearly everything fell into few clusters: eps is too large
+        remedy = (
+            "lower --eps-share or raise --min-samples, so that clusters part, or use --clustering kmeans; where it "
+            "stays so, the features are nearly equal: start from better weights or lower --rate"
+        )
     else:
         remedy = "raise --eps-share, lower --min-samples or use --clustering kmeans"
     found = "every image is an outlier" if not classes else f"{classes} cluster(s), {outliers} outliers"

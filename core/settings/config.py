@@ -25,14 +25,16 @@ def option(
     below: float | None = None,
     most: float | None = None,
     everyday: bool = False,
+    kind: type = int,
 ) -> Any:
     """Return a dataclass field with its help text and its limits: value > above, >= least, < below, <= most.
 
-    everyday: shown by `--help`; the others by `--help-all`.
+    everyday: shown by `--help`; the others by `--help-all`. kind: of the entries, where the default is a tuple.
     """
     limits = {"help": text, "choices": choices, "above": above, "least": least}
     rarer = {name: value for name, value in (("below", below), ("most", most)) if value is not None}
-    return field(default=default, metadata=limits | rarer | ({"everyday": True} if everyday else {}))
+    others = ({"everyday": True} if everyday else {}) | ({"kind": kind} if kind is not int else {})
+    return field(default=default, metadata=limits | rarer | others)
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,18 @@ class DataConfig:
     height: int = option(64, "image height in pixels", least=32, everyday=True)
     width: int = option(32, "image width in pixels", least=16, everyday=True)
     interpolation: str = option("bicubic", "filter of the resize", choices=("bicubic", "bilinear", "lanczos"))
+    camera_pattern: str = option(
+        "",
+        "what the names of one's own pictures tell; a regular expression with some of the named groups identity, "
+        r"camera and time, such as '(?P<identity>\d+)_c(?P<camera>\d+)'",
+        everyday=True,
+    )
+    draws: str = option(
+        "own",
+        "how SYSU-MM01's galleries are drawn; own: officially where rand_perm_cam.mat lies there, else from a seed; "
+        "field: by Python's random, seeded by the trial, as the field's public codes do",
+        choices=("own", "field"),
+    )
     cache: bool = option(True, "keep decoded images in a memory-mapped file; without it they are decoded on the fly")
     cache_folder: str = option("", "folder of decoded images; empty: DATA/cache")
 

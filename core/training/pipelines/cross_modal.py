@@ -14,11 +14,12 @@ from duoreid.core.checkpoints import files, weights
 from duoreid.core.checkpoints.layouts_mvd import branches, load_public
 from duoreid.core.contract.learner import Learner
 from duoreid.core.contract.state import overlay
-from duoreid.core.data import VISIBLE, Dataset, OpenData, Search
+from duoreid.core.data import OpenData
 from duoreid.core.errors import UserError
 from duoreid.core.methods.mvd import MVD
 from duoreid.core.methods.registry import spec_of
 from duoreid.core.protocols import SearchResult, across_trials, as_plain, from_plain, require_matches
+from duoreid.core.searches import chosen
 from duoreid.core.settings.cross_modal import MVDRecipe
 from duoreid.core.training import tables
 from duoreid.core.training.loop import EpochReport
@@ -81,27 +82,6 @@ def open_parts(config: MVDRecipe, open_dataset: OpenDataset) -> list[Part]:
     return parts
 
 
-def chosen(dataset: Dataset, which: str) -> tuple[Search, ...]:
-    """Return the searches of a dataset that `--search` asks for; UserError where it has none of them."""
-
-    def direction(search: Search) -> str:
-        visible = dataset.test.modalities[search.trials[0].query[0]] == VISIBLE
-        return "visible-to-infrared" if visible else "infrared-to-visible"
-
-    asked = tuple(
-        search
-        for search in dataset.searches
-        if which in ("every", direction(search)) or search.name.split(",")[0] == which
-    )
-    if not asked:
-        names = "; ".join(search.name for search in dataset.searches) or "none"
-        raise UserError(
-            f"--search {which} is none of the searches of {dataset.name} ({names}): choose one of these, or leave "
-            "--search out."
-        )
-    return asked
-
-
 def _part(current: Run, part: Part) -> list[SearchResult]:
     """Train one model and test it; or, where an interrupted run had finished that, read what it measured."""
     config = current.config
@@ -145,6 +125,8 @@ def _introduce(current: Run, part: Part, host: MVD) -> None:
         f"{part.name} · {data.dataset.name}, {host.classes} identities, {len(data.train):,} training and "
         f"{len(data.test):,} test images, {host.schedule.iterations} iterations an epoch"
     )
+    for remark in data.dataset.remarks:
+        current.say(f"  {remark}")
     for modality, people in host.left_out.items():
         shown = ", ".join(map(str, people[:10])) + (", ..." if len(people) > 10 else "")
         current.say(f"  left out of training, since only {modality} images show them: {len(people)} ({shown})")

@@ -17,7 +17,7 @@ from duoreid.datasets.checks import check_index, compare_counts
 from duoreid.datasets.counts import PUBLISHED
 from duoreid.datasets.errors import DatasetError, Problem
 from duoreid.datasets.files import OTHER
-from duoreid.datasets.inspection import check_images, image_files, look_at_all, sizes
+from duoreid.datasets.inspection import Seen, check_images, image_files, look_at_all, sizes
 from duoreid.datasets.naming import Naming
 
 FIT, UNFIT, UNCHECKED = 0, 1, 2
@@ -27,13 +27,18 @@ arguments, or no such folder)."""
 
 @dataclass
 class Diagnosis:
-    """What the doctor found. counts: rows of `compare_counts`. images: how many were opened, their sizes, the time."""
+    """What the doctor found. counts: rows of `compare_counts`. images: how many were opened, their sizes, the time.
+
+    dataset: its first trial, None where it could not be read. seen: what each image file is.
+    """
 
     name: str
     root: str
     problems: list[Problem] = field(default_factory=list)
     counts: list[dict[str, Any]] = field(default_factory=list)
     images: dict[str, Any] = field(default_factory=dict)
+    dataset: Dataset | None = None
+    seen: list[Seen] = field(default_factory=list)
 
     @property
     def fit(self) -> bool:
@@ -77,7 +82,7 @@ def examine(
     except DatasetError as error:
         diagnosis.problems.append(Problem("layout", str(error)))
         return diagnosis
-    diagnosis.counts = compare_counts(datasets[0])
+    diagnosis.dataset, diagnosis.counts = datasets[0], compare_counts(datasets[0])
     for dataset in datasets:
         _add(diagnosis.problems, check_index(dataset), dataset.trial)
     if open_images:
@@ -86,6 +91,7 @@ def examine(
         seen = look_at_all(files, progress=progress, workers=workers)
         diagnosis.images = {"opened": len(seen), "seconds": time.perf_counter() - began, **sizes(seen)}
         diagnosis.problems += check_images(datasets[0], seen)
+        diagnosis.seen = seen
     return diagnosis
 
 
@@ -162,6 +168,7 @@ def build(prog: str = "python -m datasets.doctor") -> argparse.ArgumentParser:
     parser.add_argument("name", metavar="NAME", help=", ".join(opening.NAMES))
     parser.add_argument("dir", metavar="DIR", help="the dataset's folder, or a parent with one of its usual names")
     parser.add_argument("--json", action="store_true", help="print everything, with all files concerned, as JSON")
+    parser.add_argument("--html", metavar="FILE", help="write a sheet to look at, too: examples, sizes, duplicates")
     parser.add_argument("--no-images", action="store_true", help="check the index only, open no image")
     parser.add_argument(
         "--camera-pattern", default="", metavar="REGEX", help="what names tell: groups identity, camera, time (folder)"
@@ -183,6 +190,14 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m datasets
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return UNCHECKED
+    if options.html:
+        from duoreid.datasets import sheet  # here: it loads what lays out pages
+
+        try:
+            sheet.require()
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return UNCHECKED
     diagnosis = examine(
         name,
         options.dir,
@@ -194,6 +209,12 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m datasets
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     print(json.dumps(diagnosis.as_json(), indent=1) if options.json else report(diagnosis))
+    if options.html:
+        try:
+            print(sheet.write(diagnosis, options.html), file=sys.stderr)
+        except (UserError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return UNCHECKED
     return FIT if diagnosis.fit else UNFIT
 
 

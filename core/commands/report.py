@@ -193,22 +193,21 @@ def _labels(
 ) -> tuple[np.ndarray | None, str]:
     """Return (labels of the training images, where they come from): the run's last, else clustered as it would.
 
-    None for a method without pseudo-labels, and for a file from elsewhere.
+    None for a method without pseudo-labels, for a file from elsewhere, and for another dataset than the run's target:
+    its labels say nothing of that one.
     """
     from duoreid.core.checkpoints.trained import LABELS
     from duoreid.core.methods import pseudo_labels
     from duoreid.core.methods.registry import spec_of
 
     spec = spec_of(trained.config.method)
-    if not spec.pseudo_labels or not trained.known or not len(opened.train):
-        return None, ""
-    section = getattr(trained.config, spec.section)
     target = opened.dataset.name == getattr(trained.config.data, spec.datasets[-1])
+    if not (spec.pseudo_labels and trained.known and target):
+        return None, ""
     kept = contents.tensors.get(LABELS)
-    if target and trained.adapted and kept is not None and len(kept) == len(opened.train):
-        return kept.astype(
-            np.int64
-        ), "The labels that the last epoch trained on; who is on the images is not used for them."
+    if trained.adapted and kept is not None and len(kept) == len(opened.train):
+        return kept.astype(np.int64), "The labels that the last epoch trained on. Who is on the images was not used."
+    section = getattr(trained.config, spec.section)
     features = pseudo_labels.average(embed())
     labels, _, _ = pseudo_labels.cluster(
         features, section, seed=trained.config.run.seed, epoch=section.epochs, eps=None

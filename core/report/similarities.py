@@ -44,8 +44,8 @@ def figure(draw: Draw, found: Scan, threshold: float | None) -> Figure:
     )
     caption = (
         f"{found.same.sum():,} pairs of one person, mean {mean(found, found.same):.2f}; {found.different.sum():,} of "
-        f"two people, mean {mean(found, found.different):.2f}. The areas overlap by {100 * overlap(found):.0f}%: the "
-        "less, the better one threshold tells people apart."
+        f"two people, mean {mean(found, found.different):.2f}. The areas overlap by {100 * overlap(found):.0f}%: "
+        "the less, the better one threshold tells people apart."
     )
     title = f"Similarities, {draw.search.name}" if len(draw.dataset.searches) > 1 else "Similarities"
     return Figure(title, svg, caption, [("same person", 1), ("different people", 2)])

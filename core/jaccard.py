@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from duoreid.core.neighbours import search
+from duoreid.core.approximate import search_by_size
 from duoreid.core.numeric.inputs import as_count, as_features
 from duoreid.core.numeric.reciprocal import encode, expanded_sets
 from duoreid.core.numeric.threads import each
@@ -36,9 +36,10 @@ def jaccard_similarity(
     distance <= radius, all that DBSCAN with eps <= radius needs. Absent entries are at distance 1 (with a radius:
     further than it). With s the sum of the minima of two encodings, the similarity is s / (2 - s) (equation 10; each
     encoding sums to one). Numbers beyond N - 1 for k1 and N for k2 mean "all".
-    neighbours: (indices, similarities), at least max(k1 + 1, k2) columns, to use instead of the exact search: from
-    `core.approximate` where there are too many points for it. With scale "farthest" also (N,), each point's lowest
-    similarity to any other, as `core.neighbours.search(features, k, lowest=True)` returns all three.
+    neighbours: (indices, similarities), at least max(k1 + 1, k2) columns, to use instead of a search of its own, which
+    is exact up to 50,000 points and approximate beyond: then a warning tells its recall. With scale "farthest" also
+    (N,), each point's lowest similarity to any other, as `core.neighbours.search(features, k, lowest=True)` returns
+    all three.
     Raises ValueError for features that are not finite unit vectors, for k1, k2, scale or radius out of range, and for
     neighbours of another shape or that do not begin with the point itself.
 
@@ -59,7 +60,8 @@ def jaccard_similarity(
         return sparse.csr_array((0, 0), dtype=np.float32)
     needed, divided = min(max(k1 + 1, k2), count), scale == "farthest"
     if neighbours is None:
-        neighbours = search(features, needed, lowest=divided)
+        searched = search_by_size(features, needed, lowest=divided)
+        neighbours = searched.indices, searched.similarities, searched.lowest
     else:
         neighbours = _checked(neighbours, count, needed, lowest=divided)
     return similarity_of(encoding_of(features, *neighbours[:2], neighbours[2] if divided else None, k1, k2), radius)

@@ -12,9 +12,9 @@ from threading import Lock
 import numpy as np
 
 from duoreid.core.numeric.inputs import as_count, as_features
+from duoreid.core.numeric.keys import NOTHING, bound, merge, opened, threshold_of
 from duoreid.core.numeric.products import product
 from duoreid.core.numeric.threads import each
-from duoreid.core.numeric.top import NOTHING, bound, indices_of, merge, similarities_of, threshold
 
 TILE = 2048  # rows and columns of a tile at most: 16 MiB, large enough for the product to run at full speed
 TILES = 8  # at least so many, unless they would get too small, so that threads share them evenly
@@ -64,16 +64,14 @@ def search(features: np.ndarray, k: int, *, lowest: bool = False) -> tuple[np.nd
         scores = product(features[tile], features[other].T)
         with locks[pair[0]]:
             _lower(least, tile, scores, 1)
-            merge(keys[tile], scores, threshold(keys[tile], other.start)[:, None], other.start)
+            merge(keys[tile], scores, threshold_of(keys[tile], other.start)[:, None], other.start)
         with locks[pair[1]]:
             _lower(least, other, scores, 0)
-            merge(keys[other], scores, threshold(keys[other], tile.start), tile.start)
+            merge(keys[other], scores, threshold_of(keys[other], tile.start), tile.start)
 
     each(on_diagonal, range(len(tiles)))  # first: from here on each row has a bound that few candidates pass
     each(off_diagonal, list(combinations(range(len(tiles)), 2)))
-    similarities = similarities_of(keys)
-    similarities[:, 0] = own
-    return indices_of(keys), similarities, least
+    return *opened(keys, own), least
 
 
 def _tiles(count: int) -> list[slice]:

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from duoreid.core.numeric.keys import NOTHING, bound, indices_of, merge, similarities_of, threshold_of
 from duoreid.core.numeric.threads import each, workers
-from duoreid.core.numeric.top import NOTHING, bound, indices_of, merge, similarities_of, threshold
 
 EXTRA = 16  # candidates beyond k at least
 ENTRIES = 1 << 20  # of a product at a time
@@ -101,7 +101,7 @@ def _products(rows: np.ndarray, queries: np.ndarray, names: np.ndarray) -> np.nd
 
 
 def _candidates(rows: np.ndarray, queries: np.ndarray, k: int, allowed: Allowed | None) -> np.ndarray:
-    """Return the keys (Q, k) of the k largest float32 products (core/numeric/top.py); -inf: rows that do not count."""
+    """Return the keys (Q, k) of the k largest float32 products (core/numeric/keys.py); -inf: rows that do not count."""
     count = len(rows)
     width = int(np.clip(ENTRIES // len(queries), FEWEST, MOST))
     parts = 1 if rows.size < SMALL else min(PARTS * workers(), -(-count // width))
@@ -117,7 +117,7 @@ def _candidates(rows: np.ndarray, queries: np.ndarray, k: int, allowed: Allowed 
                 if not mask.any():
                     continue
                 product = np.where(mask, product, np.float32(-np.inf))
-            lowest = threshold(keys, start)
+            lowest = threshold_of(keys, start)
             if lowest[0] == -np.inf:
                 lowest = np.maximum(lowest, bound(product, k))
             merge(keys, product, lowest[:, None], start)

@@ -25,6 +25,7 @@ MODULES = (
     "threshold",
 )
 INNER = {
+    "approximate": {"search_approximate", "search_by_size"},  # `nearest_approximate` without its checks
     # stages of jaccard_similarity and rerank
     "jaccard": {"encoding_of", "farthest", "set_similarities", "similarity_of", "upper_similarity"},
     "mining": {"same_identity"},  # what the miners check first

@@ -13,6 +13,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from duoreid.core.networks.heads import GEM_FLOOR
+from duoreid.core.networks.tensors import CONSTANTS
+
 
 def exact(value: float | Sequence[float]) -> tuple[Tensor, Tensor]:
     """Return numbers as tensors in float32 and in float64, for `of` to choose from inside a compiled function.
@@ -31,6 +34,7 @@ def of(numbers: tuple[Tensor, Tensor], dtype: ms.dtype) -> Tensor:
 EPSILON, MOMENTUM = 1e-5, 0.1
 EPSILONS, KEEP, TAKE = exact(EPSILON), exact(1 - MOMENTUM), exact(MOMENTUM)
 SLOPE = exact(0.1)  # of leaky ReLUs
+FLOORS = exact(GEM_FLOOR)
 DONE = Tensor(0.0, ms.float32)
 """What compiled functions return that only assign. Where one returns nothing, its graph calls back into Python for the
 None, which has no place on a device; one of its arguments instead costs 5% of a small step."""
@@ -116,16 +120,28 @@ class Linear(nn.Cell):
 
 
 class MaxPool2d(nn.Cell):
-    """Maximum over 3 x 3 windows, stride 2, padding 1: (B, C, H, W) -> (B, C, ceil(H / 2), ceil(W / 2))."""
+    """Maximum over 3 x 3 windows, stride 2, padding 1: (B, C, H, W) -> (B, C, ceil(H / 2), ceil(W / 2)).
 
-    def __init__(self, dtype: ms.dtype) -> None:
+    end: padding at the end alone, of maps of even height and width.
+    """
+
+    def __init__(self, dtype: ms.dtype, *, end: bool = False) -> None:
         super().__init__()
-        self.double = dtype == ms.float64
-        self.pool = nn.MaxPool2d(3, 2, pad_mode="pad", padding=1)
+        self.double, self.end = dtype == ms.float64, end
+        self.pool = nn.MaxPool2d(3, 2, pad_mode="same") if end else nn.MaxPool2d(3, 2, pad_mode="pad", padding=1)
 
     def construct(self, x: Tensor) -> Tensor:
         if not self.double:
             return self.pool(x)
+        if not self.end:
+            return self.by_hand(x)
+        # Windows padded on both sides, of maps with one more place in front, but the first of them.
+        x = ops.cat((ops.ones_like(x[:, :, :1]) * constant(PADDING, x.dtype), x), 2)
+        x = ops.cat((ops.ones_like(x[:, :, :, :1]) * constant(PADDING, x.dtype), x), 3)
+        return self.by_hand(x)[:, :, 1:, 1:]
+
+    def by_hand(self, x: Tensor) -> Tensor:
+        """Pool in double precision, padded on both sides."""
         batch, channels, height, width = x.shape
         # Not ops.pad: in a compiled function its gradient is wrong from the second call on.
         windows = ops.unfold(x, 3, padding=1, stride=2).reshape((batch, channels, 9, -1))
@@ -204,6 +220,19 @@ class InstanceNorm(nn.Cell):
         var = (centred * centred).mean((2, 3), keep_dims=True)
         scale = _per_channel(self.weight, 4) / ops.sqrt(var + of(EPSILONS, x.dtype))
         return centred * scale + _per_channel(self.bias, 4)
+
+
+class GeneralisedMean(nn.Cell):
+    """GeM: maps (B, C, H, W) -> (mean of x^p over places)^(1/p), (B, C). p is learnt."""
+
+    def __init__(self, dtype: ms.dtype) -> None:
+        super().__init__()
+        self.exponent = Parameter(Tensor([CONSTANTS["exponent"]], dtype))
+
+    def construct(self, x: Tensor) -> Tensor:
+        floor = of(FLOORS, x.dtype)
+        x = ops.where(x <= floor, ops.zeros_like(x) + floor, x)
+        return ops.pow(ops.pow(x, self.exponent).mean((2, 3)), 1 / self.exponent)
 
 
 class ChannelAttention(nn.Cell):

@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from duoreid.core.networks.heads import GEM_FLOOR
+from duoreid.core.networks.tensors import CONSTANTS
+
 EPSILON, MOMENTUM = 1e-5, 0.1
 
 
@@ -60,10 +63,29 @@ class InstanceNorm(nn.Module):
 
 
 class MaxPool(nn.Module):
-    """Maximum over 3 x 3 windows, stride 2, padding 1: (B, C, H, W) -> (B, C, ceil(H / 2), ceil(W / 2))."""
+    """Maximum over 3 x 3 windows, stride 2, padding 1: (B, C, H, W) -> (B, C, ceil(H / 2), ceil(W / 2)).
+
+    end: padding at the end alone.
+    """
+
+    def __init__(self, *, end: bool = False) -> None:
+        super().__init__()
+        self.end = end
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.max_pool2d(x, 3, 2, 1)
+        return F.max_pool2d(x, 3, 2, 0, ceil_mode=True) if self.end else F.max_pool2d(x, 3, 2, 1)
+
+
+class GeneralisedMean(nn.Module):
+    """GeM: maps (B, C, H, W) -> (mean of x^p over places)^(1/p), (B, C), in single precision at least. p is learnt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.exponent = nn.Parameter(torch.full((1,), CONSTANTS["exponent"]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.to(torch.promote_types(x.dtype, torch.float32)).clamp(min=GEM_FLOOR)
+        return x.pow(self.exponent).mean(dim=(2, 3)).pow(1 / self.exponent)
 
 
 class ChannelAttention(nn.Module):

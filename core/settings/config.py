@@ -60,6 +60,16 @@ class NetworkConfig:
         True, "ReLU between the first normalisation and the max-pooling; the reference MMT ResNet-50 has none"
     )
     last_stride: int = option(1, "stride of layer4", choices=(1, 2))
+    stem_pool: str = option(
+        "both",
+        "where the max-pooling of the stem pads: on both sides, or at the end only, as in fast-reid and MindCV",
+        choices=("both", "end"),
+    )
+    pooling: str = option(
+        "mean",
+        "how the last maps become the feature: their mean, or a generalised mean (GeM) with a learnt exponent",
+        choices=("mean", "gem"),
+    )
     weights: str = option(
         "",
         "file of ImageNet or re-ID weights, or a run's folder, to start stage 1 from; FILE#ROLE chooses a network",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from duoreid.core.networks.heads import GEM_FLOOR
+
 EPSILON, MOMENTUM = 1e-5, 0.1
 """Of batch and instance normalisation."""
 
@@ -32,6 +34,16 @@ def max_places(x: np.ndarray) -> np.ndarray:
     inside = windows.reshape(*windows.shape[:4], 9).argmax(4)
     rows = 2 * np.arange(windows.shape[2])[:, None] - 1 + inside // 3
     return rows * width + 2 * np.arange(windows.shape[3]) - 1 + inside % 3
+
+
+def led(x: np.ndarray) -> np.ndarray:
+    """Put a row and a column of minus infinity before maps (B, C, H, W)."""
+    return np.pad(x, ((0, 0), (0, 0), (1, 0), (1, 0)), constant_values=-np.inf)
+
+
+def generalised_mean(x: np.ndarray, exponent: np.ndarray) -> np.ndarray:
+    """(mean of x^p over places)^(1/p), (B, C, H, W) -> (B, C). exponent: p, (1,). Numbers below 1e-6 count as it."""
+    return (np.maximum(x, GEM_FLOOR) ** exponent).mean((2, 3)) ** (1 / exponent)
 
 
 def _windows(x: np.ndarray) -> np.ndarray:

@@ -17,6 +17,8 @@ from duoreid.core.losses.float64.operations import (
     attend,
     by_groups,
     convolve,
+    generalised_mean,
+    led,
     max_pool,
     normalise,
 )
@@ -126,8 +128,13 @@ class Walk:
             name, "both halves", lambda outputs: np.concatenate([instance.of(outputs), batch.of(outputs)], 1)
         )
 
-    def max_pool(self, name: str, source: Source) -> Source:
-        """3 x 3 windows, stride 2, padding 1."""
+    def max_pool(self, name: str, source: Source, *, end: bool = False) -> Source:
+        """3 x 3 windows, stride 2, padding 1 on both sides, or at the end alone."""
+        if end:  # windows padded on both sides, of maps with one more place in front, but the first of them
+            before = Source(f"{source.text} behind one place", lambda outputs: led(source.of(outputs)))
+            x = self.chosen(before, windows=True)
+            rule = f"largest of 3x3 windows of {source.text}, stride 2, padding 1 at the end"
+            return self.add(name, rule, lambda outputs: max_pool(x.of(outputs))[:, :, 1:, 1:])
         x = self.chosen(source, windows=True)
         rule = f"largest of 3x3 windows of {x.text}, stride 2, padding 1"
         return self.add(name, rule, lambda outputs: max_pool(x.of(outputs)))
@@ -139,6 +146,12 @@ class Walk:
             return source
         rule = f"channel attention on {source.text}"
         return self.add(name, rule, lambda outputs: attend(source.of(outputs), gamma))
+
+    def gem_over_places(self, source: Source) -> Source:
+        """(B, C, H, W) -> (B, C): the generalised mean, whose exponent is `pooling.exponent`."""
+        exponent = self.tensors["pooling.exponent"]
+        text = f"generalised mean of {source.text} over all places, exponent pooling.exponent"
+        return Source(text, lambda outputs: generalised_mean(source.of(outputs), exponent))
 
     def mean_over_places(self, source: Source) -> Source:
         """(B, C, H, W) -> (B, C): no stage of its own, but part of what comes next."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from duoreid.core.checkpoints.formats import mat
 from duoreid.core.data import Search, Split, Trial
 from duoreid.core.random import rng
 from duoreid.datasets.errors import DatasetError, Problem
@@ -70,12 +71,9 @@ def searches(
 
 def load_mat(file: Path, name: str) -> np.ndarray:
     """Return one variable of a MATLAB file; DatasetError where it cannot be read or has no such variable."""
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
     try:
-        return loadmat(file)[name]
-    except (OSError, ValueError, TypeError, KeyError, IndexError, NotImplementedError, MatReadError) as error:
+        return mat.read(file, (name,))[name]
+    except (OSError, ValueError, KeyError) as error:
         raise DatasetError(
             f"{file}: expected a MATLAB file (version 5 or 7) with the variable {name!r}: {error}. Fetch it again."
         ) from error

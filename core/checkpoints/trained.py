@@ -209,10 +209,6 @@ def _foreign(path: Path, role: str, arch: str, stem_relu: bool | None, size: tup
         )
         return Trained(path, config, {method: _joint(tensors, config, spec)}, known=False, report=report)
     built = BackboneConfig(settings, base.data.height, base.data.width)
-    tensors, report = weights.load(path, built)
-    told = report.layout.stem_relu
-    if stem_relu is None and told is not None and told != settings.stem_relu:
-        built = built._replace(network=replace(settings, stem_relu=told))
-        tensors, report = weights.load(path, built)
-    config = replace(base, network=built.network)
+    tensors, report = weights.load(path, built, fixed=() if stem_relu is None else ("stem_relu",))
+    config = replace(base, network=report.network)
     return Trained(path, config, {ALONE: _single(tensors, config)}, known=False, report=str(report))

@@ -84,6 +84,16 @@ class NetworkConfig:
     last_norm_momentum: float = option(
         0.1, "share of a batch in the running statistics of the norm that ends a residual block", above=0, most=1
     )
+    stem_pool: str = option(
+        "both",
+        "where the max-pooling of the stem pads: on both sides, or at the end only, as in fast-reid and MindCV",
+        choices=("both", "end"),
+    )
+    pooling: str = option(
+        "mean",
+        "how the last maps become the feature: their mean, or a generalised mean (GeM) with a learnt exponent",
+        choices=("mean", "gem"),
+    )
     weights: str = option(
         "",
         "file of ImageNet or re-ID weights, or a run's folder, to start stage 1 from; FILE#ROLE chooses a network",

@@ -28,7 +28,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"--resume {folder}: {path} cannot be read ({error}). Give the folder of a run, the one that it printed "
             "at its beginning."

@@ -121,7 +121,7 @@ def told(layout: Layout, named: Sequence[tuple[str, Named]], network: NetworkCon
     return [*notes, f"assumed: {shown + ', ' if shown else ''}RGB images, ImageNet's mean and deviation removed"]
 
 
-ASSUMED = ("stem_relu", "last_stride", "stem_pool", "pooling")
+ASSUMED = ("stem_relu", "last_stride", "conv_padding", "stem_pool", "pooling")
 """Settings of a network that no tensor shows: where the layout does not tell them, the report does."""
 
 

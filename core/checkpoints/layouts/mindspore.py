@@ -13,12 +13,9 @@ LAYOUTS = (
         renames=((r"\.down_sample_layer\.", ".downsample."), (r"\.bn([12])d\.", r".bn\1."), *MINDSPORE_NORMS),
         ignored=((r"end_point\.(weight|bias)", OWN_CLASSES), *OPTIMISER),
         refused=RESNET_VARIANTS,
-        settings={"stem_relu": True},
+        settings={"stem_relu": True, "conv_padding": "same"},
         cautions=(
-            (
-                "its 50-layer network pads at the end ('same') where this library's pads on both sides, and its batch "
-                "norm has epsilon 1e-4, not 1e-5: good to start a training from, not to be tested as it is"
-            ),
+            "its batch norm has epsilon 1e-4, not 1e-5: good to start a training from, not to be tested as it is",
         ),
     ),
     Layout(

@@ -20,7 +20,9 @@ from duoreid.core.settings.config import LearnerConfig
 from duoreid.core.settings.cross_modal import MVDConfig
 
 MEAN, DEVIATION, GREY = exact(constants.MEAN), exact(constants.DEVIATION), exact(constants.GREY_WEIGHTS)
-GREYS = {form: exact(np.reshape(shares, (1, 3, 1, 1))) for form, shares in constants.GREY_FORMS.items()}
+PORT_GREY, NORMALISED_GREY = (
+    exact(np.reshape(constants.GREY_FORMS[form], (1, 3, 1, 1))) for form in ("port", "normalised")
+)
 SHORTEST = exact(1e-12)  # length of a feature that is divided by it
 
 
@@ -45,7 +47,8 @@ def grey_form(images: Tensor, dtype: ms.dtype, form: str) -> Tensor:
     if form == "raw":
         return normalise(grey(images, dtype), dtype)
     seen = normalise(images, dtype)
-    light = (seen * of(GREYS[form], dtype)).sum(1, keepdims=True)
+    weights = of(PORT_GREY, dtype) if form == "port" else of(NORMALISED_GREY, dtype)
+    light = (seen * weights).sum(1, keepdims=True)
     return ops.cat((light, light, light), 1)
 
 
@@ -168,11 +171,11 @@ class VariationalNetwork(ReIDNetwork):
 
 def mix(rows: Tensor, group: int) -> Tensor:
     """Rows (B, ...) of two halves -> the same by groups: each has `group` / 2 rows of either half, in order."""
-    split = rows.reshape((2, -1, group // 2, rows.size // rows.shape[0]))
+    split = rows.reshape((2, rows.shape[0] // group, group // 2, -1))
     return ops.transpose(split, (1, 0, 2, 3)).reshape(rows.shape)
 
 
 def unmix(rows: Tensor, group: int) -> Tensor:
     """The inverse of `mix`."""
-    split = rows.reshape((-1, 2, group // 2, rows.size // rows.shape[0]))
+    split = rows.reshape((rows.shape[0] // group, 2, group // 2, -1))
     return ops.transpose(split, (1, 0, 2, 3)).reshape(rows.shape)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from duoreid.core.checkpoints import formats, weights
-from duoreid.core.checkpoints.layouts_mvd import JointFile, load_public
+from duoreid.core.checkpoints.layouts_mvd import JointFile, public_of
 from duoreid.core.contract.state import at_rest, initial, network
 from duoreid.core.errors import UserError, unknown
 from duoreid.core.methods.registry import DEFAULT, SINGLE, holder_of, spec_of
@@ -79,6 +79,8 @@ def open_trained(
     """
     contents = formats.read(path)
     if contents.kind != formats.CHECKPOINT or "config" not in contents.metadata:
+        if public := public_of(contents):
+            return _public(public, role, arch, stem_relu, size)
         return _foreign(contents.path, role, arch, stem_relu, size)
     settings, position = contents.metadata["config"], contents.metadata.get("position", {})
     if not isinstance(settings, dict) or not isinstance(position, dict):
@@ -183,8 +185,6 @@ def _public(
 
 
 def _foreign(path: Path, role: str, arch: str, stem_relu: bool | None, size: tuple[int | None, int | None]) -> Trained:
-    if public := load_public(path):
-        return _public(public, role, arch, stem_relu, size)
     if not arch:
         raise UserError(
             f"{path} is no checkpoint of this library and does not say its architecture: give --arch, such as "

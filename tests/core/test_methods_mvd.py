@@ -1,6 +1,7 @@
 """MVD's host half, objective and settings: what is trained on, the batches, the rates, the loss by hand."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ from duoreid.core.settings.cross_modal import CrossModalDataConfig, MVDConfig, M
 from duoreid.core.settings.presets import presets
 from duoreid.core.settings.published import of_cross_modal
 from duoreid.core.training.pipelines.cross_modal import table
+from duoreid.core.training.sharing import check_batches
 from tests.core.gradients import assert_gradient
 
 SEEN = [(5, VISIBLE, 4), (5, INFRARED, 3), (9, VISIBLE, 2), (2, INFRARED, 2), (2, VISIBLE, 5), (7, VISIBLE, 3)]
@@ -437,6 +439,18 @@ def test_groups_that_cannot_be_mixed(group, changes, message):
     wrong = replace(config(**changes), network=NetworkConfig("tiny", batch_norm_group=group))
     with pytest.raises(UserError, match=message):
         MVD(wrong, {"dataset": training_set()})
+
+
+@pytest.mark.parametrize("name", ["mvd-sysu", "mvd-regdb"])
+def test_two_processes_are_the_two_devices_of_the_pytorch_code(name):
+    """Each sees half of a step's rows in both modalities, which are one mixed group; four see less than a group."""
+    check_batches(SimpleNamespace(size=2), presets()[name])
+    check_batches(SimpleNamespace(size=1), presets()[name])
+    with pytest.raises(UserError, match="must divide the"):
+        check_batches(SimpleNamespace(size=4), presets()[name])
+    apart = replace(presets()[name], mvd=replace(presets()[name].mvd, mixed_groups=False))
+    with pytest.raises(UserError, match="must divide the"):
+        check_batches(SimpleNamespace(size=2), apart)
 
 
 def test_one_pass_over_people():

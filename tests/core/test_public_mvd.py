@@ -1,16 +1,18 @@
 """Files of MVD's public codes: what is taken, what is told, what is refused. tests/golden has their features."""
 
 import json
+from collections import OrderedDict
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from duoreid.benchmarks.golden.mvd import shapes_of
 from duoreid.core.checkpoints.formats import CKPT, PTH, Contents
-from duoreid.core.checkpoints.layouts_mvd import PORT, TORCH, branches, layout_of, public_of
+from duoreid.core.checkpoints.layouts_mvd import PORT, TORCH, branches, layout_of, load_public, public_of
 from duoreid.core.checkpoints.trained import _public
 from duoreid.core.errors import UserError
 from duoreid.core.methods.registry import spec_of
@@ -126,3 +128,16 @@ def test_starting_another_network_from_a_file():
         "CAUTION: this network differs from the file's: last_stride 1, there 2; conv_padding"
         in branches(made(PORT), plain)[1]
     )
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])
+def test_a_file_of_the_torch_code_with_a_numpy_scalar_beside_the_tensors(tmp_path, zipped):
+    """As torch.save writes it; a tensor here is one number repeated, so that the file is small."""
+    tensors = {name: torch.tensor(0.5).expand(value.shape) for name, value in contents(TORCH).tensors.items()}
+    content = {"model": OrderedDict(tensors), "epoch": 101, "best_top1": np.float64(0.6)}
+    path = tmp_path / "model_best.pth.tar"
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    found = load_public(path)
+    assert found.tensors.keys() == made(TORCH).tensors.keys()
+    assert found.tensors["shared.neck.weight"].tolist() == [0.5] * 2048
+    assert "not used: epoch, best_top1" in found.report

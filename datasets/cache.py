@@ -192,11 +192,15 @@ def _decode_all(images: Decoded, array: np.ndarray, checksums: np.ndarray, progr
     ):
         starts = iter(range(0, len(images), CHUNK))
         running = {pool.submit(fill, start) for start in islice(starts, 4 * cores())}
-        while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for task in done:
-                bar.update(task.result())
-            running |= {pool.submit(fill, start) for start in islice(starts, len(done))}
+        try:
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for task in done:
+                    bar.update(task.result())
+                running |= {pool.submit(fill, start) for start in islice(starts, len(done))}
+        except BaseException:  # a signal as well: what waits is not begun any more
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     if broken:
         raise DatasetError(
             f"{len(broken)} of {len(images)} images cannot be decoded:{listed(sorted(broken))}\n"

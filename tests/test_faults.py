@@ -255,8 +255,9 @@ def test_a_full_disk_behind_the_output(tmp_path):
 def test_a_console_without_the_characters(whole, tmp_path, monkeypatch):
     """Most of a run's lines hold a middle dot, which ASCII does not have."""
     written = io.BytesIO()
+    console = io.TextIOWrapper(written, encoding="ascii")
     with monkeypatch.context() as patch:
-        patch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+        patch.setattr(sys, "stdout", console)
         assert train("torch", *new(tmp_path / "run")) == 0
     assert b"mmt \\xb7 torch" in written.getvalue()
     assert_same_run(tmp_path / "run", whole)

@@ -170,12 +170,15 @@ class Record:
             files.write_atomically(self.folder / "summary.json", text.encode())
 
     def close(self, *, forget: bool = False) -> None:
-        """Release the folder. forget: with what the lock has left there, where it was not there before."""
+        """Release the folder. forget: with what the lock has left there, where it was not there before.
+
+        The same holds for a run that was to go on and has not begun to.
+        """
         if self.log is not None:
             self.log.close()
             self.log = None
         if self._lock is not None:
-            self._lock.release(forget=forget)
+            self._lock.release(forget=forget or self._rewind is not None)
             self._lock = None
 
 

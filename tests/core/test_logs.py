@@ -8,8 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from duoreid.core.errors import UserError
+from duoreid.core.settings.transfer import MMTRecipe
 from duoreid.core.training import logs
 from duoreid.core.training.logs import KINDS, Log, check_installed, opened
+from duoreid.core.training.record import Record
 
 LOSSES = {"stage": "mmt", "epoch": 0, "step": 2, "iteration": 2, "rate": 0.5, "ema": 0.9, "losses": {"total": 1.5}}
 EPOCH = {"stage": "mmt", "epoch": 0, "facts": {"clusters": 7.0}, "label_seconds": 1.0, "train_seconds": 2.0}
@@ -122,3 +124,13 @@ def test_a_missing_library_is_told_at_the_start(name, monkeypatch):
     monkeypatch.setattr(logs.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=rf"--log {name} needs .* pip install 'duoreid\[{name}\]'"):
         check_installed(name)
+
+
+def test_a_record_hands_its_lines_over(tmp_path):
+    writer = Writer()
+    record = Record.begin(tmp_path / "run", MMTRecipe(), {})
+    record.log = Log(lambda: writer, "test")
+    record.line("losses", **LOSSES)
+    record.close()
+    assert [step for _, step in writer.seen] == [2]
+    assert writer.closed

@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from duoreid.core.commands import evaluate, export, options, score
+from duoreid.core.commands import evaluate, export, machine, options, score
 from duoreid.core.commands.parsing import Parser
 from duoreid.core.errors import UserError
 from duoreid.core.methods.registry import METHODS
@@ -35,6 +35,7 @@ def tree() -> argparse.ArgumentParser:
         "export": export.build(backend, programs),
         "doctor": doctor.build(),
         "score": score.build(),
+        "machine": machine.build("machine"),
     }
     for name, command in COMMANDS.items():
         inner = commands.add_parser(name, help=command.about, add_help=False)

@@ -128,6 +128,17 @@ def compare(words: list[str], prog: str) -> int:
     return run(words, prog)
 
 
+def machine(words: list[str], prog: str) -> int:
+    """Say what this machine is for the project."""
+    from duoreid.core.commands.machine import main as run
+
+    def about(name: str) -> str:
+        backend = importlib.import_module(f"duoreid.backends.{name}.entry").BACKEND
+        return backend.about(backend.open_runtime(backend.runtime()))
+
+    return run(words, prog, {name: lambda name=name: about(name) for name in _installed()})
+
+
 def completion(words: list[str], prog: str) -> int:
     """Print the completion of a shell."""
     from duoreid.completion import main as run
@@ -149,6 +160,7 @@ COMMANDS = {
     "export": Command("write a model for use elsewhere: ONNX, torch, MindIR, safetensors, npz, ckpt", export),
     "doctor": Command("check a copy of a dataset before anyone trains on it", doctor),
     "score": Command("mAP, CMC and mINP of features in a file", score),
+    "machine": Command("what is fast here: BLAS, cores, memory, device, disk; and what would be faster", machine),
     "completion": Command("print the completion of bash or zsh", completion),
 }
 
@@ -184,6 +196,10 @@ def build() -> Parser:
     return parser
 
 
+def _installed() -> list[str]:
+    return [name for name in BACKENDS if importlib.util.find_spec(name) is not None]
+
+
 def _backend(words: list[str]) -> tuple:
     """Return (the backend's entry module, the other words): of --backend, else the first that is installed."""
     first = Parser(prog="duoreid", add_help=False)
@@ -192,7 +208,7 @@ def _backend(words: list[str]) -> tuple:
     name = early.backend
     if name is not None and name not in BACKENDS:
         raise unknown("backend", name, BACKENDS)
-    installed = [one for one in BACKENDS if importlib.util.find_spec(one) is not None]
+    installed = _installed()
     if name is None and not installed:
         raise UserError(
             "neither torch nor mindspore is installed: pip install 'duoreid[torch]' or 'duoreid[mindspore]'."

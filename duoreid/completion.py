@@ -14,6 +14,7 @@ from duoreid.core.commands import (
     evaluate,
     export,
     group,
+    machine,
     options,
     report,
     runs,
@@ -56,6 +57,7 @@ def tree() -> argparse.ArgumentParser:
         "score": score.build(),
         "runs": runs.build(),
         "compare": compare.build(),
+        "machine": machine.build("machine"),
     }
     for name, command in COMMANDS.items():
         inner = commands.add_parser(name, help=command.about, add_help=False)

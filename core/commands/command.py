@@ -7,12 +7,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from duoreid.core.commands import streams
-from duoreid.core.contract.processes import FailedElsewhereError
-from duoreid.core.settings.config import Config
+from duoreid.core.errors import FailedElsewhereError
 from duoreid.core.training.stop import Stop, Stopped
+
+if TYPE_CHECKING:  # a help of the command loads no NumPy
+    from duoreid.core.settings.config import Config
 
 
 @dataclass(frozen=True)

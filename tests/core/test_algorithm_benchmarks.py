@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from duoreid.benchmarks import algorithms, growth
-from duoreid.benchmarks.cases import CASES
+from duoreid.benchmarks.algorithms import CASES
 from duoreid.benchmarks.features import clustered, query_and_gallery
 from duoreid.benchmarks.measure import extra_memory, interleaved
 from duoreid.benchmarks.peers import dense_jaccard

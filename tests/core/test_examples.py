@@ -19,6 +19,7 @@ MODULES = (
     "random",
     "ranking",
     "rerank",
+    "searches",
 )
 INNER = {
     # stages of jaccard_similarity and rerank

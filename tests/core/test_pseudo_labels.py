@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from duoreid.core.errors import UserError
-from duoreid.core.methods.pseudo_labels import centroids_of, cluster, labelling
+from duoreid.core.methods.pseudo_labels import centroids_of, check_clusters, cluster, labelling
 from duoreid.core.random import rng
 from duoreid.core.settings.transfer import AdaptConfig
 
@@ -92,3 +92,18 @@ def test_features_that_are_not_finite():
     features[0, 3, 2] = np.nan
     with pytest.raises(UserError, match=r"1 of 72 training images are not finite"):
         labelling(features, identities, KMEANS, seed=1, epoch=0, memory={})
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "advice"),
+    [
+        (np.zeros(50, int), 1, "lower --eps-share"),  # all fell together
+        (np.full(50, -1), 0, "raise --eps-share"),  # nothing did
+        (np.r_[np.zeros(4, int), np.full(46, -1)], 1, "raise --eps-share"),
+    ],
+)
+def test_the_advice_of_dbscan_points_the_right_way(labels, classes, advice):
+    with pytest.raises(UserError) as error:
+        check_clusters(labels, classes, AdaptConfig(clustering="dbscan"))
+    assert advice in str(error.value)
+    assert {"lower": "raise", "raise": "lower"}[advice.split()[0]] + " --eps-share" not in str(error.value)

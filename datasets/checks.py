@@ -9,7 +9,7 @@ from duoreid.core.protocols import SYSU_SAME_PLACE, why_no_match
 from duoreid.datasets.counts import PUBLISHED, count
 from duoreid.datasets.errors import Problem
 
-OWN_NUMBERS = frozenset({"msmt17", "regdb", "synthetic-regdb"})
+OWN_NUMBERS = frozenset({"msmt17", "regdb", "llcm", "synthetic-regdb"})
 """Datasets whose training and test number their identities each from 0."""
 
 DRAWN = "same-place"
@@ -82,7 +82,8 @@ def _unmatched(dataset: Dataset, search: Search) -> list[Problem]:
             text = f"{text[:-1]} ({int(seen.sum())} of them only by their own camera, which does not count):"
     if nothing and search.ignore == "same-camera":
         text = f"{text[:-1]}. {why_no_match(dataset, search, search.trials[0])}"
-    fatal = nothing or (search.ignore != DRAWN and dataset.name != "folder")
+    drawn = search.ignore == DRAWN or len(search.trials) > 1
+    fatal = nothing or (not drawn and dataset.name != "folder")
     return [Problem("queries without a match", text, tuple(dataset.test.files[row] for row in rows), fatal)]
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from duoreid.core.data import Dataset
 from duoreid.core.errors import UserError, unknown
-from duoreid.datasets import folder, market, msmt, regdb, sysu
+from duoreid.datasets import folder, llcm, market, msmt, regdb, sysu, vehicleid, veri
 from duoreid.datasets.errors import DatasetError, Problem, raise_fatal
 from duoreid.datasets.roots import Part, draw, find_root, plain
 from duoreid.datasets.sysu_draws import DRAWS
@@ -36,10 +36,11 @@ class Reader:
     drawn: Callable[[Path, list[Problem], int, str], Dataset] | None = None
 
 
-def _market(name: str, naming: str, spellings: tuple[str, ...]) -> Reader:
-    return Reader(
-        spellings, market.PARTS, lambda root, found, trial, seed: market.read(root, name, found, naming=naming)
-    )
+def _market(name: str, naming: str, spellings: tuple[str, ...], parts: tuple[Part, ...] = market.PARTS) -> Reader:
+    def read(root: Path, found: list[Problem], trial: int, seed: int) -> Dataset:
+        return market.read(root, name, found, naming=naming, parts=parts)
+
+    return Reader(spellings, parts, read)
 
 
 def _sysu(name: str, spellings: tuple[str, ...]) -> Reader:
@@ -64,6 +65,21 @@ READERS = {
     "msmt17": Reader(msmt.SPELLINGS, msmt.PARTS, lambda root, found, trial, seed: msmt.read(root, "msmt17", found)),
     "sysu": _sysu("sysu", sysu.SPELLINGS),
     "regdb": _regdb("regdb", regdb.SPELLINGS),
+    "llcm": Reader(
+        llcm.SPELLINGS,
+        llcm.PARTS,
+        lambda root, found, trial, seed: llcm.read(root, "llcm", found, seed),
+        drawn=lambda root, found, seed, draws: llcm.read(root, "llcm", found, seed, draws),
+    ),
+    "occluded-duke": _market("occluded-duke", "dukemtmc", market.SPELLINGS["occluded-duke"]),
+    "cuhk03-detected": _market("cuhk03-detected", "cuhk03", market.SPELLINGS["cuhk03-detected"]),
+    "cuhk03-labeled": _market("cuhk03-labeled", "cuhk03", market.SPELLINGS["cuhk03-labeled"]),
+    "veri776": _market("veri776", "veri776", veri.SPELLINGS, veri.PARTS),
+    "vehicleid": Reader(
+        vehicleid.SPELLINGS,
+        vehicleid.PARTS,
+        lambda root, found, trial, seed: vehicleid.read(root, "vehicleid", found, seed),
+    ),
     "folder": Reader((), (), lambda root, found, trial, seed: folder.read(root, "folder", found)),
     "synthetic-a": _market("synthetic-a", "market1501", ("synthetic-a",)),
     "synthetic-b": _market("synthetic-b", "market1501", ("synthetic-b",)),
@@ -197,5 +213,7 @@ def read(
     if draws == "own":
         return reader.read(place, problems, trial, seed)
     if reader.drawn is None:
-        raise UserError(f"--draws {draws} is for datasets whose galleries are drawn (sysu): {name} has one gallery.")
+        raise UserError(
+            f"--draws {draws} is for datasets whose galleries are drawn (sysu, llcm): {name} has one gallery."
+        )
     return reader.drawn(place, problems, seed, draws)

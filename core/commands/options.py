@@ -135,7 +135,7 @@ def _like_given(config: Config) -> Config:
     from duoreid.core.training.pipelines.given import arch_of, given_weights
 
     files = given_weights(config, len(spec_of(config.method).students))
-    if not files:
+    if not files or not Path(files[0].partition("#")[0]).exists():  # the run says what is not there
         return config
     data = config.data
     return replace(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from duoreid.core.errors import UserError
-from duoreid.core.methods.pseudo_labels import centroids_of, check_spread, cluster, labelling
+from duoreid.core.methods.pseudo_labels import centroids_of, check_clusters, check_spread, cluster, labelling
 from duoreid.core.random import rng
 from duoreid.core.settings.transfer import AdaptConfig
 
@@ -102,3 +102,18 @@ def test_features_that_are_all_the_same(config):
         labelling(features, np.zeros(40, int), config, seed=1, epoch=0, memory={})
     features[:, 0, 0] += 0.01
     check_spread(features[0])
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "advice"),
+    [
+        (np.zeros(50, int), 1, "lower --eps-share"),  # all fell together
+        (np.full(50, -1), 0, "raise --eps-share"),  # nothing did
+        (np.r_[np.zeros(4, int), np.full(46, -1)], 1, "raise --eps-share"),
+    ],
+)
+def test_the_advice_of_dbscan_points_the_right_way(labels, classes, advice):
+    with pytest.raises(UserError) as error:
+        check_clusters(labels, classes, AdaptConfig(clustering="dbscan"))
+    assert advice in str(error.value)
+    assert {"lower": "raise", "raise": "lower"}[advice.split()[0]] + " --eps-share" not in str(error.value)

@@ -1,5 +1,8 @@
 """Pictures of any folder, CSV file or list, with an account of what is left out."""
 
+import doctest
+import importlib
+
 import pytest
 
 from duoreid.datasets.decode import ImageError
@@ -70,3 +73,11 @@ def test_nothing_and_broken_ones(tmp_path):
         list_pictures(trees.text(tmp_path / "index.csv", "path\ngone.png\n"))
     with pytest.raises(ImageError):
         list_pictures(trees.text(tmp_path / "x.png", "hello")).open(0)
+
+
+@pytest.mark.parametrize("name", ["csv_index", "decode", "folder", "listing", "naming", "opening", "walking"])
+def test_examples_print_what_they_say(name):
+    module = importlib.import_module(f"duoreid.datasets.{name}")
+    result = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
+    assert result.attempted
+    assert not result.failed

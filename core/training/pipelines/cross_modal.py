@@ -14,7 +14,7 @@ from duoreid.core.checkpoints import files, weights
 from duoreid.core.checkpoints.layouts_mvd import branches, load_public
 from duoreid.core.contract.learner import Learner
 from duoreid.core.contract.state import overlay
-from duoreid.core.data import OpenData
+from duoreid.core.data import Dataset, OpenData
 from duoreid.core.errors import UserError
 from duoreid.core.methods.mvd import MVD
 from duoreid.core.methods.registry import spec_of
@@ -59,7 +59,7 @@ def run(current: Run, open_dataset: OpenDataset) -> dict[str, Any]:
     with current.timed("data"):
         parts = open_parts(current.config, open_dataset)
     results = across_trials([_part(current, part) for part in parts])
-    return _finish(current, parts[0].data.dataset.name, results)
+    return _finish(current, parts[0].data.dataset, results)
 
 
 def open_parts(config: MVDRecipe, open_dataset: OpenDataset) -> list[Part]:
@@ -184,13 +184,15 @@ def measure(current: Run, learner: Learner, part: Part, epoch: EpochReport | Non
     return results
 
 
-def _finish(current: Run, dataset: str, results: Sequence[SearchResult]) -> dict[str, Any]:
+def _finish(current: Run, data: Dataset, results: Sequence[SearchResult]) -> dict[str, Any]:
     """Print the tables, write the summary and return it."""
-    history = current.history
+    history, dataset = current.history, data.name
     beside = {result.name: current.spec.published(current.config, dataset, result.name, True) for result in results}
     current.say("\n" + table(f"{current.config.method}, {dataset}", results, beside))
     if not all(result.official for result in results):
         current.say("The draws of the gallery are not the dataset's own but made from a seed.")
+    for remark in dict.fromkeys(search.remark for search in data.searches if search.remark):
+        current.say(remark)
     current.say("\n" + tables.stages(history.seconds))
     current.say(f"Run: {current.record.folder}")
     summary = {

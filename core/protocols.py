@@ -226,9 +226,9 @@ def require_matches(dataset: Dataset) -> None:
 
 def _matching(dataset: Dataset, search: Search, trial: Trial) -> Iterator[bool]:
     """Yield for one query after the other whether its gallery holds a match."""
-    for rows, columns in _groups(search, trial, dataset.test.cameras):
-        labels = _labels(dataset, search, trial.query[rows], trial.gallery[columns])
-        matches = Matches(*labels, len(rows), len(columns))
+    for rows, columns in groups(search, trial, dataset.test.cameras):
+        named = labels(dataset, search, trial.query[rows], trial.gallery[columns])
+        matches = Matches(*named, len(rows), len(columns))
         yield from matches.answerable().tolist()
 
 
@@ -288,12 +288,12 @@ def _ranked(
     features: np.ndarray, dataset: Dataset, search: Search, trial: Trial, max_rank: int, metric: str
 ) -> Iterator[tuple[np.ndarray, Ranking]]:
     """Rank each group of queries by the features themselves."""
-    for rows, columns in _groups(search, trial, dataset.test.cameras):
+    for rows, columns in groups(search, trial, dataset.test.cameras):
         query, gallery = trial.query[rows], trial.gallery[columns]
         found = rank(
             _take(features, query),
             _take(features, gallery),
-            *_labels(dataset, search, query, gallery),
+            *labels(dataset, search, query, gallery),
             metric=metric,
             max_rank=max_rank,
             distinct_identities=search.distinct_identities,
@@ -307,17 +307,17 @@ def _ranked_by_distances(
     """Rank each group of queries by distances, given in blocks (first query, float32 (b, G)) of a draw."""
     for start, distances in blocks:
         part = Trial(trial.query[start : start + len(distances)], trial.gallery)
-        for rows, columns in _groups(search, part, dataset.test.cameras):
+        for rows, columns in groups(search, part, dataset.test.cameras):
             found = rank_distances(
                 distances if (len(rows), len(columns)) == distances.shape else distances[np.ix_(rows, columns)],
-                *_labels(dataset, search, part.query[rows], part.gallery[columns]),
+                *labels(dataset, search, part.query[rows], part.gallery[columns]),
                 max_rank=max_rank,
                 distinct_identities=search.distinct_identities,
             )
             yield start + rows, found
 
 
-def _groups(search: Search, trial: Trial, cameras: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def groups(search: Search, trial: Trial, cameras: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield numbers (of queries, of gallery images) of a draw, such that all queries of a group see that gallery."""
     queries, gallery = np.arange(len(trial.query)), np.arange(len(trial.gallery))
     if search.ignore == "same-place":
@@ -331,7 +331,7 @@ def _groups(search: Search, trial: Trial, cameras: np.ndarray) -> Iterator[tuple
         raise ValueError(f"ignore {search.ignore!r}: expected {', '.join(IGNORE)}.")
 
 
-def _labels(dataset: Dataset, search: Search, query: np.ndarray, gallery: np.ndarray) -> tuple[np.ndarray, ...]:
+def labels(dataset: Dataset, search: Search, query: np.ndarray, gallery: np.ndarray) -> tuple[np.ndarray, ...]:
     """Return query and gallery identities, then cameras; all different where a query's own camera is not ignored."""
     ids, cameras = dataset.test.identities, dataset.test.cameras
     if search.ignore == "same-camera":

@@ -46,6 +46,31 @@ def export(words: list[str], prog: str) -> int:
     return importlib.import_module(f"duoreid.backends.{entry.BACKEND.name}.export").main(words, prog)
 
 
+def calibrate(words: list[str], prog: str) -> int:
+    """Measure a model's threshold."""
+    from duoreid.core.commands.calibrate import main as run
+    from duoreid.datasets.library import open_data
+    from duoreid.library import load
+
+    return run(load, open_data, words, prog)
+
+
+def group(words: list[str], prog: str) -> int:
+    """Group unlabelled pictures."""
+    from duoreid.core.commands.group import main as run
+    from duoreid.library import load
+
+    return run(load, words, prog)
+
+
+def serve(words: list[str], prog: str) -> int:
+    """Serve a page that searches a gallery."""
+    from duoreid.core.commands.serve import main as run
+    from duoreid.library import load
+
+    return run(load, words, prog)
+
+
 def embed(words: list[str], prog: str) -> int:
     """Write the features of pictures."""
     from duoreid.core.commands.embed import main as run
@@ -89,6 +114,9 @@ COMMANDS = {
     "export": Command("write a model for use elsewhere: ONNX, torch, MindIR, safetensors, npz, ckpt", export),
     "embed": Command("write the features of pictures, with the names of their files", embed),
     "search": Command("rank a folder of pictures by similarity to a picture", search),
+    "calibrate": Command("measure from which similarity on a match is to be believed", calibrate),
+    "group": Command("sort unlabelled pictures by person", group),
+    "serve": Command("a page on this machine: drop a picture, see who it is", serve),
     "doctor": Command("check a copy of a dataset before anyone trains on it", doctor),
     "score": Command("mAP, CMC and mINP of features in a file", score),
     "completion": Command("print the completion of bash or zsh", completion),

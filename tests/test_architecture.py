@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FRAMEWORKS = {"torch", "torchvision", "mindspore"}
 THIRD_PARTY = {"numpy", "scipy", "faiss", "PIL", "tqdm", "safetensors", "threadpoolctl", "filelock", "yaml", "tomli"}
 THIRD_PARTY |= {"onnxruntime"}  # runs exported networks without any framework
+THIRD_PARTY |= {"onnx", "waitress"}  # threshold in an exported file, the page: both extras, imported where used
 BACKENDS = ("torch", "mindspore")
 ENTRY_POINTS = {"entry.py"}
 ONE_SIDED = {

@@ -23,6 +23,7 @@ from duoreid.core.settings.config import DataConfig, validate
 if TYPE_CHECKING:
     from duoreid.core.checkpoints.trained import Trained
     from duoreid.core.data import Dataset, OpenData, Search, Trial
+    from duoreid.core.openset import Identification
     from duoreid.core.protocols import SearchResult
 
 DATA = ("data", "size", "data_seed", "height", "width", "interpolation", "cache")
@@ -31,14 +32,20 @@ DATA = ("data", "size", "data_seed", "height", "width", "interpolation", "cache"
 OpenDataset = Callable[..., Any]
 Published = dict[str, dict[str, tuple[float, float]]]
 COLUMNS = {"mAP": "mean_ap", "rank-1": "rank1", "rank-5": "rank5", "rank-10": "rank10", "mINP": "mean_inp"}
+NOBODY = {"TPIR at 1%": 0.01, "TPIR at 10%": 0.1}
+ABOUT_NOBODY = (
+    "TPIR at 1%: of the searches with a match, those that find it first and above the threshold which 1% of the "
+    "searches without a match reach; -: too few queries."
+)
 
 
 @dataclass(frozen=True)
 class Tested:
-    """One network's result of one search. features: of all test images, float32 (N, D)."""
+    """One network's result of one search. nobody: how well searches without a match are told from others."""
 
     network: str
     result: SearchResult
+    nobody: list[Identification]
 
 
 def evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] | None = None, prog: str = "") -> int:
@@ -88,6 +95,7 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
     from duoreid.core.methods.registry import spec_of
     from duoreid.core.protocols import evaluate as test
     from duoreid.core.protocols import require_matches, require_trial
+    from duoreid.core.searches import open_set
 
     size = (given["height"], given["width"])
     trained = open_trained(model.checkpoint, model.network, model.arch, model.stem_relu, size)
@@ -119,7 +127,8 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
         if runtime.processes.index:
             continue  # the first tests, prints and writes
         results = test(features, dataset, rerank=given["rerank"])
-        tested += [Tested(role, result) for result in results]
+        nobody = [open_set(features, dataset, search) for search in dataset.searches]
+        tested += [Tested(role, result, found) for result, found in zip(results, nobody, strict=True)]
         if given["save_features"]:
             _save(given["save_features"], role if len(trained.models) > 1 else "", features, dataset)
     if runtime.processes.index:
@@ -193,29 +202,36 @@ def _text(facts: dict[str, Any], tested: Sequence[Tested], beside: Published, re
     rows = []
     for search in dict.fromkeys(one.result.name for one in tested):
         found = [one for one in tested if one.result.name == search]
-        rows += [[one.network, search, str(len(one.result.trials)), *_cells(one.result)] for one in found]
+        rows += [[one.network, search, str(len(one.result.trials)), *_cells(one)] for one in found]
         for source, numbers in beside[search].items():
             shown = [f"{number:.1f}" for number in numbers]
-            rows.append([f"published, {source}", search, "", *shown, *[""] * (len(COLUMNS) - len(shown))])
+            rows.append([f"published, {source}", search, "", *shown, *[""] * (len(COLUMNS) + len(NOBODY) - len(shown))])
     lines = [report] if report else []
     height, width = facts["images"]
     how = ", re-ranked" if facts["rerank"] else ""
     lines.append(f"{facts['checkpoint']} on {facts['dataset']}, images {height}x{width}{how} · {facts['on']}")
     if rows:
-        lines += ["", table(("", "search", "trials", *COLUMNS), rows)]
+        lines += ["", table(("", "search", "trials", *COLUMNS, *NOBODY), rows)]
+        lines.append(ABOUT_NOBODY + (" It is of the plain similarities, not re-ranked." if facts["rerank"] else ""))
     if not all(one.result.official for one in tested):
         lines.append("The draws of the gallery are not the dataset's own but made from a seed.")
     return "\n".join(lines)
 
 
-def _cells(result: SearchResult) -> list[str]:
+def _cells(one: Tested) -> list[str]:
     from duoreid.core.training.tables import spread_cell
 
-    return [spread_cell(result, field) for field in COLUMNS.values()]
+    known = {found.fpir: f"{100 * found.tpir:.1f}" for found in one.nobody}
+    return [spread_cell(one.result, field) for field in COLUMNS.values()] + [
+        known.get(rate, "-") for rate in NOBODY.values()
+    ]
 
 
 def _json(facts: dict[str, Any], tested: Sequence[Tested], beside: Published) -> str:
-    results = [{"network": one.network, **asdict(one.result)} for one in tested]
+    results = [
+        {"network": one.network, **asdict(one.result), "open_set": [asdict(found) for found in one.nobody]}
+        for one in tested
+    ]
     published = {
         search: {
             source: {"mean_ap": round(mean_ap / 100, 6), "rank1": round(rank1 / 100, 6)}

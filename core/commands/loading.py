@@ -23,8 +23,8 @@ BESIDE = ".duoreid"
 """Folder of the galleries that are kept in a folder of pictures, one for each model."""
 
 
-def parser(prog: str, usage: str, description: str, examples: list[str]) -> Parser:
-    """Return a parser with the model's options."""
+def parser(prog: str, usage: str, description: str, examples: list[str], *, pattern: bool = True) -> Parser:
+    """Return a parser with the model's options. pattern: and that for what a path says of an image."""
     made = Parser(prog=prog, usage=usage, description=description, examples=examples)
     add_help(made)
     add_model_options(made, "the first that embeds")
@@ -42,11 +42,12 @@ def parser(prog: str, usage: str, description: str, examples: list[str]) -> Pars
     )
     for action in rare:
         action.everyday = False
-    made.add_argument(
-        "--pattern",
-        metavar="REGEX",
-        help="what the path of an image below its folder says, in groups named identity, camera and time",
-    )
+    if pattern:
+        made.add_argument(
+            "--pattern",
+            metavar="REGEX",
+            help="what the path of an image below its folder says, in groups named identity, camera and time",
+        )
     made.add_argument("--json", action="store_true", help="print JSON")
     return made
 

@@ -244,8 +244,8 @@ class Gallery:
         return k
 
     def _hits(self, view: View, rows: np.ndarray, similarities: np.ndarray, size: int, only_accepted: bool) -> Hits:
-        at = getattr(self.model.threshold, "at", None)
-        accepted = None if at is None else similarities >= at(size)
+        threshold = self.model.threshold
+        accepted = None if threshold is None else similarities >= threshold.at(size)
         if only_accepted and accepted is not None:
             rows, similarities, accepted = rows[accepted], similarities[accepted], accepted[accepted]
         names = [int(row) for row in rows]

@@ -17,6 +17,7 @@ from duoreid.core.numeric.inputs import as_count
 from duoreid.core.serving.description import Description
 from duoreid.core.serving.engines import Engine
 from duoreid.core.serving.pictures import Pictures
+from duoreid.core.threshold import Threshold
 
 BATCH = 64
 
@@ -40,7 +41,8 @@ class Model:
         self.description, self.pictures, self.source = description, pictures, source
         self._engine, self._turn = engine, Lock()
         self._dimension = description.dimension
-        self.threshold = description.threshold
+        stored = description.threshold
+        self.threshold: Threshold | None = None if stored is None else Threshold.from_dict(stored)
 
     @property
     def size(self) -> tuple[int, int]:

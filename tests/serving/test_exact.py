@@ -77,3 +77,10 @@ def test_input_is_left_as_it_is():
     exact(rows, queries, 5)
     np.testing.assert_array_equal(rows, before[0])
     np.testing.assert_array_equal(queries, before[1])
+
+
+def test_half_precision_is_widened_exactly():
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    finite = every[np.isfinite(every)]
+    np.testing.assert_array_equal(searching._widened(finite), finite.astype(np.float32))
+    np.testing.assert_array_equal(np.signbit(searching._widened(finite)), np.signbit(finite))

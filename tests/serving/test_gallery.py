@@ -194,6 +194,16 @@ def test_an_approximate_index_has_its_recall_and_goes_stale(tmp_path, model):
         gallery.search(query, approximate=True)
 
 
+def test_groups(gallery, model, tmp_path):
+    found = gallery.group(eps=0.9, min_samples=2, k1=2, k2=1)
+    names = [None if label < 0 else found.names[label] for label in found.labels]
+    assert names == gallery.identities, "identities that are known are kept"
+    with pytest.raises(ValueError, match="has no threshold"):
+        gallery.group(accepted=True)
+    with pytest.raises(ValueError, match="groups need two"):
+        Gallery.open(tmp_path / "none", model).group()
+
+
 @pytest.mark.parametrize(
     ("features", "words"),
     [

@@ -17,6 +17,8 @@ from duoreid import cli
 from duoreid.core.checkpoints.trained import open_trained
 from duoreid.core.commands.export import pictures
 from duoreid.core.gallery.gallery import Gallery
+from duoreid.core.serving.description import describe
+from duoreid.core.serving.engines import OnnxEngine
 from tests.serving.conftest import ARCH, HEIGHT, WIDTH, picture, plain_model, small_run
 
 ROOT = Path(__file__).parents[2]
@@ -107,6 +109,19 @@ def test_pictures_that_cannot_be_embedded(model, images, words):
         model.embed(images)
 
 
+def test_a_picture_that_is_too_large(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ValueError, match=r"picture 0 cannot be embedded: .*exceeds limit"):
+        model.embed(picture(tmp_path / "large.png", 1))
+
+    def short(*given):
+        raise MemoryError
+
+    monkeypatch.setattr(model.pictures, "pixels", short)
+    with pytest.raises(ValueError, match="needs more memory than there is; make it smaller"):
+        model.embed(tmp_path / "large.png")
+
+
 def test_a_folder_is_no_picture(model, tmp_path):
     with pytest.raises(ValueError, match=r"is a folder.*Gallery.add"):
         model.embed(tmp_path)
@@ -168,11 +183,11 @@ def test_a_threshold_is_carried_along(run_folder, tmp_path):
     state, metadata = checkpoint.load(path)
     checkpoint.save(path, state, metadata | {"threshold": {"digest": digest, "far": 0.01}})
     assert open_trained(path).threshold["far"] == 0.01
-    assert duoreid.load(path).description.threshold["far"] == 0.01
-    assert duoreid.load(path, network="teacher2").description.threshold is None
-    for name in ("onnx", "safetensors"):
-        file = export(run_folder, tmp_path / f"network.{name}", "--format", name)
-        assert duoreid.load(file).description.threshold["far"] == 0.01
+    assert describe(open_trained(path), "teacher1").threshold["far"] == 0.01
+    assert describe(open_trained(path, "teacher2"), "teacher2").threshold is None
+    assert OnnxEngine(export(run_folder, tmp_path / "x.onnx", "--format", "onnx")).description.threshold["far"] == 0.01
+    tensors = export(run_folder, tmp_path / "x.safetensors", "--format", "safetensors")
+    assert open_trained(tensors).threshold["far"] == 0.01
 
 
 def test_importing_duoreid_imports_nothing_large():
@@ -215,6 +230,7 @@ def test_public_names_are_there():
         "core.serving.description",
         "core.gallery.exact",
         "core.gallery.hits",
+        "core.gallery.gallery",
         "core.gallery.reranking",
         "datasets.sources",
     ],

@@ -129,8 +129,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows.append(json.loads(done.stdout.splitlines()[-1]))
         row = rows[-1]
         print(
-            f"{name}: {row['seconds']:.1f} s (measures {row['measures']:.1f}, page {row['page']:.1f}; {row['processor']:.1f} of "
-            f"processors), {row['peak'] / 1e6:,.0f} MB, page of {row['bytes'] / 1e6:.1f} MB: "
+            f"{name}: {row['seconds']:.1f} s (measures {row['measures']:.1f}, page {row['page']:.1f}; "
+            f"{row['processor']:.1f} of processors), {row['peak'] / 1e6:,.0f} MB, page of {row['bytes'] / 1e6:.1f} MB: "
             + ("inside" if row["inside"] else "OUTSIDE its limits")
         )
     report = {"command": "python -m benchmarks.report", **environment(), "rows": rows}

@@ -96,7 +96,8 @@ class Atlas:
                 for (_, place), picture in zip(part, images[np.array([row for row, _ in part])], strict=True):
                     put(place, self._fitted(picture))
         file = io.BytesIO()
-        Image.fromarray(sheet).save(file, "JPEG", quality=QUALITY, subsampling=0, optimize=True)
+        # Not optimize=True: Pillow then wants the whole file in a buffer, and takes one that noisy pictures overflow.
+        Image.fromarray(sheet).save(file, "JPEG", quality=QUALITY, subsampling=0)
         uri = f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
         return Packed(uri, self.width, self.height, columns, rows)
 

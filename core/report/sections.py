@@ -187,7 +187,7 @@ def _cameras(draws: list[Draw]) -> Section:
     blocks: list[Block] = []
     for draw in draws:
         blocks += cameras.blocks(draw)
-    lead = "The darker, the better. A weak row or column is a camera that the network does not cope with."
+    lead = "The stronger the tint, the better. A weak row or column is a camera that the network does not cope with."
     return Section("cameras", "Camera by camera", lead, blocks)
 
 

@@ -124,6 +124,13 @@ def test_an_atlas_stores_each_picture_once():
     assert images.asked == 2
 
 
+def test_an_atlas_of_noise_can_be_written():
+    atlas = Atlas(64, 32)
+    for picture in np.random.default_rng(1).integers(0, 255, (200, 64, 32, 3), np.uint8):
+        atlas.add_array(picture)
+    assert len(atlas.pack().uri) > 100_000
+
+
 def test_scores_begin_where_the_network_of_stage_1_stands(tmp_path):
     known = records.Records(tmp_path, {}, events(), None)
     found = curves._tests(known)

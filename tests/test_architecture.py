@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FRAMEWORKS = {"torch", "torchvision", "mindspore"}
-THIRD_PARTY = {"numpy", "scipy", "faiss", "PIL", "tqdm", "safetensors", "threadpoolctl", "filelock", "yaml", "tomli"}
+THIRD_PARTY = {"numpy", "scipy", "PIL", "tqdm", "safetensors", "threadpoolctl", "filelock", "yaml", "tomli"}
 BACKENDS = ("torch", "mindspore")
 ENTRY_POINTS = {"entry.py"}
 ONE_SIDED = {

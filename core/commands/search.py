@@ -116,7 +116,7 @@ def _known(query: Picture) -> dict[str, Any]:
 
 
 def _text(queries: Sequence[Picture], found: Sequence[Hits], gallery: Gallery) -> str:
-    lines = [f"{len(gallery)} images in {gallery.folder}"]
+    lines = [f"{len(gallery)} images in {_short(str(gallery.folder))}"]
     for query, hits in zip(queries, found, strict=True):
         lines += ["", _short(query.file), table(_columns(hits), _rows(query, hits))]
         if nobody(hits):

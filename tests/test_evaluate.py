@@ -252,6 +252,22 @@ def test_unlabelled_images_have_features_only(saved, tmp_path, capsys):
     with np.load(tmp_path / "f.npz") as file:
         assert file["features"].shape == (24, 256)
         assert file["files"][3] == "3.jpg"
+    none = Split((), *(np.zeros(0, kind) for kind in (np.int32, np.int32, np.uint8)))
+    heap = replace(data, dataset=replace(data.dataset, test=none), test=data.test[:0])  # as a reader finds them
+    assert run([path, "--network", "teacher1", "--save-features", tmp_path / "g"], heap) == 0
+    with np.load(tmp_path / "f.npz") as one, np.load(tmp_path / "g.npz") as other:
+        np.testing.assert_array_equal(one["features"], other["features"])
+        assert one["files"].tolist() == other["files"].tolist()
+
+
+def test_saved_features_say_which_image_they_are_of(saved, tmp_path):
+    path, _ = saved
+    data = opened()
+    assert run([path, "--network", "teacher1", "--save-features", tmp_path / "f.npz"], data) == 0
+    trial = data.dataset.searches[0].trials[0]
+    with np.load(tmp_path / "f.npz") as file:
+        assert file["query_files"].tolist() == [f"{row}.jpg" for row in trial.query]
+        assert file["gallery_files"].tolist() == [f"{row}.jpg" for row in trial.gallery]
 
 
 # -- files from elsewhere -------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -115,9 +116,9 @@ def _known(query: Picture) -> dict[str, Any]:
 
 
 def _text(queries: Sequence[Picture], found: Sequence[Hits], gallery: Gallery) -> str:
-    lines = [f"{len(gallery)} images in {gallery.folder}"]
+    lines = [f"{len(gallery)} images in {_short(str(gallery.folder))}"]
     for query, hits in zip(queries, found, strict=True):
-        lines += ["", query.file, table(_columns(hits), _rows(query, hits))]
+        lines += ["", _short(query.file), table(_columns(hits), _rows(query, hits))]
         if nobody(hits):
             lines.append("nobody: no image reaches the threshold")
     if gallery.model.threshold is None:
@@ -126,6 +127,12 @@ def _text(queries: Sequence[Picture], found: Sequence[Hits], gallery: Gallery) -
             "The model has no threshold: `duoreid calibrate MODEL` measures from where on it is the same person.",
         ]
     return "\n".join(lines)
+
+
+def _short(file: str) -> str:
+    """Return a path as one would type it: from the folder one is in, where it lies below that."""
+    below = os.path.relpath(file)
+    return file if below.startswith(os.pardir) else below
 
 
 def _columns(hits: Hits) -> list[str]:
@@ -143,7 +150,7 @@ def _rows(query: Picture, hits: Hits) -> list[list[str]]:
             "accepted": "yes" if hit["accepted"] else "no",
             "identity": hit["identity"] or "",
             "camera": hit["camera"] or "",
-            "file": f"{hit['file']}{itself}",
+            "file": f"{_short(hit['file'])}{itself}",
         }
         rows.append([cells[name] for name in columns])
     return rows

@@ -103,8 +103,8 @@ def _products(rows: np.ndarray, queries: np.ndarray, names: np.ndarray) -> np.nd
 def _candidates(rows: np.ndarray, queries: np.ndarray, k: int, allowed: Allowed | None) -> np.ndarray:
     """Return the keys (Q, k) of the k largest float32 products; see numeric/top.py. -inf: rows that do not count."""
     count = len(rows)
-    width = int(np.clip(ENTRIES // len(queries), FEWEST, MOST))
-    parts = 1 if rows.size < SMALL else min(PARTS * workers(), -(-count // width))
+    width = FEWEST if rows.dtype == np.float16 else int(np.clip(ENTRIES // len(queries), FEWEST, MOST))
+    parts = 1 if rows.size < SMALL or workers() == 1 else min(PARTS * workers(), -(-count // width))
     edges = np.linspace(0, count, parts + 1).astype(np.int64)
 
     def part(number: int) -> np.ndarray:
@@ -135,10 +135,23 @@ def _candidates(rows: np.ndarray, queries: np.ndarray, k: int, allowed: Allowed 
 
 def _product(rows: np.ndarray, queries: np.ndarray) -> np.ndarray:
     """Return the products float32 (Q, n), contiguous."""
-    rows = rows.astype(np.float32, copy=False)
+    rows = _widened(rows) if rows.dtype == np.float16 else rows
     if len(queries) == 1:
         return (rows @ queries[0])[None]
     return queries @ rows.T
+
+
+def _widened(rows: np.ndarray) -> np.ndarray:
+    """Return finite float16 numbers as float32, exactly; in less time than NumPy's own conversion.
+
+    Sign, exponent and fraction go to their places in a float32, whose exponent is then too small by 127 - 15.
+    """
+    bits = rows.view(np.int16).astype(np.int32)
+    bits <<= 13
+    bits &= np.int32(-0x70002000)  # all but the copies of the sign, which stay in the highest bit alone
+    wide = bits.view(np.float32)
+    wide *= np.float32(2.0**112)
+    return wide
 
 
 _ABSENT = np.uint64(0xFF800000 << 32)  # the key of similarity -inf and index 0

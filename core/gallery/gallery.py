@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,10 @@ from duoreid.core.gallery.view import View
 from duoreid.core.numeric.inputs import as_count, as_features
 from duoreid.core.serving.model import BATCH, Model
 
+if TYPE_CHECKING:
+    from duoreid.core.grouping import Groups
+    from duoreid.core.threshold import Threshold
+
 NUMBERS = ("float32", "float16")
 K = 10
 
@@ -33,6 +37,30 @@ class Gallery:
     """Images of a folder on disk, by one model's features. Made by `Gallery.open`.
 
     Threads may share it. Another process may add meanwhile: `search` sees what it has added.
+
+    Usually the model comes from `duoreid.load`; this one's features are mean colours:
+
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> from duoreid.core.serving.description import Description
+    >>> from duoreid.datasets.sources import FILES
+    >>> class MeanColour:
+    ...     about = "NumPy"
+    ...     def embed(self, images):
+    ...         colours = images.mean(axis=(1, 2))
+    ...         return colours / np.linalg.norm(colours, axis=1, keepdims=True)
+    >>> model = Model(MeanColour(), Description("mean", "none", 8, 4, "bicubic", "digest"), FILES, "example")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("red", "green", "blue"):
+    ...         Image.new("RGB", (4, 8), name).save(f"{folder}/{name}.png")
+    ...     gallery = Gallery.open(f"{folder}/.gallery", model)
+    ...     print(gallery.add(folder))
+    ...     print(gallery.add(folder).decoded)
+    ...     (hits,) = gallery.search(model.embed(Image.new("RGB", (4, 8), (200, 90, 0))), k=2)
+    ...     print([Path(file).name for file in hits.files], hits.similarities.round(2))
+    3 images added, 0 were there
+    0
+    ['red.png', 'green.png'] [0.91 0.41]
     """
 
     folder: Path
@@ -179,19 +207,16 @@ class Gallery:
         view = self.view
         queries = self._queries(features)
         k = self._depth(view, k)
-        if only_accepted and self.model.threshold is None:
-            raise UserError(
-                f"{self.model.source} has no threshold, so nothing can be accepted: `duoreid calibrate MODEL` measures "
-                "one on labelled images and stores it."
-            )
+        if only_accepted:
+            self._threshold()
         filters = Filters(camera, not_camera, identity, time_from, time_to, exclude_own_camera)
+        if approximate and filters != Filters():
+            raise UserError("an approximate search has no filters: leave them out, or search exactly.")
         allowed, mask = filters.allowed(view, len(queries))
         size = view.count if mask is None else int(np.count_nonzero(mask))
         pool = k if rerank is False else max(k, POOL if rerank is True else as_count(rerank, "rerank"))
         pool = min(pool, len(view.features))
         if approximate:
-            if allowed is not None and filters != Filters():
-                raise UserError("an approximate search has no filters: leave them out, or search exactly.")
             rows, similarities = self._index(view).search(queries, pool)
         else:
             rows, similarities = exact(view.features, queries, pool, allowed)
@@ -257,6 +282,30 @@ class Gallery:
             accepted,
             np.asarray(view.records["time"][rows]),
         )
+
+    def group(self, *, accepted: bool = False, **settings: Any) -> Groups:
+        """Return who is who: groups of the images that show one person, in the order of `files`.
+
+        Identities that images have are kept and spread. accepted: neighbours must also reach the model's threshold.
+        settings: of `core.grouping.group`, such as eps or min_samples. ValueError for fewer than two images, and for
+        accepted without a threshold.
+        """
+        from duoreid.core.grouping import group  # here: it loads SciPy
+
+        if len(self) < 2:
+            raise UserError(f"the gallery {self.folder} has {len(self)} images: groups need two at least.")
+        if accepted:
+            settings["threshold"] = self._threshold().at(len(self))
+        features = np.asarray(self.features, np.float32)
+        return group(features, identities=self.identities, **settings)
+
+    def _threshold(self) -> Threshold:
+        if self.model.threshold is None:
+            raise UserError(
+                f"{self.model.source} has no threshold, so nothing can be accepted: `duoreid calibrate MODEL` measures "
+                "one on labelled images and stores it."
+            )
+        return self.model.threshold
 
     def check(self) -> Checked:
         """Compare the gallery with the disk: which files have vanished or changed, which features are damaged."""

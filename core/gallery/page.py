@@ -83,7 +83,7 @@ def _section(query: Picture, hits: Hits, gallery: Gallery) -> str:
         )
     none = hits.accepted is not None and not hits.accepted.any()
     nobody = '<div class="nobody">Nobody: no image reaches the threshold.</div>' if none else ""
-    return f"<section><h2>{html.escape(query.file)}</h2><ol>{''.join(cells)}</ol>{nobody}</section>\n"
+    return f"<section><h2>{html.escape(Path(query.file).name)}</h2><ol>{''.join(cells)}</ol>{nobody}</section>\n"
 
 
 def _caption(identity: str | None, camera: str | None) -> str:

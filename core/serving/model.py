@@ -138,6 +138,8 @@ class Model:
             return self.pictures.pixels(source, *self.size, self.description.interpolation)
         except ValueError as error:
             return str(error)
+        except MemoryError:
+            return "it needs more memory than there is; make it smaller"
 
     def _embedded(self, first: int, decoded: list[np.ndarray | str]) -> Batch:
         broken = [(first + index, found) for index, found in enumerate(decoded) if isinstance(found, str)]

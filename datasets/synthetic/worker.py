@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import astuple
 from pathlib import Path
 
@@ -55,8 +55,8 @@ class Worker:
             self._process.stdin.write(json.dumps(task) + "\n")
             self._process.stdin.flush()
             answer = self._process.stdout.readline()
-        except OSError as error:
-            answer, reason = "", f": {error.strerror}"
+        except (OSError, ValueError) as error:  # a broken pipe, or one that `end` has closed
+            answer, reason = "", f": {error}"
         else:
             reason = ""
         if not answer:
@@ -72,7 +72,10 @@ class Worker:
     def end(self) -> None:
         """End the process, whatever it is doing."""
         self._process.kill()
-        self._process.communicate()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with suppress(OSError):  # what was not written yet cannot be any more
+                pipe.close()
 
 
 @contextmanager

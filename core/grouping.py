@@ -55,11 +55,11 @@ def group(
     features: L2-normalised float32 (N, D). identities: the names that some images already have, None for the others.
     They are kept: an image with a name is in the group of that name, groups of two names are divided, and the other
     images of a group go to the name whose images they are most similar to. A group without a name becomes "new-1",
-    "new-2", ... in the order of its first image. eps: Jaccard distance of
-    neighbours, 0.5 where neither it nor share is given. share: take the mean of the smallest share of all distances
-    instead, as `eps_from_share` does; it fits where the number of pairs of one person is known, and leaves many images
-    alone otherwise. threshold: cosine similarity that a neighbour must reach as well, such as a calibrated one.
-    min_samples: images within eps that make a core, the image itself among them. k1, k2, scale: see
+    "new-2", ... in the order of its first image.
+    eps: Jaccard distance of neighbours, 0.5 where neither it nor share is given. share: take the mean of the smallest
+    share of all distances instead, as `eps_from_share` does; it fits where the number of pairs of one person is known,
+    and leaves many images alone otherwise. threshold: cosine similarity that a neighbour must reach as well, such as a
+    calibrated one. min_samples: images within eps that make a core, the image itself among them. k1, k2, scale: see
     `jaccard_similarity`.
 
     The certainty of an image is its mean Jaccard similarity to the other images of its group over itself plus the mean

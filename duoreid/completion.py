@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from duoreid.core.commands import embed, evaluate, export, options, score, search
+from duoreid.core.commands import calibrate, embed, evaluate, export, group, options, score, search, serve
 from duoreid.core.commands.parsing import Parser
 from duoreid.core.errors import UserError
 from duoreid.core.methods.registry import METHODS
@@ -35,6 +35,9 @@ def tree() -> argparse.ArgumentParser:
         "export": export.build(backend, programs),
         "embed": embed.build(),
         "search": search.build(),
+        "calibrate": calibrate.build(),
+        "group": group.build(),
+        "serve": serve.build(),
         "doctor": doctor.build(),
         "score": score.build(),
     }

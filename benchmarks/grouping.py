@@ -1,6 +1,7 @@
 """Groups of unlabelled images against hidden identities: `group` beside DBSCAN on cosine distances and HDBSCAN.
 
-Peers get the best of a grid of their one setting, chosen with the hidden identities; `group` runs as it stands.
+Peers get the best of a grid of their one setting, chosen with the hidden identities; `group` has its
+default, and others.
 
     python -m benchmarks.grouping runs/mmt-torch --dataset synthetic-b --data data --json FILE
 """
@@ -22,14 +23,15 @@ import numpy as np
 from duoreid.benchmarks.measure import environment
 from duoreid.core.agreement import agreement
 from duoreid.core.commands.calibrate import embed
-from duoreid.core.grouping import group
+from duoreid.core.grouping import EPS, group
 from duoreid.core.settings.config import DataConfig
 from duoreid.core.training.tables import table
 from duoreid.datasets.library import open_data
 from duoreid.library import load
 
-EPS = tuple(round(0.02 * step, 2) for step in range(1, 16))
-SIZES = (2, 3, 4, 5, 8, 10, 15)
+COSINE = tuple(round(0.02 * step, 2) for step in range(1, 16))
+OTHERS = (0.3, 0.4, 0.6)
+SIZES = (3, 5, 8, 12)
 
 
 def everybody(labels: np.ndarray) -> np.ndarray:
@@ -62,9 +64,11 @@ def run(features: np.ndarray, identities: np.ndarray) -> list[dict[str, Any]]:
     distances = np.maximum(0, 1 - features @ features.T).astype(np.float64)
     np.fill_diagonal(distances, 0)
     ways: dict[str, Callable[[], tuple[Any, np.ndarray]]] = {
-        "group, as it stands": lambda: ("share 0.0016, min_samples 4", group(features).labels),
+        "group, as it stands": lambda: (f"eps {EPS}", group(features).labels),
+        **{f"group, eps {eps}": lambda eps=eps: (f"eps {eps}", group(features, eps=eps).labels) for eps in OTHERS},
+        "group, by share": lambda: ("share 0.0016", group(features, share=1.6e-3).labels),
         "DBSCAN, cosine, min_samples 4, best eps": lambda: best(
-            lambda eps: DBSCAN(eps=eps, min_samples=4, metric="precomputed").fit_predict(distances), EPS, identities
+            lambda eps: DBSCAN(eps=eps, min_samples=4, metric="precomputed").fit_predict(distances), COSINE, identities
         ),
         "HDBSCAN (scikit-learn), as it stands": lambda: (
             "min_cluster_size 5",

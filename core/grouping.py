@@ -18,6 +18,8 @@ from duoreid.core.jaccard import jaccard_similarity
 from duoreid.core.numeric.inputs import as_count, as_features
 
 NOBODY = -1
+EPS = 0.5
+"""In the middle of 0.3 to 0.6, between which the groups of synthetic-b hardly change (docs/groups.md)."""
 
 
 @dataclass(frozen=True)
@@ -40,22 +42,24 @@ def group(
     features: np.ndarray,
     *,
     identities: Sequence[str | None] | None = None,
-    share: float = 1.6e-3,
     eps: float | None = None,
+    share: float | None = None,
     threshold: float | None = None,
     min_samples: int = 4,
     k1: int = 30,
     k2: int = 6,
-    scale: str | None = "farthest",
+    scale: str | None = None,
 ) -> Groups:
     """Return groups of images that show one person.
 
     features: L2-normalised float32 (N, D). identities: the names that some images already have, None for the others.
     They are kept: an image with a name is in the group of that name, groups of two names are divided, and the other
     images of a group go to the name whose images they are most similar to. A group without a name becomes "new-1",
-    "new-2", ... in the order of its first image. eps: Jaccard distance of neighbours; None: the mean of the smallest
-    `share` of all distances. threshold: cosine similarity that a neighbour must reach as well, such as a calibrated
-    one. min_samples: images within eps that make a core, the image itself among them. k1, k2, scale: see
+    "new-2", ... in the order of its first image.
+    eps: Jaccard distance of neighbours, 0.5 where neither it nor share is given. share: take the mean of the smallest
+    share of all distances instead, as `eps_from_share` does; it fits where the number of pairs of one person is known,
+    and leaves many images alone otherwise. threshold: cosine similarity that a neighbour must reach as well, such as a
+    calibrated one. min_samples: images within eps that make a core, the image itself among them. k1, k2, scale: see
     `jaccard_similarity`.
 
     The certainty of an image is its mean Jaccard similarity to the other images of its group over itself plus the mean
@@ -77,9 +81,11 @@ def group(
     min_samples = as_count(min_samples, "min_samples")
     if threshold is not None and not -1 <= threshold <= 1.5:
         raise UserError(f"threshold is a cosine similarity, up to 1, but is {threshold!r}.")
+    if eps is not None and share is not None:
+        raise UserError(f"eps ({eps:g}) and share ({share:g}) both say how near neighbours are: give one of them.")
     similarity = jaccard_similarity(features, k1=k1, k2=k2, scale=scale)
     if eps is None:
-        eps = eps_from_share(similarity, share)
+        eps = EPS if share is None else eps_from_share(similarity, share)
     linked = similarity if threshold is None else _near(similarity, features, threshold)
     labels = _spread(dbscan(linked, eps=eps, min_samples=min_samples), names, features)
     labels, titles = _titled(labels, names)

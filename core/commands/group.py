@@ -47,8 +47,8 @@ def build(prog: str = "duoreid group") -> Parser:
     made.add_argument("images", nargs="+", metavar="IMAGES", help="folders, CSV files, image files")
     made.add_argument("--output", required=True, type=Path, metavar="FILE.csv", help="file to write, above the images")
     made.add_argument("--sheets", type=Path, metavar="DIR", help="write a contact sheet for each group")
-    made.add_argument("--share", type=float, default=1.6e-3, help="share of all pairs that are near (default: 0.0016)")
-    made.add_argument("--eps", type=float, help="Jaccard distance of neighbours, instead of --share")
+    made.add_argument("--eps", type=float, help="Jaccard distance of neighbours, from 0 to 1 (default: 0.5)")
+    made.add_argument("--share", type=float, help="share of all pairs that are near, instead of --eps").everyday = False
     made.add_argument(
         "--accepted", action="store_true", help="neighbours must reach the model's calibrated threshold as well"
     )
@@ -184,6 +184,6 @@ def _text(output: Path, pictures: Sequence[Picture], found: Groups, sheets: Sequ
             f"{np.median(sure):.2f}, below 0.6 for {int((sure < 0.6).sum()):,}"
         )
     else:
-        lines.append("nobody is near anybody: raise --share, lower --min-samples, or take a model that fits the images")
+        lines.append("nobody is near anybody: raise --eps, lower --min-samples, or take a model that fits the images")
     lines.append(f"{output}: read it back with --dataset folder --data {output}")
     return "\n".join([*lines, *([f"{Path(sheets[0]).parent}: {len(sheets)} contact sheets"] if sheets else [])])

@@ -90,5 +90,9 @@ def test_certainty_against_loops():
 
 def test_identities_line_up():
     features, _ = heap()
+    with pytest.raises(UserError, match="give one of them"):
+        group(features, eps=0.5, share=0.1, **SMALL)
+    assert group(features, share=0.05, **SMALL).eps < 0.5
+    assert group(features, **SMALL).eps == 0.5
     with pytest.raises(ValueError, match="one for each of the 48 images, but 3 came"):
         group(features, identities=["a", None, "b"])

@@ -274,7 +274,7 @@ def browsed(port, folder, *more):
 @pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed")
 @pytest.mark.parametrize(
     ("colour", "kind", "verdict"),
-    [(coloured.COLOURS["bob"], "yes", "This is bob"), (coloured.STRANGER, "no", "Nobody in this gallery")],
+    [(coloured.COLOURS["bob"], "yes", "Most likely bob"), (coloured.STRANGER, "no", "Nobody in this gallery")],
 )
 def test_in_a_browser(tmp_path, colour, kind, verdict):
     began = time.monotonic()

@@ -16,7 +16,7 @@ async function begin() {
   parts.push(`network ${about.network}`);
   const threshold = about.threshold;
   parts.push(threshold
-    ? `threshold ${threshold.value.toFixed(3)}: ${+(100 * threshold.far).toPrecision(3)}% of strangers pass it`
+    ? `threshold ${threshold.value.toFixed(3)}: ${+(100 * threshold.far).toPrecision(3)}% of searches for somebody absent pass it`
     : "no threshold: calibrate the model to be told when it is nobody");
   at("about").textContent = parts.join(" · ");
   for (const name of about.cameras)
@@ -98,8 +98,8 @@ function tell(found) {
     say("no", "Nobody in this gallery", `${near}, ${line}.`);
   } else {
     const people = new Set(found.hits.filter((one) => one.accepted && one.identity).map((one) => one.identity));
-    const who = best.identity && people.size === 1 ? `This is ${best.identity}` : best.identity
-      ? `This is most likely ${best.identity}` : "This person is in the gallery";
+    const others = people.size > 1 ? `, or ${[...people].slice(1, 3).join(" or ")}` : "";
+    const who = best.identity ? `Most likely ${best.identity}${others}` : "This person is in the gallery";
     const accepted = found.hits.filter((one) => one.accepted).length;
     say("yes", who, `${count(accepted, "picture reaches", "pictures reach")} the threshold. ${near}, ${line}.`);
   }

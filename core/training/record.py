@@ -57,8 +57,12 @@ class Record:
         except UserError:
             record.close()
             raise
-        record._write_settings(about)
-        record.line("run", **about)
+        try:
+            record._write_settings(about)
+            record.line("run", **about)
+        except UserError:
+            record.take_back()
+            raise
         return record
 
     @classmethod

@@ -60,6 +60,13 @@ def test_a_disk_that_is_full_or_broken_is_no_such_case(tmp_path, monkeypatch, na
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_start_on_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", refusing(errno.ENOSPC))
+    with pytest.raises(UserError, match="could not be written"):
+        Record.begin(tmp_path / "some" / "run", MMTRecipe(), {})
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_that_cannot_be_opened(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "open", refusing(errno.EACCES))
     filesystem.folder_to_disk(tmp_path)

@@ -86,7 +86,7 @@ def test_one_that_hangs_costs_no_time(monkeypatch):
 
 
 def test_tensorboard_files_are_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(logs, "PATIENCE", 100)
+    monkeypatch.setattr(logs, "PATIENCE", 1000)
     feed(opened("tensorboard", tmp_path, {}))
     (file,) = (tmp_path / "tensorboard").iterdir()
     assert file.name.startswith("events.out.tfevents")

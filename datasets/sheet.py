@@ -15,9 +15,9 @@ from duoreid.core.report.atlas import Atlas
 from duoreid.core.report.blocks import Block, Figure, Figures, Page, Picture, Section, Strip, Strips, Table, Text
 from duoreid.core.report.charts import bars, histogram
 from duoreid.datasets.decode import ImageError, open_rgb
+from duoreid.datasets.diagnosis import Diagnosis, verdict
 
 if TYPE_CHECKING:
-    from duoreid.datasets.doctor import Diagnosis
     from duoreid.datasets.inspection import Seen
 
 EXAMPLES, EXTREMES, TWINS, OF_TWINS, NAMED = 10, 10, 20, 5, 12
@@ -70,8 +70,6 @@ def write(diagnosis: Diagnosis, path: str | os.PathLike[str]) -> Path:
 
 
 def _sections(diagnosis: Diagnosis, atlas: Atlas) -> Iterator[Section]:
-    from duoreid.datasets.doctor import verdict
-
     lead = f"Verdict: {verdict(diagnosis)}."
     yield Section("findings", "What was found, and what is left out", lead, _findings(diagnosis))
     dataset = diagnosis.dataset

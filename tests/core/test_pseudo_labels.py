@@ -77,7 +77,7 @@ def test_every_point_an_outlier():
 
 def test_one_cluster_only():
     features, identities = blobs(identities=1, images=40)
-    with pytest.raises(UserError, match=r"1 cluster.*: lower --eps-share, raise --min-samples"):
+    with pytest.raises(UserError, match=r"1 cluster.*: lower --eps-share or raise --min-samples"):
         labelling(features, identities, replace(DBSCAN, eps_share=0.15), seed=1, epoch=0, memory={"eps": 0.99})
 
 

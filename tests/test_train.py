@@ -203,7 +203,7 @@ def test_anybodys_weights_adapt_to_a_folder_of_ones_own(cameras, tmp_path, capsy
     argv = ["mmt", "--target", str(cameras), "--clustering", "kmeans", "--epochs", "1", *PATTERN]
     assert train("torch", here, *argv, "--start", *files, "--output", str(tmp_path / "two")) == 0
     printed = capsys.readouterr().out
-    assert "preset mmt-own" in printed
+    assert "preset own-pictures" in printed
     assert "1 entries that are no images are ignored" in printed
     assert "source:" not in printed
     assert "network 1 · weights of" in printed

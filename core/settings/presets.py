@@ -60,7 +60,7 @@ TRANSFERS = {
 DATASETS = {"market": "market1501", "duke": "dukemtmc", "msmt17": "msmt17"}
 
 
-OWN_PICTURES = "mmt-own"
+OWN_PICTURES = "own-pictures"
 """The recipe that holds where `--start` names weights and no other is named."""
 
 

@@ -49,7 +49,7 @@ class Gallery:
     ...     def embed(self, images):
     ...         colours = images.mean(axis=(1, 2))
     ...         return colours / np.linalg.norm(colours, axis=1, keepdims=True)
-    >>> model = Model(MeanColour(), Description("mean", "none", 8, 4, "bicubic", "digest"), FILES, "example")
+    >>> model = Model(MeanColour(), Description("mean", "none", 8, 4, "bicubic", "d", dimension=3), FILES, "example")
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     for name in ("red", "green", "blue"):
     ...         Image.new("RGB", (4, 8), name).save(f"{folder}/{name}.png")

@@ -7,7 +7,6 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from duoreid.core.data import Dataset
@@ -15,46 +14,14 @@ from duoreid.core.errors import UserError
 from duoreid.datasets import opening
 from duoreid.datasets.checks import check_index, compare_counts
 from duoreid.datasets.counts import PUBLISHED
+from duoreid.datasets.diagnosis import Diagnosis, verdict
 from duoreid.datasets.errors import DatasetError, Problem
 from duoreid.datasets.files import OTHER
-from duoreid.datasets.inspection import Seen, check_images, image_files, look_at_all, sizes
+from duoreid.datasets.inspection import check_images, image_files, look_at_all, sizes
 
 FIT, UNFIT, UNCHECKED = 0, 1, 2
 EPILOG = """exit status: 0 fit to train and test on (there may be remarks), 1 problems found, 2 not checked (wrong
 arguments, or no such folder)."""
-
-
-@dataclass
-class Diagnosis:
-    """What the doctor found. counts: rows of `compare_counts`. images: how many were opened, their sizes, the time.
-
-    dataset: its first trial, None where it could not be read. seen: what each image file is.
-    """
-
-    name: str
-    root: str
-    problems: list[Problem] = field(default_factory=list)
-    counts: list[dict[str, Any]] = field(default_factory=list)
-    images: dict[str, Any] = field(default_factory=dict)
-    dataset: Dataset | None = None
-    seen: list[Seen] = field(default_factory=list)
-
-    @property
-    def fit(self) -> bool:
-        """Whether nothing fatal was found."""
-        return not any(problem.fatal for problem in self.problems)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return everything as JSON types; of each problem's files, all."""
-        problems = [{**vars(problem), "examples": list(problem.examples)} for problem in self.problems]
-        return {
-            "name": self.name,
-            "root": self.root,
-            "fit": self.fit,
-            "counts": self.counts,
-            "images": self.images,
-            "problems": problems,
-        }
 
 
 def examine(
@@ -141,16 +108,6 @@ def report(diagnosis: Diagnosis) -> str:
         if chosen:
             lines += ["", f"{title}:", *(f"- {problem.check}: {problem}" for problem in chosen)]
     return "\n".join([*lines, "", f"Verdict: {verdict(diagnosis)}"])
-
-
-def verdict(diagnosis: Diagnosis) -> str:
-    """Return one line that says whether to train on this copy."""
-    fatal = sum(problem.fatal for problem in diagnosis.problems)
-    remarks = len(diagnosis.problems) - fatal
-    unopened = "" if diagnosis.images or fatal else " (the images themselves were not opened)"
-    if fatal:
-        return f"NOT FIT, {fatal} problem{'s' * (fatal > 1)}"
-    return f"fit{f', {remarks} remark' + 's' * (remarks > 1) if remarks else ''}{unopened}"
 
 
 def build(prog: str = "python -m datasets.doctor") -> argparse.ArgumentParser:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,10 +14,8 @@ from duoreid.core.report.atlas import Atlas
 from duoreid.core.report.blocks import Block, Figure, Figures, Page, Picture, Section, Strip, Strips, Table, Text
 from duoreid.core.report.charts import bars, histogram
 from duoreid.datasets.decode import ImageError, open_rgb
-
-if TYPE_CHECKING:
-    from duoreid.datasets.doctor import Diagnosis
-    from duoreid.datasets.inspection import Seen
+from duoreid.datasets.diagnosis import Diagnosis, verdict
+from duoreid.datasets.inspection import Seen
 
 EXAMPLES, EXTREMES, TWINS, OF_TWINS, NAMED = 10, 10, 20, 5, 12
 """Pictures of a camera, of the extremes; groups of duplicates, pictures of such a group; names of a finding."""
@@ -70,8 +67,6 @@ def write(diagnosis: Diagnosis, path: str | os.PathLike[str]) -> Path:
 
 
 def _sections(diagnosis: Diagnosis, atlas: Atlas) -> Iterator[Section]:
-    from duoreid.datasets.doctor import verdict
-
     lead = f"Verdict: {verdict(diagnosis)}."
     yield Section("findings", "What was found, and what is left out", lead, _findings(diagnosis))
     dataset = diagnosis.dataset

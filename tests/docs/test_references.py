@@ -22,6 +22,7 @@ MODULES = {
         ["evaluate", "a"],
         ["doctor", "a", "b"],
         ["score", "a"],
+        ["machine"],
         ["completion", "bash"],
     ],
     "backends.mindspore.train": [[], ["mvd"]],

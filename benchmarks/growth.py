@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from duoreid.benchmarks import style
 from duoreid.benchmarks.algorithms import RESULTS
 from duoreid.benchmarks.features import clustered
 from duoreid.benchmarks.measure import environment, extra_memory
@@ -81,42 +82,54 @@ def recall(found: np.ndarray, true: np.ndarray) -> float:
     return hits / true.size
 
 
+def slope(rows: Sequence[dict[str, Any]], name: str) -> float:
+    """Return the power of N with which a number grows over the larger half of the sizes; NaN for a single size."""
+    known = [(row["points"], row[name]) for row in rows if row.get(name, 0) > 0]
+    known = known[len(known) // 2 - 1 :] if len(known) > 2 else known
+    if len(known) < 2:
+        return float("nan")
+    points, values = (np.log(np.array(part, float)) for part in zip(*known, strict=True))
+    return float(np.polyfit(points, values, 1)[0])
+
+
 def plot(report: dict[str, Any], file: Path) -> None:
     """Draw processor seconds and memory over the number of points, both on logarithmic axes."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     rows = report["rows"]
     points = [row["points"] for row in rows]
-    figure, (times, memory) = pyplot.subplots(1, 2, figsize=(11, 4.5))
-    for stage in ("search", "approximate search", "encoding", "minimum sums", "dbscan"):
-        known = [row for row in rows if stage in row]
-        if known:
-            label = "exact search" if stage == "search" else stage
-            if stage == "approximate search":
-                label += f" (recall {min(row['recall on a sample'] for row in known):.3f} or more)"
-            times.loglog([row["points"] for row in known], [row[stage] for row in known], "o-", label=label)
-    first = next((row for row in rows if "search" in row), None)
-    if first is not None:
-        squares = [first["search"] * (n / first["points"]) ** 2 for n in points]
-        times.loglog(points, squares, "k:", label="$N^2$")
-    times.set(
-        xlabel="points N", ylabel="processor seconds", title=f"Jaccard graph, D = {report['width']}, k1 = {K - 1}"
-    )
-    times.set_ylim(bottom=times.get_ylim()[0] / 20)  # room for the legend
-    times.legend(loc="lower right", fontsize=8)
-    memory.loglog(points, [row["bytes"] / 1e6 for row in rows], "o-", label="measured, features not counted")
-    memory.loglog(points, [4e-6 * n * n for n in points], "k:", label="one dense float32 matrix")
-    memory.set(xlabel="points N", ylabel="MB", title="extra memory at the peak")
-    memory.legend()
-    for axes in (times, memory):
-        axes.set_xticks(points, [f"{count:,}" for count in points], fontsize=8)
-        axes.minorticks_off()
-    figure.suptitle(f"commit {report['commit']}, {report['cores']} cores of {report['processor']}", fontsize=9)
-    figure.tight_layout()
-    figure.savefig(file, dpi=110)
+    with style.drawing() as pyplot:
+        figure, (times, memory) = pyplot.subplots(1, 2, figsize=(11, 4.6))
+        stages = ("search", "approximate search", "encoding", "minimum sums", "dbscan")
+        for colour, stage in zip(style.COLOURS, stages, strict=True):
+            known = [row for row in rows if stage in row]
+            if known:
+                label = "exact search" if stage == "search" else stage
+                if stage == "approximate search":
+                    label += f" (recall {min(row['recall on a sample'] for row in known):.3f} or more)"
+                values = [row[stage] for row in known]
+                times.loglog([row["points"] for row in known], values, "o-", label=label, color=colour)
+        first = next((row for row in rows if "search" in row), None)
+        if first is not None:
+            square = [first["search"] * (n / first["points"]) ** 2 for n in points]
+            times.loglog(points, square, ":", color=style.NOISE, label="grows with $N^2$")
+        times.set(xlabel="points N", ylabel="processor seconds", title="Time: the exact search takes most of it")
+        times.set_ylim(bottom=times.get_ylim()[0] / 20)  # room for the legend
+        times.legend(loc="lower right")
+        megabytes = [row["bytes"] / 1e6 for row in rows]
+        memory.loglog(points, megabytes, "o-", label="measured, features not counted", color=style.FIRST)
+        memory.loglog(points, [4e-6 * n * n for n in points], ":", color=style.NOISE, label="one dense float32 matrix")
+        memory.set(xlabel="points N", ylabel="MB at the peak", title="Memory: far below one dense matrix")
+        memory.legend()
+        for axes in (times, memory):
+            axes.set_xticks(points, [f"{count:,}" for count in points], fontsize=8)
+            axes.minorticks_off()
+        style.head(
+            figure,
+            f"Jaccard graph: the search grows with N^{slope(rows, 'search'):.1f}, its memory with "
+            f"N^{slope(rows, 'bytes'):.1f}",
+            f"D = {report['width']}, k1 = {K - 1}; commit {report['commit']}, {report['cores']} cores of "
+            f"{report['processor']}",
+        )
+        style.save(figure, file)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,7 +12,7 @@ from threading import Lock
 import numpy as np
 
 from duoreid.core.numeric.inputs import as_count, as_features
-from duoreid.core.numeric.keys import NOTHING, bound, insert, opened, passing, threshold_of
+from duoreid.core.numeric.keys import NOTHING, bound, merge, opened, threshold_of
 from duoreid.core.numeric.products import product
 from duoreid.core.numeric.threads import each
 
@@ -57,17 +57,17 @@ def search(features: np.ndarray, k: int, *, lowest: bool = False) -> tuple[np.nd
         _lower(least, tile, scores, 1)
         own[tile] = scores.diagonal()
         np.fill_diagonal(scores, np.inf)
-        _merge(keys[tile], scores, bound(scores, k)[:, None], tile.start)
+        merge(keys[tile], scores, bound(scores, k)[:, None], tile.start)
 
     def off_diagonal(pair: tuple[int, int]) -> None:
         tile, other = tiles[pair[0]], tiles[pair[1]]
         scores = product(features[tile], features[other].T)
         with locks[pair[0]]:
             _lower(least, tile, scores, 1)
-            _merge(keys[tile], scores, threshold_of(keys[tile], other.start)[:, None], other.start)
+            merge(keys[tile], scores, threshold_of(keys[tile], other.start)[:, None], other.start)
         with locks[pair[1]]:
             _lower(least, other, scores, 0)
-            _merge(keys[other], scores, threshold_of(keys[other], tile.start), tile.start)
+            merge(keys[other], scores, threshold_of(keys[other], tile.start), tile.start)
 
     each(on_diagonal, range(len(tiles)))  # first: from here on each row has a bound that few candidates pass
     each(off_diagonal, list(combinations(range(len(tiles)), 2)))
@@ -84,13 +84,3 @@ def _tiles(count: int) -> list[slice]:
 def _lower(least: np.ndarray | None, tile: slice, scores: np.ndarray, axis: int) -> None:
     if least is not None:
         least[tile] = np.minimum(least[tile], scores.min(axis=axis))
-
-
-def _merge(keys: np.ndarray, scores: np.ndarray, threshold: np.ndarray, first: int) -> None:
-    """Merge the entries of a tile that reach the threshold into the keys (n, k) of the rows it belongs to.
-
-    threshold: (n, 1) for keys of the tile's rows, (n,) for those of its columns. first: index of the tile's first
-    column or row respectively.
-    """
-    row, column, values = passing(scores, threshold)
-    insert(keys, row, column + first, values)

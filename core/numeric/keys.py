@@ -16,7 +16,13 @@ def keys_of(similarities: np.ndarray, indices: np.ndarray) -> np.ndarray:
     return falling.astype(np.uint64) << np.uint64(32) | indices.astype(np.uint64)
 
 
+def indices_of(keys: np.ndarray) -> np.ndarray:
+    """Return the indices of keys, int32."""
+    return (keys & np.uint64(2**32 - 1)).astype(np.int32)
+
+
 def similarities_of(keys: np.ndarray) -> np.ndarray:
+    """Return the similarities of keys, float32."""
     falling = (keys >> np.uint64(32)).astype(np.uint32)
     return np.where(falling & SIGN, falling, ~falling ^ SIGN).view(np.float32)
 
@@ -56,6 +62,16 @@ def passing(scores: np.ndarray, threshold: np.ndarray) -> tuple[np.ndarray, np.n
     return row, column, values
 
 
+def merge(keys: np.ndarray, scores: np.ndarray, threshold: np.ndarray, first: int) -> None:
+    """Merge the entries of a tile that reach the threshold into the keys (n, k) of the rows it belongs to.
+
+    threshold: (n, 1) for keys of the tile's rows, (n,) for those of its columns. first: index of the tile's first
+    column or row respectively.
+    """
+    row, column, values = passing(scores, threshold)
+    insert(keys, row, column + first, values)
+
+
 def insert(keys: np.ndarray, row: np.ndarray, indices: np.ndarray, similarities: np.ndarray) -> None:
     """Merge candidates into the keys (n, k) of their rows, which rise: each row keeps its k first."""
     if not len(row):
@@ -75,4 +91,4 @@ def opened(keys: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return what keys say: (indices int32 (N, k), similarities float32 (N, k)). own: of each point with itself."""
     similarities = similarities_of(keys)
     similarities[:, 0] = own
-    return (keys & np.uint64(2**32 - 1)).astype(np.int32), similarities
+    return indices_of(keys), similarities

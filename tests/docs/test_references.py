@@ -22,6 +22,7 @@ MODULES = {
         ["evaluate", "a"],
         ["doctor", "a", "b"],
         ["score", "a"],
+        ["machine"],
         ["runs"],
         ["compare", "a", "b"],
         ["completion", "bash"],

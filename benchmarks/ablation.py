@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from duoreid.benchmarks import style
 from duoreid.benchmarks.ablation_rows import ABLATIONS, Ablation, Row
 from duoreid.benchmarks.measure import environment, inherited
 from duoreid.core.checkpoints.files import write_atomically
@@ -150,26 +151,43 @@ def _verdict(value: Mapping[str, Any]) -> str:
     return "one seed" if value["found"] is None else "yes" if value["found"] else "no"
 
 
-def plot(ablation: Ablation, rows: Mapping[str, Mapping[str, Any]], path: Path, title: str) -> None:
+def plot(ablation: Ablation, rows: Mapping[str, Mapping[str, Any]], path: Path, words: str) -> None:
     """Draw mean mAP and spread of each row, every seed as a point, and the compared row as a line."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     names = list(rows)[::-1]
     measured = [rows[name]["mean mAP"] for name in names]
-    figure, axes = pyplot.subplots(figsize=(7, 0.9 + 0.42 * len(names)))
-    colours = ["tab:orange" if name == ablation.against else "tab:blue" for name in names]
-    spreads = [one["spread"] or 0 for one in measured]
-    axes.barh(names, [one["mean"] for one in measured], xerr=spreads, color=colours, alpha=0.6, capsize=3)
-    for place, one in enumerate(measured):
-        axes.plot(one["values"], [place] * len(one["values"]), "k.", markersize=4)
-    if ablation.against in rows:
-        axes.axvline(rows[ablation.against]["mean mAP"]["mean"], color="tab:orange", linewidth=0.8)
-    axes.set(xlabel="mAP", title=title)
-    figure.savefig(path, dpi=120, bbox_inches="tight")
-    pyplot.close(figure)
+    with style.drawing() as pyplot:
+        figure, axes = pyplot.subplots(figsize=(8, 1.3 + 0.42 * len(names)))
+        colours = [style.SECOND if name == ablation.against else style.FIRST for name in names]
+        spreads = [one["spread"] or 0 for one in measured]
+        bars = {"xerr": spreads, "color": colours, "alpha": 0.6, "capsize": 3, "ecolor": style.SOFT}
+        axes.barh(names, [one["mean"] for one in measured], **bars)
+        for place, one in enumerate(measured):
+            axes.plot(one["values"], [place] * len(one["values"]), ".", color=style.INK, markersize=4)
+        if ablation.against in rows:
+            axes.axvline(rows[ablation.against]["mean mAP"]["mean"], color=style.SECOND, linewidth=0.9)
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel("mAP in %")
+        how = f"Bars: means; lines: spread; points: every seed; orange: {ablation.against}"
+        axes.set_title(how, fontsize=9, fontweight="normal", color=style.SOFT)
+        style.head(figure, headline(ablation, rows), words)
+        style.save(figure, path)
+
+
+def headline(ablation: Ablation, rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return what to see: the row that is farthest below the compared one, if that is beyond the spread."""
+    changes = {name: row["mean mAP"] for name, row in rows.items() if "difference" in row["mean mAP"]}
+    below = {name: one["difference"] for name, one in changes.items() if one["found"]}
+    if not below or min(below.values()) >= 0:
+        return f"{ablation.method}: no row is below {ablation.against!r} beyond the spread"
+    worst = min(below, key=below.get)
+    return f"{ablation.method}: most is lost by {worst!r}, {below[worst]:+.1f} points of mAP"
+
+
+def words(method: str, content: Mapping[str, Any]) -> str:
+    """Return what a plot is made of: of the JSON file of an ablation."""
+    seeds = content["seeds"]
+    count = f"{len(seeds)} seed{'s' * (len(seeds) != 1)}"
+    return f"{method}, {count}, {content['backend']}; commit {content['commit']}, {content['processor']}"
 
 
 def run(given: argparse.Namespace, more: Sequence[str]) -> None:
@@ -199,11 +217,18 @@ def run(given: argparse.Namespace, more: Sequence[str]) -> None:
     print(f"\n{text(ablation, rows)}\n\nDifferences are from {ablation.against!r}, seed by seed.\n{about}")
     output = given.output or given.runs / "ablation.json"
     output.parent.mkdir(parents=True, exist_ok=True)
-    content = {"command": command, **here, "backend": given.backend, "seeds": list(seeds), "options": list(more)}
+    content = {
+        "method": given.method,
+        "command": command,
+        **here,
+        "backend": given.backend,
+        "seeds": list(seeds),
+        "options": list(more),
+    }
     content |= {"against": ablation.against, "rows": rows}
     write_atomically(output, (json.dumps(content, indent=1) + "\n").encode())
     picture = output.with_suffix(".png")
-    plot(ablation, rows, picture, f"{given.method}, {len(seeds)} seed(s), {given.backend}")
+    plot(ablation, rows, picture, words(given.method, content))
     print(f"{output}, {picture}")
 
 

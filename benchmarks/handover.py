@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from duoreid.benchmarks import style
 from duoreid.benchmarks.soak import RUN, begin, lines, summary, undisturbed
 from duoreid.core.checkpoints import files as checkpoint
 from duoreid.core.random import rng
@@ -80,24 +81,33 @@ def distances(curves: Mapping[str, list[float]]) -> tuple[np.ndarray, np.ndarray
     return np.abs(changed - straight), np.max([np.abs(one - straight) for one in noisy], axis=0)
 
 
+def inside(curves: Mapping[str, list[float]]) -> bool:
+    """Return whether the run that changed its backend stays within FACTOR times the noise of float32."""
+    found, noise = distances(curves)
+    return bool((found <= FACTOR * noise + 1e-4).all())
+
+
 def plot(curves: Mapping[str, list[float]], epoch: int, path: Path) -> None:
     """Draw the curves, those of disturbed runs as a band."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     names = list(curves)
     epochs = np.arange(len(curves[names[0]])) + 1
     noisy = np.array([curves[name] for name in (names[0], *names[2:])])
-    figure, axes = pyplot.subplots(figsize=(6, 3.4))
-    axes.fill_between(epochs, noisy.min(0), noisy.max(0), alpha=0.25, label="the same with 1e-7 noise")
-    axes.plot(epochs, curves[names[0]], label=names[0])
-    axes.plot(epochs, curves[names[1]], "--", label=names[1])
-    axes.axvline(epoch, color="grey", linewidth=0.8)
-    axes.set(xlabel="epoch of stage 2", ylabel="total loss of MMT")
-    axes.legend()
-    figure.savefig(path, dpi=120, bbox_inches="tight")
+    with style.drawing() as pyplot:
+        figure, axes = pyplot.subplots(figsize=(7.2, 4))
+        axes.fill_between(
+            epochs, noisy.min(0), noisy.max(0), color=style.NOISE, alpha=0.45, lw=0, label="the same with 1e-7 noise"
+        )
+        axes.plot(epochs, curves[names[0]], label=names[0], color=style.FIRST)
+        axes.plot(epochs, curves[names[1]], "--", label=names[1], color=style.SECOND)
+        axes.axvline(epoch, color=style.SOFT, linewidth=0.8)
+        axes.annotate(
+            " the backend changes here", (epoch, axes.get_ylim()[1]), va="top", fontsize=8.5, color=style.SOFT
+        )
+        axes.set(xlabel="epoch of stage 2", ylabel="total loss of MMT")
+        axes.legend(loc="lower left")
+        verdict = "stays within" if inside(curves) else "LEAVES"
+        style.head(figure, f"A run that changes its backend {verdict} the noise of float32")
+        style.save(figure, path)
 
 
 def main() -> int:
@@ -118,14 +128,14 @@ def main() -> int:
     rows = [(name, *(f"{value:.4f}" for value in values)) for name, values in curves.items()]
     print("\n" + report.table(("total loss", *(f"epoch {i + 1}" for i in range(given.epochs))), rows))
     found, noise = distances(curves)
-    inside = bool((found <= FACTOR * noise + 1e-4).all())
+    passed = inside(curves)
     print(f"\nfarthest from the straight run: {found.max():.4f} changed, {noise.max():.4f} by noise alone.")
-    print("inside the noise of float32" if inside else "OUTSIDE the noise of float32")
+    print("inside the noise of float32" if passed else "OUTSIDE the noise of float32")
     if given.json:
         given.json.write_text(json.dumps(curves, indent=2) + "\n")
     if given.plot:
         plot(curves, middle, given.plot)
-    return 0 if inside else 1
+    return 0 if passed else 1
 
 
 if __name__ == "__main__":

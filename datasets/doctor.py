@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from duoreid.core.data import Dataset
@@ -17,7 +17,8 @@ from duoreid.datasets.checks import check_index, compare_counts
 from duoreid.datasets.counts import PUBLISHED
 from duoreid.datasets.errors import DatasetError, Problem
 from duoreid.datasets.files import OTHER
-from duoreid.datasets.inspection import check_images, image_files, look_at_all, sizes
+from duoreid.datasets.inspection import Seen, check_images, image_files, look_at_all, sizes
+from duoreid.datasets.naming import Naming
 
 FIT, UNFIT, UNCHECKED = 0, 1, 2
 EPILOG = """exit status: 0 fit to train and test on (there may be remarks), 1 problems found, 2 not checked (wrong
@@ -26,13 +27,18 @@ arguments, or no such folder)."""
 
 @dataclass
 class Diagnosis:
-    """What the doctor found. counts: rows of `compare_counts`. images: how many were opened, their sizes, the time."""
+    """What the doctor found. counts: rows of `compare_counts`. images: how many were opened, their sizes, the time.
+
+    dataset: its first trial, None where it could not be read. seen: what each image file is.
+    """
 
     name: str
     root: str
     problems: list[Problem] = field(default_factory=list)
     counts: list[dict[str, Any]] = field(default_factory=list)
     images: dict[str, Any] = field(default_factory=dict)
+    dataset: Dataset | None = None
+    seen: list[Seen] = field(default_factory=list)
 
     @property
     def fit(self) -> bool:
@@ -53,11 +59,18 @@ class Diagnosis:
 
 
 def examine(
-    name: str, root: str, *, open_images: bool = True, progress: bool = True, workers: int | None = None
+    name: str,
+    root: str,
+    *,
+    open_images: bool = True,
+    progress: bool = True,
+    workers: int | None = None,
+    pattern: str = "",
 ) -> Diagnosis:
     """Check a copy of a dataset.
 
-    name, root: as for `open_dataset`. open_images: decode every image, which takes a minute for 30,000 on one core.
+    name, root, pattern: as for `open_dataset`. open_images: decode every image, which takes a minute for 30,000 on
+    one core.
     Raises UserError for an unknown name. What is wrong with the copy itself is in the diagnosis.
     """
     name = opening.canonical(name)
@@ -65,11 +78,11 @@ def examine(
     try:
         place = opening.find(name, root)
         diagnosis.root = str(place)
-        datasets = _all_trials(name, place, diagnosis.problems)
+        datasets = _all_trials(name, place, diagnosis.problems, pattern)
     except DatasetError as error:
         diagnosis.problems.append(Problem("layout", str(error)))
         return diagnosis
-    diagnosis.counts = compare_counts(datasets[0])
+    diagnosis.dataset, diagnosis.counts = datasets[0], compare_counts(datasets[0])
     for dataset in datasets:
         _add(diagnosis.problems, check_index(dataset), dataset.trial)
     if open_images:
@@ -78,16 +91,17 @@ def examine(
         seen = look_at_all(files, progress=progress, workers=workers)
         diagnosis.images = {"opened": len(seen), "seconds": time.perf_counter() - began, **sizes(seen)}
         diagnosis.problems += check_images(datasets[0], seen)
+        diagnosis.seen = seen
     return diagnosis
 
 
-def _all_trials(name: str, place: Any, problems: list[Problem]) -> list[Dataset]:
+def _all_trials(name: str, place: Any, problems: list[Problem], pattern: str = "") -> list[Dataset]:
     """Read every trial that the dataset has; the lists of the first must be there, others may be missing."""
     datasets, without = [], []
     for trial in opening.READERS[name].trials:
         found: list[Problem] = []
         try:
-            datasets.append(opening.read(name, place, found, trial, 0))
+            datasets.append(opening.read(name, place, found, trial, 0, pattern))
         except DatasetError as error:
             if not datasets:
                 raise
@@ -100,6 +114,7 @@ def _all_trials(name: str, place: Any, problems: list[Problem]) -> list[Dataset]
         files = tuple(dict.fromkeys(file for problem in other for file in problem.examples))
         problems[:] = [problem for problem in problems if problem.check != OTHER]
         problems.append(Problem(OTHER, f"{len(files)} entries that are no images are ignored:", files, fatal=False))
+    problems[:] = [replace(problem, fatal=True) if problem.unfit else problem for problem in problems]
     return datasets
 
 
@@ -153,7 +168,11 @@ def build(prog: str = "python -m datasets.doctor") -> argparse.ArgumentParser:
     parser.add_argument("name", metavar="NAME", help=", ".join(opening.NAMES))
     parser.add_argument("dir", metavar="DIR", help="the dataset's folder, or a parent with one of its usual names")
     parser.add_argument("--json", action="store_true", help="print everything, with all files concerned, as JSON")
+    parser.add_argument("--html", metavar="FILE", help="write a sheet to look at, too: examples, sizes, duplicates")
     parser.add_argument("--no-images", action="store_true", help="check the index only, open no image")
+    parser.add_argument(
+        "--camera-pattern", default="", metavar="REGEX", help="what names tell: groups identity, camera, time (folder)"
+    )
     parser.add_argument("--workers", type=int, metavar="N", help="threads that decode (default: one per core)")
     return parser
 
@@ -167,19 +186,40 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m datasets
     try:
         name = opening.canonical(options.name)
         opening.check_exists(name, options.dir)
+        Naming(options.camera_pattern)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return UNCHECKED
+    if options.html:
+        from duoreid.datasets import sheet  # here: it loads what lays out pages
+
+        try:
+            sheet.require()
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return UNCHECKED
     diagnosis = examine(
-        name, options.dir, open_images=not options.no_images, progress=sys.stderr.isatty(), workers=options.workers
+        name,
+        options.dir,
+        open_images=not options.no_images,
+        progress=sys.stderr.isatty(),
+        workers=options.workers,
+        pattern=options.camera_pattern,
     )
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     print(json.dumps(diagnosis.as_json(), indent=1) if options.json else report(diagnosis))
+    if options.html:
+        try:
+            print(sheet.write(diagnosis, options.html), file=sys.stderr)
+        except (UserError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return UNCHECKED
     return FIT if diagnosis.fit else UNFIT
 
 
 if __name__ == "__main__":
     import duoreid.datasets.doctor as module
+    from duoreid.core.commands.command import finished
 
-    sys.exit(module.main())
+    sys.exit(finished(module.main))

@@ -13,7 +13,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from duoreid.core.networks.heads import GEM_FLOOR
 from duoreid.core.networks.padding import same_padding
+from duoreid.core.networks.tensors import CONSTANTS
 
 
 def exact(value: float | Sequence[float]) -> tuple[Tensor, Tensor]:
@@ -33,6 +35,7 @@ def of(numbers: tuple[Tensor, Tensor], dtype: ms.dtype) -> Tensor:
 EPSILON, MOMENTUM = 1e-5, 0.1
 EPSILONS = exact(EPSILON)
 SLOPE = exact(0.1)  # of leaky ReLUs
+FLOORS = exact(GEM_FLOOR)
 DONE = Tensor(0.0, ms.float32)
 """What compiled functions return that only assign. Where one returns nothing, its graph calls back into Python for the
 None, which has no place on a device; one of its arguments instead costs 5% of a small step."""
@@ -266,6 +269,19 @@ class InstanceNorm(nn.Cell):
         var = (centred * centred).mean((2, 3), keep_dims=True)
         scale = _per_channel(self.weight, 4) / ops.sqrt(var + of(EPSILONS, x.dtype))
         return centred * scale + _per_channel(self.bias, 4)
+
+
+class GeneralisedMean(nn.Cell):
+    """GeM: maps (B, C, H, W) -> (mean of x^p over places)^(1/p), (B, C). p is learnt."""
+
+    def __init__(self, dtype: ms.dtype) -> None:
+        super().__init__()
+        self.exponent = Parameter(Tensor([CONSTANTS["exponent"]], dtype))
+
+    def construct(self, x: Tensor) -> Tensor:
+        floor = of(FLOORS, x.dtype)
+        x = ops.where(x <= floor, ops.zeros_like(x) + floor, x)
+        return ops.pow(ops.pow(x, self.exponent).mean((2, 3)), 1 / self.exponent)
 
 
 class ChannelAttention(nn.Cell):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,6 +113,16 @@ def _write_onnx(request: Request, path: Path) -> None:
             output_names=["features"],
             dynamic_axes={"images": {0: "batch"}, "features": {0: "batch"}},
         )
+    _describe(path, request.texts)
+
+
+def _describe(path: Path, texts: Mapping[str, str]) -> None:
+    """Write what is known of the model into a graph's metadata, for those who run it without this library."""
+    import onnx
+
+    graph = onnx.load(str(path))
+    onnx.helper.set_model_props(graph, dict(texts))
+    onnx.save(graph, str(path))
 
 
 def _run_onnx(path: Path, images: np.ndarray) -> np.ndarray:

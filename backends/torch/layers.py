@@ -6,7 +6,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from duoreid.core.networks.heads import GEM_FLOOR
 from duoreid.core.networks.padding import same_padding
+from duoreid.core.networks.tensors import CONSTANTS
 
 EPSILON, MOMENTUM = 1e-5, 0.1
 
@@ -108,6 +110,18 @@ class MaxPool(nn.Module):
         if self.uneven:
             return F.max_pool2d(_unevenly(x, 3, 2, float("-inf")), 3, 2)
         return F.max_pool2d(x, 3, 2, 1)
+
+
+class GeneralisedMean(nn.Module):
+    """GeM: maps (B, C, H, W) -> (mean of x^p over places)^(1/p), (B, C), in single precision at least. p is learnt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.exponent = nn.Parameter(torch.full((1,), CONSTANTS["exponent"]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.to(torch.promote_types(x.dtype, torch.float32)).clamp(min=GEM_FLOOR)
+        return x.pow(self.exponent).mean(dim=(2, 3)).pow(1 / self.exponent)
 
 
 class ChannelAttention(nn.Module):

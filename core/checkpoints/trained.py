@@ -50,7 +50,7 @@ class Trained:
     name of their network. adapted: trained on the target (stage 2). known: the configuration is the run's own and not
     a default. sized: the file tells the size of its images, by the public code that wrote it. trial: the training split
     that the run saw, 0 where that is not recorded. report: of the import, where the file is from elsewhere; which file
-    was taken, where a run's folder was given.
+    was taken, where a run's folder was given. threshold: what `calibrate` has stored.
     """
 
     path: Path
@@ -61,6 +61,7 @@ class Trained:
     sized: bool = False
     trial: int = 0
     report: str = ""
+    threshold: dict[str, Any] | None = None
 
 
 def open_trained(
@@ -97,6 +98,7 @@ def open_trained(
     metadata = contents.metadata
     taken = f"{path}: its last state, {contents.path.name}" if Path(path).is_dir() else ""
     trained = Trained(contents.path, config, {}, trial=_trial(metadata, config), report=taken)
+    trained = replace(trained, threshold=metadata.get("threshold"))
     found = [match.group(1) for name in contents.tensors if (match := re.fullmatch(weights.ROLE, name))]
     if not found:
         name = str(metadata.get("network", ALONE))
@@ -207,10 +209,6 @@ def _foreign(path: Path, role: str, arch: str, stem_relu: bool | None, size: tup
         )
         return Trained(path, config, {method: _joint(tensors, config, spec)}, known=False, report=report)
     built = BackboneConfig(settings, base.data.height, base.data.width)
-    tensors, report = weights.load(path, built)
-    told = report.layout.stem_relu
-    if stem_relu is None and told is not None and told != settings.stem_relu:
-        built = built._replace(network=replace(settings, stem_relu=told))
-        tensors, report = weights.load(path, built)
-    config = replace(base, network=built.network)
+    tensors, report = weights.load(path, built, fixed=() if stem_relu is None else ("stem_relu",))
+    config = replace(base, network=report.network)
     return Trained(path, config, {ALONE: _single(tensors, config)}, known=False, report=str(report))

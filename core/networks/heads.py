@@ -17,6 +17,9 @@ import numpy as np
 
 from duoreid.core.networks.tensors import Entry, norm
 
+GEM_FLOOR = 1e-6
+"""Numbers below it count as it in a generalised mean: powers of 0 have no gradient with respect to the exponent."""
+
 NECK = "neck.weight"
 """A tensor that every network has: by it files and states tell which networks they hold."""
 
@@ -83,6 +86,11 @@ def _heads(entries: Iterable[Entry]) -> Iterator[Entry]:
 def channel_attention(layer: int) -> Entry:
     """The weight of channel attention before a layer of a backbone: it starts without effect."""
     return Entry(f"attention{layer}.gamma", (1,), "zeros")
+
+
+def gem() -> Entry:
+    """The exponent of a generalised mean over places (GeM; Radenovic et al., TPAMI 2019), learnt, 3 at first."""
+    return Entry("pooling.exponent", (1,), "exponent")
 
 
 def rows_for(classes: int) -> int:

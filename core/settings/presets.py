@@ -60,6 +60,20 @@ TRANSFERS = {
 DATASETS = {"market": "market1501", "duke": "dukemtmc", "msmt17": "msmt17"}
 
 
+OWN_PICTURES = "mmt-own"
+"""The recipe that holds where `--start` names weights and no other is named."""
+
+
+def _own() -> Config:
+    """Return MMT's recipe for pictures of one's own: how many people they show is not known, so DBSCAN finds it."""
+    return MMTRecipe(
+        preset=OWN_PICTURES,
+        data=TransferDataConfig(source="market1501", target="folder", height=256, width=128),
+        network=NetworkConfig(arch="resnet50"),
+        adapt=AdaptConfig(epochs=40, iterations=400, clustering="dbscan", erase=0.5),
+    )
+
+
 def _published(source: str, target: str, arch: str, clusters: int) -> Config:
     return MMTRecipe(
         preset=f"mmt-{'ibn' if arch.endswith('ibn_a') else 'resnet50'}-{source}-{target}",
@@ -142,7 +156,7 @@ def _port(name: str) -> Config:
     )
 
 
-def _own(name: str) -> Config:
+def _recommended(name: str) -> Config:
     """Return the recipe that this library recommends; docs/methods.md says which choices were measured, and where."""
     dataset, trials, (identities, images), _, epochs = CROSS_MODAL[name]
     return MVDRecipe(
@@ -171,7 +185,8 @@ def _own(name: str) -> Config:
 
 def presets() -> dict[str, Config]:
     """Return every recipe by name."""
-    found = [SYNTHETIC, SYNTHETIC_VI, *(make(name) for name in CROSS_MODAL for make in (_reference, _port, _own))]
+    kinds = (_reference, _port, _recommended)
+    found = [SYNTHETIC, SYNTHETIC_VI, _own(), *(make(name) for name in CROSS_MODAL for make in kinds)]
     for (source, target), clusters in TRANSFERS.items():
         found += [_published(source, target, arch, clusters) for arch in ("resnet50", "resnet50_ibn_a")]
     return {config.preset: config for config in found}

@@ -29,11 +29,12 @@ from duoreid.core.networks.backbone import BackboneConfig
 from duoreid.core.networks.network import network_tensors
 from duoreid.core.protocols import Metrics, summarise
 from duoreid.core.random import rng
+from duoreid.core.searches import chosen
 from duoreid.core.settings.config import NetworkConfig
 from duoreid.core.settings.cross_modal import CrossModalDataConfig, MVDConfig, MVDRecipe
 from duoreid.core.settings.presets import presets
 from duoreid.core.settings.published import of_cross_modal
-from duoreid.core.training.pipelines.cross_modal import chosen, table
+from duoreid.core.training.pipelines.cross_modal import table
 from duoreid.core.training.sharing import check_batches
 from tests.core.gradients import assert_gradient
 

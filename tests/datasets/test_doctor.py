@@ -259,3 +259,41 @@ def test_an_image_and_a_folder_that_may_not_be_read(tmp_path):
         (root / "query").chmod(0o755)
     assert done.returncode == UNFIT
     assert f"cannot list {root / 'query'}: Permission denied" in done.stdout
+
+
+def test_the_sheet_shows_cameras_sizes_duplicates_and_what_is_left_out(tmp_path, capsys):
+    pytest.importorskip("jinja2")
+    root = healthy(tmp_path)
+    source = root / "bounding_box_train/0002_c1s1_000100_00.jpg"
+    source = source if source.exists() else sorted((root / "bounding_box_train").glob("*.jpg"))[0]
+    shutil.copy(source, source.with_name(source.name.replace("_00.jpg", "_07.jpg")))
+    (root / "bounding_box_train" / "notes <b>.txt").write_text("no image")
+    output = tmp_path / "sheets" / "sheet.html"
+    main(["synthetic-a", str(tmp_path), "--html", str(output)])
+    assert str(output) in capsys.readouterr().err
+    html = output.read_text()
+    assert re.findall(r'<details class="section" id="(\w+)"', html) == [
+        "findings", "cameras", "people", "sizes", "duplicates",
+    ]  # fmt: skip
+    assert "2 files" in html
+    assert "The smallest" in html
+    assert "notes &lt;b&gt;.txt" in html
+    assert "<b>.txt" not in html
+    assert not re.findall(r"https?://", html)
+
+
+def test_the_sheet_of_what_cannot_be_read_says_why(tmp_path, capsys):
+    pytest.importorskip("jinja2")
+    (tmp_path / "synthetic-a").mkdir()
+    output = tmp_path / "sheet.html"
+    assert main(["synthetic-a", str(tmp_path), "--html", str(output)]) == UNFIT
+    html = output.read_text()
+    assert "NOT FIT" in html
+    assert "Examples of each camera" not in html
+
+
+def test_a_sheet_without_jinja2_is_refused_before_the_work(tmp_path, monkeypatch, capsys):
+    healthy(tmp_path)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    assert main(["synthetic-a", str(tmp_path), "--html", str(tmp_path / "sheet.html")]) == UNCHECKED
+    assert "pip install 'duoreid[report]'" in capsys.readouterr().err

@@ -6,7 +6,14 @@ import mindspore as ms
 from mindspore import Tensor, nn, ops
 
 from duoreid.backends.mindspore import layers
-from duoreid.backends.mindspore.layers import BatchNorm, ChannelAttention, Conv2d, InstanceNorm, MaxPool2d
+from duoreid.backends.mindspore.layers import (
+    BatchNorm,
+    ChannelAttention,
+    Conv2d,
+    GeneralisedMean,
+    InstanceNorm,
+    MaxPool2d,
+)
 from duoreid.core.networks.backbone import BackboneConfig
 from duoreid.core.networks.backbones import resnet
 from duoreid.core.networks.backbones.resnet import ATTENTIVE_LAYERS, Block
@@ -64,7 +71,7 @@ class ResidualBlock(nn.Cell):
 
 
 class ResNet(nn.Cell):
-    """Stem, four layers of residual blocks, global average pooling."""
+    """Stem, four layers of residual blocks, global pooling: the mean, or a generalised one."""
 
     def __init__(self, arch: resnet.ResNet, config: BackboneConfig, dtype: ms.dtype) -> None:
         super().__init__()
@@ -73,13 +80,16 @@ class ResNet(nn.Cell):
         uneven = network.conv_padding == "same"
         self.conv1 = Conv2d(3, arch.stem, 7, 2, dtype, uneven=uneven)
         self.bn1 = BatchNorm(arch.stem, dtype, group)
-        self.maxpool = MaxPool2d(dtype, uneven=uneven)
+        self.maxpool = MaxPool2d(dtype, uneven=uneven or network.stem_pool == "end")
         self.layer1, self.layer2, self.layer3, self.layer4 = (
             nn.CellList([ResidualBlock(arch.block, block, dtype, network) for block in layer])
             for layer in arch.blocks(network.last_stride)
         )
         for layer in ATTENTIVE_LAYERS if config.attention else ():
             setattr(self, f"attention{layer}", ChannelAttention(dtype))
+        self.gem = network.pooling == "gem"
+        if self.gem:
+            self.pooling = GeneralisedMean(dtype)
 
     def features(self, x: Tensor, train: bool) -> Tensor:
         """Normalised images (B, 3, H, W) -> pooled feature (B, D), before the neck."""
@@ -90,7 +100,7 @@ class ResNet(nn.Cell):
         x = run(self.layer2, self.attention2(x) if self.attentive else x, train)
         x = run(self.layer3, self.attention3(x) if self.attentive else x, train)
         x = run(self.layer4, self.attention4(x) if self.attentive else x, train)
-        return x.mean((2, 3))
+        return self.pooling(x) if self.gem else x.mean((2, 3))
 
 
 def run(blocks: nn.CellList, x: Tensor, train: bool) -> Tensor:

@@ -6,7 +6,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from duoreid.backends.torch.layers import BatchNorm, ChannelAttention, InstanceNorm, MaxPool, convolution
+from duoreid.backends.torch.layers import (
+    BatchNorm,
+    ChannelAttention,
+    GeneralisedMean,
+    InstanceNorm,
+    MaxPool,
+    convolution,
+)
 from duoreid.core.networks.backbone import BackboneConfig
 from duoreid.core.networks.backbones import resnet
 from duoreid.core.networks.backbones.resnet import ATTENTIVE_LAYERS, Block
@@ -65,7 +72,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Stem, four layers of residual blocks, global average pooling."""
+    """Stem, four layers of residual blocks, global pooling: the mean, or a generalised one."""
 
     def __init__(self, arch: resnet.ResNet, config: BackboneConfig) -> None:
         super().__init__()
@@ -74,12 +81,13 @@ class ResNet(nn.Module):
         uneven = network.conv_padding == "same"
         self.conv1 = convolution(3, arch.stem, 7, 2, uneven=uneven)
         self.bn1 = BatchNorm(arch.stem, group)
-        self.maxpool = MaxPool(uneven=uneven)
+        self.maxpool = MaxPool(uneven=uneven or network.stem_pool == "end")
         for index, layer in enumerate(arch.blocks(network.last_stride), start=1):
             built = nn.Sequential(*(ResidualBlock(arch.block, block, network) for block in layer))
             self.add_module(f"layer{index}", built)
         for layer in ATTENTIVE_LAYERS if config.attention else ():
             self.add_module(f"attention{layer}", ChannelAttention())
+        self.pooling = GeneralisedMean() if network.pooling == "gem" else None
 
     def features(self, x: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) -> pooled feature (B, D), before the neck."""
@@ -88,7 +96,7 @@ class ResNet(nn.Module):
         x = self.layer2(self.attention2(x) if self.attentive else x)
         x = self.layer3(self.attention3(x) if self.attentive else x)
         x = self.layer4(self.attention4(x) if self.attentive else x)
-        return x.mean(dim=(2, 3))
+        return x.mean(dim=(2, 3)) if self.pooling is None else self.pooling(x)
 
 
 LAYERS = ResNet

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from duoreid.core.networks.heads import GEM_FLOOR
 from duoreid.core.networks.padding import same_padding
 
 EPSILON, MOMENTUM = 1e-5, 0.1
@@ -41,6 +42,11 @@ def max_places(x: np.ndarray, *, uneven: bool = False) -> np.ndarray:
     above, before = (pad[0] for pad in _pooled_borders(x, uneven))
     rows = 2 * np.arange(windows.shape[2])[:, None] - above + inside // 3
     return rows * width + 2 * np.arange(windows.shape[3]) - before + inside % 3
+
+
+def generalised_mean(x: np.ndarray, exponent: np.ndarray) -> np.ndarray:
+    """(mean of x^p over places)^(1/p), (B, C, H, W) -> (B, C). exponent: p, (1,). Numbers below 1e-6 count as it."""
+    return (np.maximum(x, GEM_FLOOR) ** exponent).mean((2, 3)) ** (1 / exponent)
 
 
 def _pooled_borders(x: np.ndarray, uneven: bool) -> list[tuple[int, int]]:

@@ -17,6 +17,7 @@ from duoreid.core.losses.float64.operations import (
     attend,
     by_groups,
     convolve,
+    generalised_mean,
     max_pool,
     normalise,
 )
@@ -146,6 +147,12 @@ class Walk:
             return source
         rule = f"channel attention on {source.text}"
         return self.add(name, rule, lambda outputs: attend(source.of(outputs), gamma))
+
+    def gem_over_places(self, source: Source) -> Source:
+        """(B, C, H, W) -> (B, C): the generalised mean, whose exponent is `pooling.exponent`."""
+        exponent = self.tensors["pooling.exponent"]
+        text = f"generalised mean of {source.text} over all places, exponent pooling.exponent"
+        return Source(text, lambda outputs: generalised_mean(source.of(outputs), exponent))
 
     def mean_over_places(self, source: Source) -> Source:
         """(B, C, H, W) -> (B, C): no stage of its own, but part of what comes next."""

@@ -16,6 +16,7 @@ from duoreid.core.checkpoints.layouts_mvd import PORT, TORCH, branches, layout_o
 from duoreid.core.checkpoints.trained import _public
 from duoreid.core.errors import UserError
 from duoreid.core.methods.registry import spec_of
+from duoreid.core.serving.opening import _prepared
 from duoreid.core.settings.config import NetworkConfig
 from duoreid.core.settings.cross_modal import MVDConfig
 from duoreid.core.settings.presets import presets
@@ -95,6 +96,8 @@ def test_files_that_are_not_whole():
 def test_a_file_is_ready_to_be_tested():
     found = _public(made(PORT), "", "", None, (None, None))
     assert (found.sized, found.known) == (True, False)
+    ready = _prepared(found, {"height": None, "width": None, "interpolation": None}).config.data
+    assert (ready.height, ready.width, ready.interpolation) == (288, 144, "lanczos")
     assert found.config.network.conv_padding == "same"
     assert found.models["mvd"].config.section.feature == "each"
     assert _public(made(PORT), "", "resnet50", True, (256, 128)).config.data.height == 256

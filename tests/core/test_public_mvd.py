@@ -1,6 +1,7 @@
 """Files of MVD's public codes: what is taken, what is told, what is refused. tests/golden has their features."""
 
 import json
+import math
 from collections import OrderedDict
 from dataclasses import replace
 from functools import cache
@@ -135,8 +136,10 @@ def test_starting_another_network_from_a_file():
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])
 def test_a_file_of_the_torch_code_with_a_numpy_scalar_beside_the_tensors(tmp_path, zipped):
-    """As torch.save writes it; a tensor here is one number repeated, so that the file is small."""
-    tensors = {name: torch.tensor(0.5).expand(value.shape) for name, value in contents(TORCH).tensors.items()}
+    """As torch.save writes it; all tensors here are views of one storage, so that the file is small."""
+    shapes = {name: value.shape for name, value in contents(TORCH).tensors.items()}
+    numbers = torch.full((max(map(math.prod, shapes.values())),), 0.5)
+    tensors = {name: numbers[: math.prod(shape)].view(shape) for name, shape in shapes.items()}
     content = {"model": OrderedDict(tensors), "epoch": 101, "best_top1": np.float64(0.6)}
     path = tmp_path / "model_best.pth.tar"
     torch.save(content, path, _use_new_zipfile_serialization=zipped)

@@ -67,7 +67,7 @@ def open_checkpoint(
 def _prepared(trained: Trained, given: dict[str, Any]) -> Trained:
     """Return a file's models with another size or filter of images, where one is asked for."""
     changed = {name: value for name, value in given.items() if value is not None}
-    if not trained.known and not {"height", "width"} <= changed.keys():
+    if not (trained.known or trained.sized) and not {"height", "width"} <= changed.keys():
         raise UserError(
             f"{trained.path} does not say the size of its images: give height and width, such as height=256, "
             "width=128 (--height 256 --width 128)."

@@ -57,8 +57,8 @@ def best(make: Callable[[Any], np.ndarray], grid: tuple, identities: np.ndarray)
     return max(tried, key=lambda one: agreement(everybody(one[1]), identities).adjusted_rand)
 
 
-def run(features: np.ndarray, identities: np.ndarray) -> list[dict[str, Any]]:
-    """Return a row for each way to group."""
+def run(features: np.ndarray, identities: np.ndarray, only: str) -> list[dict[str, Any]]:
+    """Return a row for each way to group whose name begins with `only`."""
     from sklearn.cluster import DBSCAN, HDBSCAN
 
     distances = np.maximum(0, 1 - features @ features.T).astype(np.float64)
@@ -82,6 +82,8 @@ def run(features: np.ndarray, identities: np.ndarray) -> list[dict[str, Any]]:
     }
     rows = []
     for name, way in ways.items():
+        if not name.startswith(only):
+            continue
         began = time.process_time()
         setting, labels = way()
         seconds = time.process_time() - began
@@ -95,13 +97,14 @@ def main() -> int:
     parser.add_argument("model")
     parser.add_argument("--dataset", default="synthetic-b")
     parser.add_argument("--data", default="data")
+    parser.add_argument("--only", default="", help="how the names of the ways begin that are measured")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     model = load(given.model)
     height, width = model.size
     opened = open_data(given.dataset, DataConfig(data=given.data, height=height, width=width))
     identities = opened.dataset.train.identities
-    rows = run(embed(model, opened.train), identities)
+    rows = run(embed(model, opened.train), identities, given.only)
     header = ("", "setting", "ARI, all", "ARI, grouped", "precision", "recall", "groups", "outliers")
     names = ("ari_all", "adjusted_rand", "precision", "recall")
     print(

@@ -28,9 +28,6 @@ from duoreid.core.training.tables import table
 from duoreid.datasets.library import open_data
 from duoreid.library import load
 
-RATES = (0.01, 0.1)
-SIZES = (100, 500)
-
 
 def half(features: np.ndarray, identities: np.ndarray, cameras: np.ndarray, people: np.ndarray) -> Comparison:
     """Compare all images of some people with each other."""
@@ -38,11 +35,15 @@ def half(features: np.ndarray, identities: np.ndarray, cameras: np.ndarray, peop
     return compare(features[rows], None, identities[rows], None, cameras[rows], None)
 
 
-def halves(features: np.ndarray, identities: np.ndarray, cameras: np.ndarray, seed: int, resamples: int) -> list[dict]:
+def halves(
+    features: np.ndarray, identities: np.ndarray, cameras: np.ndarray, seed: int, given: argparse.Namespace
+) -> list[dict]:
     """Calibrate on half of the people and measure on the others: a row for each rate and size."""
     people = rng(seed, "halves of the people").permutation(np.unique(identities[identities > 0]))
     first, second = (half(features, identities, cameras, part) for part in np.array_split(people, 2))
-    made = calibrate(first, dataset="half", far=RATES[0], more=RATES, sizes=SIZES, resamples=resamples, seed=seed)
+    made = calibrate(
+        first, dataset="half", far=given.far[0], more=given.far, sizes=given.sizes, resamples=given.resamples, seed=seed
+    )
     rows = []
     for point in made.points:
         rate = BestOf(second.strangers, point.size).rate(point.threshold)
@@ -71,6 +72,8 @@ def main() -> int:
     parser.add_argument("--dataset", default="synthetic-b")
     parser.add_argument("--data", default="data")
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--far", type=float, nargs="+", default=[0.01, 0.1])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[100, 500])
     parser.add_argument("--resamples", type=int, default=200)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
@@ -81,7 +84,7 @@ def main() -> int:
     features = embed(model, opened.test)
     found: list[dict[str, Any]] = []
     for seed in range(given.seeds):
-        found += halves(features, test.identities, test.cameras, seed, given.resamples)
+        found += halves(features, test.identities, test.cameras, seed, given)
         print(f"seed {seed} is done", file=sys.stderr, flush=True)
     rows = [
         [

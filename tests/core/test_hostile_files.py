@@ -42,7 +42,7 @@ SEED = os.environ.get("FUZZ_SEED", "0")
 def _small_limits(monkeypatch):
     """Limits of the real ones' kind, small enough to be reached in a moment."""
     monkeypatch.setattr(guard, "MOST_NUMBERS", 4 << 20)
-    monkeypatch.setattr(pickled, "MOST_STEPS", 100_000)
+    monkeypatch.setattr(pickled, "MOST_STEPS", 50_000)
 
 
 def refused(path: Path, words: str = "", read: Callable = formats.read) -> None:
@@ -50,7 +50,7 @@ def refused(path: Path, words: str = "", read: Callable = formats.read) -> None:
     tracemalloc.start()
     began = time.monotonic()
     try:
-        with pytest.raises(UserError, match=words) as told:
+        with pytest.raises(UserError, match=words or None) as told:
             read(path)
     finally:
         _, peak = tracemalloc.get_traced_memory()
@@ -93,7 +93,7 @@ def row(size: int, step: int = 1) -> bytes:
 FLAT = tensor(4, b"(" + number(4) + b"t", b"(" + number(1) + b"t")
 FOUR = np.arange(4, dtype="<f4").tobytes()
 HOLDS_ITSELF = b"\x80\x02}q\x00" + text("model") + b"h\x00s."
-DEEP_KEY = b"\x80\x02}" + b")" + b"\x85" * 60_000 + FLAT + b"s."
+DEEP_KEY = b"\x80\x02}" + b")" + b"\x85" * 40_000 + FLAT + b"s."
 DOUBLED_KEY = b"\x80\x02}" + b")" + b"q\x01h\x01\x86" * 64 + FLAT + b"s."
 DOUBLED_WRAPPERS = (
     b"\x80\x02}"
@@ -108,16 +108,16 @@ DOUBLED_WITH_A_TENSOR = (
     + b"".join(b"}" + text("a") + b"h\x01s" + text("b") + b"h\x01s" + b"q\x01" for _ in range(64))
     + b"."
 )
-DEEP = b"\x80\x02" + (b"}" + text("model")) * 20_000 + b"}" + b"s" * 20_000 + b"."
+DEEP = b"\x80\x02" + (b"}" + text("model")) * 5_000 + b"}" + b"s" * 5_000 + b"."
 AXES = b"\x80\x02}" + text("a") + tensor(4, b"(" + b"K\x01" * 30_000 + b"t", b"(" + b"K\x01" * 30_000 + b"t") + b"s."
-STEPS = b"\x80\x02" + b"}" * 110_000 + b"."
+STEPS = b"\x80\x02" + b"}" * 51_000 + b"."
 PICKLES = {
     "a dictionary that holds itself": (HOLDS_ITSELF, "no dictionary of tensors"),
-    "a tuple sixty thousand deep as a key": (DEEP_KEY, "no text"),
+    "a tuple forty thousand deep as a key": (DEEP_KEY, "no text"),
     "a doubled tuple as a key": (DOUBLED_KEY, "no text"),
     "doubled wrappers": (DOUBLED_WRAPPERS, "no dictionary of tensors"),
     "doubled wrappers of a tensor": (DOUBLED_WITH_A_TENSOR, "no dictionary of tensors"),
-    "twenty thousand wrappers": (DEEP, "no dictionary of tensors"),
+    "five thousand wrappers": (DEEP, "no dictionary of tensors"),
     "thirty thousand axes": (AXES, "30,000 axes"),
     "more instructions than any": (STEPS, "instructions"),
     "a set of itself": (b"\x80\x04\x8fq\x00(h\x00\x90.", "no dictionary of tensors"),

@@ -1,8 +1,8 @@
 """`python -m benchmarks.weights`: features of other libraries' networks, beside ours with the same weights.
 
 Each library that is installed makes its own ResNet with random weights and statistics, saves it as its users do, and
-runs it on pixels; the file is then opened as `duoreid evaluate FILE --arch ...` opens it. The features, divided by their
-lengths, must agree to 1e-5. A library that cannot be imported is named with its reason.
+runs it on pixels; the file is then opened as `duoreid evaluate FILE --arch ...` opens it. The features, divided by
+their lengths, must agree to 1e-5. A library that cannot be imported is named with its reason.
 """
 
 from __future__ import annotations

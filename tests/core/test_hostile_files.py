@@ -301,8 +301,8 @@ def field(number: int, content: bytes) -> bytes:
     return made + bytes([size]) + content
 
 
-def ckpt(dims: bytes, block: bytes, kind: bytes = b"Float32") -> bytes:
-    return field(1, field(1, b"a") + field(2, dims + field(2, kind) + field(3, block)))
+def ckpt(dims: bytes, block: bytes, kind: bytes = b"Float32", name: bytes = b"a") -> bytes:
+    return field(1, field(1, name) + field(2, dims + field(2, kind) + field(3, block)))
 
 
 @pytest.mark.parametrize(
@@ -346,7 +346,7 @@ WHOLE: dict[str, Callable[[], bytes]] = {
     "npz": lambda: kept(lambda file: np.savez(file, **ARRAYS)),
     "compressed npz": lambda: kept(lambda file: np.savez_compressed(file, **ARRAYS)),
     "safetensors": lambda: checkpoint.tensor_file.written(ARRAYS, {"format": "pt"}),
-    "ckpt": lambda: b"".join(ckpt(b"\x08\x04", FOUR) for _ in range(3)),
+    "ckpt": lambda: b"".join(ckpt(b"\x08\x04", FOUR, name=name) for name in (b"a", b"b", b"c")),
     "mat": lambda: kept(lambda file: savemat(file, ARRAYS | {"cells": np.array([[1, "a"]], object)})),
     "compressed mat": lambda: kept(lambda file: savemat(file, ARRAYS, do_compression=True)),
 }

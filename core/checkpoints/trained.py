@@ -85,8 +85,11 @@ def open_trained(
     settings, position = contents.metadata["config"], contents.metadata.get("position", {})
     if not isinstance(settings, dict) or not isinstance(position, dict):
         raise UserError(f"{path} says nothing of its settings that can be read: another version wrote it.")
-    base = spec_of(settings.get("method", "")).recipe()
-    config = from_dict(base, current(settings, base))
+    try:
+        base = spec_of(settings.get("method", "")).recipe()
+        config = from_dict(base, current(settings, base))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"the settings in {contents.path} cannot be read: {error}") from error
     for option, asked, stands in (
         ("arch", arch, config.network.arch),
         ("stem_relu", stem_relu, config.network.stem_relu),

@@ -43,6 +43,19 @@ def test_any_flipped_bit_is_noticed(tmp_path):
             checkpoint.load(path)
 
 
+def test_the_same_state_is_the_same_bytes_in_whatever_order(tmp_path):
+    from safetensors.numpy import load_file
+
+    first = {"b": np.ones((2, 3), np.float32), "a": np.arange(3), "c": np.array(True), "d": np.float32(2)}
+    checkpoint.save(tmp_path / "one.safetensors", first, {"epoch": 1})
+    checkpoint.save(tmp_path / "two.safetensors", dict(reversed(first.items())), {"epoch": 1})
+    assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "two.safetensors").read_bytes()
+    found = load_file(tmp_path / "one.safetensors")
+    assert found.keys() == first.keys()
+    for name, value in first.items():
+        np.testing.assert_array_equal(found[name], value, strict=isinstance(value, np.ndarray))
+
+
 @pytest.mark.parametrize("kept", [0, 5, 40, -1])
 def test_a_truncated_file_is_refused(tmp_path, kept):
     path = tmp_path / "x.safetensors"

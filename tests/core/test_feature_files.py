@@ -10,7 +10,7 @@ import pytest
 from scipy.io import loadmat, savemat
 from scipy.sparse import csc_matrix
 
-from duoreid.core.checkpoints.formats import mat
+from duoreid.core.checkpoints.formats import guard, mat
 from duoreid.core.commands.feature_files import ARRAYS, read
 from duoreid.core.commands.score import main
 from duoreid.core.errors import UserError
@@ -107,11 +107,12 @@ def test_arrays_and_cells_are_those_of_scipy(tmp_path, compressed):
     np.testing.assert_array_equal(found["cells"][1, 0], np.ones((2, 4)))
 
 
-def test_what_is_compressed_may_not_unfold_without_end(tmp_path):
+def test_what_is_compressed_may_not_unfold_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(guard, "MOST_NUMBERS", 4 << 20)
     whole = tmp_path / "x.mat"
     savemat(whole, {"a": np.zeros(4)})
     head = whole.read_bytes()[:128]
-    block = zlib.compress(bytes(400 << 20), 9)
+    block = zlib.compress(bytes(16 << 20), 9)
     whole.write_bytes(head + np.array([15, len(block)], "<u4").tobytes() + block)
     with pytest.raises(UserError, match=r"x\.mat .*bytes of numbers, more than"):
         mat.read(whole)

@@ -75,6 +75,62 @@ def test_a_module_state_with_its_version_notes(tmp_path):
     assert list(found.tensors) == list(module.state_dict())
 
 
+def beside() -> dict[str, object]:
+    adam = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
+    return {
+        "MultiStepLR": torch.optim.lr_scheduler.MultiStepLR(adam, [20, 40]).state_dict(),
+        "set": {1},
+        "dtype": torch.float16,
+        "complex": 1j,
+        "OrderedDict": OrderedDict(a=1),
+        "size": torch.Size([1, 2]),
+        "bytes": bytearray(b"x"),
+    }
+
+
+@LEGACY
+@pytest.mark.parametrize("title", beside())
+def test_plain_values_beside_the_weights_are_no_reason_to_refuse_them(tmp_path, title, legacy):
+    content = {"state_dict": {"a": torch.ones(2)}, "extra": beside()[title]}
+    path = save(tmp_path / "w.pth", content, legacy)
+    torch.load(path, weights_only=True)
+    found = formats.read(path)
+    assert list(found.tensors) == ["a"]
+    assert found.aside == ("extra",)
+
+
+FLOATS = [name for name in dir(torch) if name.startswith(("float8_", "float16", "bfloat16", "float32", "float64"))]
+
+
+@pytest.mark.parametrize("kind", FLOATS)
+def test_every_floating_type_is_read_number_by_number(tmp_path, kind):
+    """All 256 patterns of the types of eight bits, as torch understands them."""
+    dtype = getattr(torch, kind)
+    numbers = torch.arange(256, dtype=torch.uint8)
+    value = numbers.view(dtype) if kind.startswith("float8") else numbers.to(dtype)
+    path = save(tmp_path / "w.pth", {"a": value}, False)
+    expected = value.double().numpy()
+    np.testing.assert_array_equal(formats.read(path).tensors["a"].astype(np.float64), expected)
+    from safetensors.torch import save_file
+
+    if kind not in ("float8_e4m3fnuz", "float8_e5m2fnuz"):
+        save_file({"a": value}, path := tmp_path / "w.safetensors")
+        np.testing.assert_array_equal(formats.read(path).tensors["a"].astype(np.float64), expected)
+
+
+def test_networks_beside_each_other_and_wrappers_of_any_depth(tmp_path):
+    one, two = {"conv1.weight": torch.ones(2)}, {"conv1.weight": torch.zeros(2)}
+    optimiser = {"state": {0: {"exp_avg": torch.ones(3)}}}
+    path = save(tmp_path / "w.pth", {"state_dict_1": one, "state_dict_2": two, "optimizer": optimiser}, False)
+    found = formats.read(path)
+    assert list(found.tensors) == ["state_dict_1.conv1.weight", "state_dict_2.conv1.weight"]
+    assert found.aside == ("optimizer",)
+    deep = {"outer": {"inner": {"model": one, "step": torch.tensor(3)}}, "optimizers": [optimiser], "epoch": 3}
+    found = formats.read(save(tmp_path / "w.pth", deep, False))
+    assert list(found.tensors) == ["conv1.weight"]
+    assert found.aside == ("optimizers", "epoch", "step")
+
+
 # -- hostile pickles ------------------------------------------------------------------------------------------
 
 

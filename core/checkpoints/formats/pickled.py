@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 from duoreid.core.checkpoints.numbers import KINDS, elements
 from duoreid.core.errors import UserError
 
-MOST_STEPS = 2_000_000
+MOST_STEPS = 1_000_000
 """Instructions of one pickle: the state of the largest training has some ten thousand."""
 
 MOST_IN_A_KEY = 16

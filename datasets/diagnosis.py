@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""What the doctor has found, and what it comes to."""
-=======
 """What the doctor has found of one copy of a dataset, and its verdict."""
->>>>>>> s7-report
 
 from __future__ import annotations
 

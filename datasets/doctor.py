@@ -7,10 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-<<<<<<< HEAD
 from dataclasses import replace
-=======
->>>>>>> s7-report
 from typing import Any
 
 from duoreid.core.data import Dataset
@@ -22,10 +19,7 @@ from duoreid.datasets.diagnosis import Diagnosis, verdict
 from duoreid.datasets.errors import DatasetError, Problem
 from duoreid.datasets.files import OTHER
 from duoreid.datasets.inspection import check_images, image_files, look_at_all, sizes
-<<<<<<< HEAD
 from duoreid.datasets.naming import Naming
-=======
->>>>>>> s7-report
 
 FIT, UNFIT, UNCHECKED = 0, 1, 2
 EPILOG = """exit status: 0 fit to train and test on (there may be remarks), 1 problems found, 2 not checked (wrong

@@ -15,13 +15,7 @@ from duoreid.core.report.blocks import Block, Figure, Figures, Page, Picture, Se
 from duoreid.core.report.charts import bars, histogram
 from duoreid.datasets.decode import ImageError, open_rgb
 from duoreid.datasets.diagnosis import Diagnosis, verdict
-<<<<<<< HEAD
-
-if TYPE_CHECKING:
-    from duoreid.datasets.inspection import Seen
-=======
 from duoreid.datasets.inspection import Seen
->>>>>>> s7-report
 
 EXAMPLES, EXTREMES, TWINS, OF_TWINS, NAMED = 10, 10, 20, 5, 12
 """Pictures of a camera, of the extremes; groups of duplicates, pictures of such a group; names of a finding."""

@@ -19,7 +19,7 @@ from duoreid.core.numeric.inputs import as_count, as_features
 
 NOBODY = -1
 EPS = 0.5
-"""In the middle of 0.3 to 0.6, between which the groups of synthetic-b hardly change (docs/groups.md)."""
+"""Between 0.3 and 0.6 the groups of synthetic-b agree with its people about as well (docs/groups.md)."""
 
 
 @dataclass(frozen=True)

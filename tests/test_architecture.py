@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FRAMEWORKS = {"torch", "torchvision", "mindspore"}
-THIRD_PARTY = {"numpy", "scipy", "PIL", "tqdm", "safetensors", "threadpoolctl", "filelock", "yaml", "tomli"}
+THIRD_PARTY = {"numpy", "scipy", "faiss", "PIL", "tqdm", "safetensors", "threadpoolctl", "filelock", "yaml", "tomli"}
 THIRD_PARTY |= {"jinja2", "umap"}  # pages and maps: imported where they are used
 THIRD_PARTY |= {"onnxruntime", "onnx"}  # exported networks, without any framework: imported where they are used
 THIRD_PARTY |= {"tensorboardX", "wandb", "mlflow"}  # loggers that a run may ask for

@@ -15,9 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from duoreid.benchmarks.cases import CASES, QUICK, Sizes
+from duoreid.benchmarks.alternatives import ALTERNATIVES
+from duoreid.benchmarks.cases import CASES as CORE
+from duoreid.benchmarks.cases import QUICK, Sizes
 from duoreid.benchmarks.measure import environment, extra_memory, interleaved
 
+CASES = CORE | ALTERNATIVES
 RESULTS = Path(__file__).parent / "results"
 HEADINGS = (
     *("algorithm", "size", "peer", "ours s", "peer s", "ratio", "processor ratio"),

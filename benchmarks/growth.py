@@ -1,7 +1,7 @@
 """`python -m benchmarks.growth`: how the Jaccard graph grows with the number of points, measured and plotted.
 
-Each size runs in a process of its own. Where the exact neighbour search takes longer than all else together, an
-approximate faiss index takes over if asked for (`--approximate`); its recall at k is measured beside its time.
+Each size runs in a process of its own: the approximate search, the encoding, the sums of minima and DBSCAN. Up to
+`--exact-up-to` points the exact search runs too; recall and agreement of the labels are measured against it.
 """
 
 from __future__ import annotations
@@ -21,47 +21,65 @@ from duoreid.benchmarks import style
 from duoreid.benchmarks.algorithms import RESULTS
 from duoreid.benchmarks.features import clustered
 from duoreid.benchmarks.measure import environment, extra_memory
-from duoreid.core.approximate import nearest_approximate
+from duoreid.core.agreement import agreement
+from duoreid.core.approximate import search_approximate
+from duoreid.core.dbscan import dbscan
 from duoreid.core.jaccard import encoding_of, similarity_of
 from duoreid.core.neighbours import search
 
-SIZES = (4000, 8000, 16000, 32000, 64000, 130000)
+SIZES = (10_000, 33_000, 100_000, 1_000_000)
 IMAGES_PER_IDENTITY = 17
 K = 31
-SAMPLED = 1000  # points whose exact neighbours the recall is measured on
+RADIUS, EPS = 0.6, 0.5
 
 
-def measure(count: int, width: int, approximate: bool) -> dict[str, Any]:
-    """Return processor and wall-clock seconds of each stage and the extra memory at one size."""
-    features = clustered(count, count // IMAGES_PER_IDENTITY, width=width).features
+def measure(count: int, width: int, exact: bool) -> dict[str, Any]:
+    """Return processor and wall-clock seconds of each stage and the extra memory at one size.
+
+    exact: search exactly too, for the recall over all points and the agreement of the labels that follow.
+    """
+    data = clustered(count, count // IMAGES_PER_IDENTITY, width=width)
+    features = data.features
     stages: dict[str, Any] = {"points": count}
 
     def timed(name: str, call: Callable[[], Any]) -> Any:
         started, used = time.perf_counter(), time.process_time()
         result = call()
-        stages[name] = time.process_time() - used
-        stages[f"{name}, wall"] = time.perf_counter() - started
+        stages[name] = round(time.process_time() - used, 3)
+        stages[f"{name}, wall"] = round(time.perf_counter() - started, 3)
         return result
 
-    def run() -> None:
-        neighbours = timed("search", lambda: search(features, K, lowest=True))
+    def labels_of(neighbours: tuple[np.ndarray, ...]) -> np.ndarray:
         encoded = timed("encoding", lambda: encoding_of(features, *neighbours, K - 1, 6))
-        stages["pairs"] = timed("minimum sums", lambda: similarity_of(encoded, 0.6)).nnz
+        graph = timed("minimum sums", lambda: similarity_of(encoded, RADIUS))
+        stages["pairs"] = graph.nnz
+        return timed("dbscan", lambda: dbscan(graph, eps=EPS))
+
+    kept: dict[str, Any] = {}
+
+    def run() -> None:
+        kept["near"] = near = timed("approximate search", lambda: search_approximate(features, K, lowest=True))
+        kept["labels"] = labels_of((near.indices, near.similarities, near.lowest))
 
     stages["bytes"] = extra_memory(run)
-    if approximate:
-        found, _ = timed("approximate search", lambda: nearest_approximate(features, K))
-        stages["recall"] = recall(features, found)
+    near, labels = kept["near"], kept["labels"]
+    scores = agreement(labels, data.identities)
+    stages |= {"recall on a sample": near.recall, "visited": near.visited, "rand, identities": scores.adjusted_rand}
+    if exact:
+        found = timed("search", lambda: search(features, K, lowest=True))
+        stages["recall"] = recall(near.indices, found[0])
+        rest = {name: stages[name] for name in stages if name.startswith(("encoding", "minimum", "dbscan", "pairs"))}
+        true = labels_of(found)
+        stages |= rest  # of the approximate pipeline, whose memory was measured
+        stages["rand, exact labels"] = agreement(labels, true).adjusted_rand
+        stages["rand, exact identities"] = agreement(true, data.identities).adjusted_rand
     return stages
 
 
-def recall(features: np.ndarray, found: np.ndarray) -> float:
-    """Return the share of true neighbours found (N, K), over a sample of the points."""
-    count = len(features)
-    sample = np.linspace(0, count - 1, min(count, SAMPLED)).astype(np.int64)
-    exact = np.argpartition(-features[sample] @ features.T, K - 1, axis=1)[:, :K]
-    hits = [len(np.intersect1d(found[row], true)) for row, true in zip(sample, exact, strict=True)]
-    return float(np.mean(hits) / K)
+def recall(found: np.ndarray, true: np.ndarray) -> float:
+    """Return the share of true neighbours (N, k) that were found (N, k)."""
+    hits = sum(len(np.intersect1d(*rows)) for rows in zip(found, true, strict=True))
+    return hits / true.size
 
 
 def slope(rows: Sequence[dict[str, Any]], name: str) -> float:
@@ -80,17 +98,19 @@ def plot(report: dict[str, Any], file: Path) -> None:
     points = [row["points"] for row in rows]
     with style.drawing() as pyplot:
         figure, (times, memory) = pyplot.subplots(1, 2, figsize=(11, 4.6))
-        stages = ("search", "encoding", "minimum sums", "approximate search")
+        stages = ("search", "approximate search", "encoding", "minimum sums", "dbscan")
         for colour, stage in zip(style.COLOURS, stages, strict=True):
             known = [row for row in rows if stage in row]
             if known:
-                label = stage
+                label = "exact search" if stage == "search" else stage
                 if stage == "approximate search":
-                    label += f" (recall {min(row['recall'] for row in known):.3f} or more)"
+                    label += f" (recall {min(row['recall on a sample'] for row in known):.3f} or more)"
                 values = [row[stage] for row in known]
                 times.loglog([row["points"] for row in known], values, "o-", label=label, color=colour)
-        square = [rows[0]["search"] * (n / points[0]) ** 2 for n in points]
-        times.loglog(points, square, ":", color=style.NOISE, label="grows with $N^2$")
+        first = next((row for row in rows if "search" in row), None)
+        if first is not None:
+            square = [first["search"] * (n / first["points"]) ** 2 for n in points]
+            times.loglog(points, square, ":", color=style.NOISE, label="grows with $N^2$")
         times.set(xlabel="points N", ylabel="processor seconds", title="Time: the exact search takes most of it")
         times.set_ylim(bottom=times.get_ylim()[0] / 20)  # room for the legend
         times.legend(loc="lower right")
@@ -115,16 +135,18 @@ def plot(report: dict[str, Any], file: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="numbers of points")
-    parser.add_argument("--width", type=int, default=2048, help="dimensions, default: %(default)s")
-    parser.add_argument("--approximate", action="store_true", help="measure an approximate faiss index too")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="numbers of points, default: %(default)s")
+    parser.add_argument("--width", type=int, default=256, help="dimensions, default: %(default)s")
+    parser.add_argument("--exact-up-to", type=int, default=100_000, help="points, default: %(default)s")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of growth.json and growth.png")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.one:
-        sys.stdout.write(json.dumps(measure(options.sizes[0], options.width, options.approximate)) + "\n")
+        sys.stdout.write(
+            json.dumps(measure(options.sizes[0], options.width, options.sizes[0] <= options.exact_up_to)) + "\n"
+        )
         return 0
-    flags = ["--one", "--width", str(options.width)] + ["--approximate"] * options.approximate
+    flags = ["--one", "--width", str(options.width), "--exact-up-to", str(options.exact_up_to)]
     for count in options.sizes:
         command = [sys.executable, "-m", "benchmarks.growth", "--sizes", str(count), *flags]
         done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -12,7 +12,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("numpy", "scipy", "scikit-learn", "faiss-cpu", "fastreid", "pyppbox-torchreid")
+PACKAGES = (
+    *("numpy", "scipy", "scikit-learn", "faiss-cpu", "fastreid", "pyppbox-torchreid"),
+    *("hnswlib", "fastcluster", "torchmetrics"),
+)
 
 
 def interleaved(

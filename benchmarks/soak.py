@@ -33,11 +33,11 @@ RUN = [
 ]  # fmt: skip
 WRAPPER = (
     "import faulthandler, runpy, signal, sys\n"
-    "faulthandler.register(signal.SIGUSR1, file=open(sys.argv[1], 'w'), all_threads=False)\n"
+    "faulthandler.register(signal.SIGUSR2, file=open(sys.argv[1], 'w'), all_threads=False)\n"
     "sys.argv = sys.argv[2:]\n"
     "runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
 )
-"""Runs a module in a process that writes its stack to a file on SIGUSR1: what it was doing just before its death."""
+"""Runs a module in a process that writes its stack to a file on SIGUSR2: what it was doing just before its death."""
 
 DOING = {
     "keep": "saving",
@@ -80,7 +80,7 @@ def kill(process: subprocess.Popen, after: float, stack: Path) -> tuple[bool, st
         printed, _ = process.communicate(timeout=after)
         return False, "ended", printed
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGUSR1)
+        process.send_signal(signal.SIGUSR2)
         until = time.perf_counter() + 0.05
         while time.perf_counter() < until and not (stack.exists() and stack.stat().st_size):
             time.sleep(0.001)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 PAPER, INK, SOFT, RULE = "#fbfbf9", "#1c1d22", "#5d616b", "#e2e2dd"
-FIRST, SECOND, THIRD, FOURTH = COLOURS = ("#1f6fb2", "#d1600a", "#0b8466", "#9a4aa3")
+FIRST, SECOND, THIRD, FOURTH, FIFTH = COLOURS = ("#1f6fb2", "#d1600a", "#0b8466", "#9a4aa3", "#8a6d00")
 """Told apart by people who see no red or green, and in grey: they differ in brightness too."""
 
 NOISE = "#a9aaa5"

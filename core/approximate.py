@@ -1,70 +1,237 @@
-"""Approximate nearest neighbours for more points than the exact search has time for: opt-in, by faiss.
+"""Approximate nearest neighbours for more points than the exact search has time for.
 
-Jegou, Douze, Schmid: "Product Quantization for Nearest Neighbor Search", 2011, section 4: an inverted file of k-means
-cells, of which a query visits a few. Similarities are exact; some neighbours are missed.
+An inverted file of k-means cells (Jegou, Douze, Schmid: "Product Quantization for Nearest Neighbor Search", 2011,
+section 4) for the case that every point is a query. A point visits the cells whose centroids are nearly as similar to
+it as its own cell's; how nearly, a sample decides whose neighbours are known. All visitors of a cell and its members
+are multiplied at once, and each product serves both sides: a neighbour is missed only where neither point visits the
+other's cell.
 """
 
 from __future__ import annotations
 
-import math
+import warnings
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+from threading import Lock
 
 import numpy as np
 
-from duoreid.core.numeric.inputs import as_count, as_features, row_blocks
+from duoreid.core.neighbours import search
+from duoreid.core.numeric.cells import Cells, Visits
+from duoreid.core.numeric.inputs import as_count, as_features
+from duoreid.core.numeric.keys import NOTHING, bound, insert, opened, passing, threshold_of
+from duoreid.core.numeric.products import product
+from duoreid.core.numeric.threads import each
 
-ROUNDS = 5  # of k-means over the cells
-PER_CELL = 40  # points that each cell is trained on
+EXACT_UP_TO = 50_000  # points whose exact search takes less than a minute on two cores: results stay exact
+RECALL = 0.98
+SAMPLED = 500  # points whose exact neighbours are searched
+COLUMNS = 1 << 15  # points that the sample is multiplied with at a time
+ROWS = 2048  # points of a product at most
+DEAR = 0.3  # share of all pairs beyond which the exact search, which computes half of them, is as fast
+
+
+class ApproximateWarning(UserWarning):
+    """Neighbours were searched approximately because there are many points; the text says with what recall."""
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Neighbours of N points, as `core.neighbours.search` gives them, and how many of the true ones they are.
+
+    indices: int32 (N, k). similarities: float32 (N, k). lowest: float32 (N,), None where not asked for. recall: share
+    of the true neighbours that were found, measured on 500 points; 1 for an exact search. visited: share of all pairs
+    that were multiplied.
+    """
+
+    indices: np.ndarray
+    similarities: np.ndarray
+    lowest: np.ndarray | None
+    recall: float
+    visited: float
 
 
 def nearest_approximate(
-    features: np.ndarray, k: int, *, cells: int | None = None, probes: int | None = None
+    features: np.ndarray, k: int, *, recall: float = RECALL, cells: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Do what `core.neighbours.nearest` does, but miss some neighbours: (int32 (N, k), float32 (N, k)).
 
-    features: L2-normalised float32 (N, D). cells: of the inverted file, 4 sqrt(N) by default. probes: cells that each
-    point visits, a fiftieth of them and at least 8 by default; more probes find more and take longer. Hand the result
-    to `core.jaccard.jaccard_similarity(features, neighbours=...)`; `benchmarks.growth` measures time and recall.
-    Raises ValueError as `nearest` does, and for cells or probes out of range.
+    features: L2-normalised float32 (N, D). recall: the share of neighbours to find; how much work that takes follows
+    from a sample. cells: of the inverted file, some sqrt(N) by default. Similarities are those of float32 products.
+    Hand the result to `core.jaccard.jaccard_similarity(features, neighbours=...)`; `benchmarks.growth` measures time
+    and recall. Raises ValueError as `nearest` does, and for recall or cells out of range.
 
-    Where every cell is visited nothing is missed:
+    Where every neighbour is asked for nothing is missed:
 
-    >>> indices, similarities = nearest_approximate([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]], 2, cells=1, probes=1)
+    >>> indices, similarities = nearest_approximate([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]], 2, recall=1.0)
     >>> indices.tolist()
     [[0, 1], [1, 0], [2, 1]]
     """
-    import faiss  # nothing else in core needs it
-
     features = as_features(features, "features", normalised=True)
-    count, width = features.shape
     k = as_count(k, "k")
-    if k > count:
+    if k > len(features):
         raise ValueError(f"k must be at most the number of points, but k is {k} and features has {features.shape}")
-    cells = min(count, as_count(cells or math.ceil(4 * math.sqrt(count)), "cells"))
-    probes = min(cells, as_count(probes or max(8, cells // 50), "probes"))
-    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, cells, faiss.METRIC_INNER_PRODUCT)
-    index.cp.niter = ROUNDS
-    index.cp.min_points_per_centroid = 1
-    index.train(features[:: max(1, count // (PER_CELL * cells))])
-    index.add(features)
-    index.nprobe = probes
-    indices, similarities = np.empty((count, k), np.int32), np.empty((count, k), np.float32)
-    for block in row_blocks(count, width):
-        found, names = index.search(features[block], k)
-        short = np.flatnonzero(names[:, -1] < 0)  # the cells visited held fewer than k points
-        if len(short):
-            index.nprobe = cells
-            found[short], names[short] = index.search(features[block][short], k)
-            index.nprobe = probes
-        indices[block], similarities[block] = _itself_first(names, found, np.arange(block.start, block.stop))
-    return indices, similarities
+    if not 0 < recall <= 1:
+        raise ValueError(f"recall must lie in (0, 1], but is {recall!r}")
+    found = search_approximate(features, k, recall=recall, cells=None if cells is None else as_count(cells, "cells"))
+    return found.indices, found.similarities
 
 
-def _itself_first(names: np.ndarray, found: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Move each point to the front of its own list; where it is missing, it takes the place of the last."""
-    itself = names == rows[:, None]
-    itself[~itself.any(axis=1), -1] = True
-    order = np.argsort(~itself, axis=1, kind="stable")
-    names, found = np.take_along_axis(names, order, 1), np.take_along_axis(found, order, 1)
-    found[names[:, 0] != rows, 0] = 1
-    names[:, 0] = rows
-    return names, found
+def search_by_size(features: np.ndarray, k: int, *, lowest: bool = False) -> Neighbours:
+    """Search the neighbours of checked features (N, D): exactly up to EXACT_UP_TO points, approximately beyond.
+
+    Says so by an ApproximateWarning with the recall.
+    """
+    if len(features) <= EXACT_UP_TO:
+        return Neighbours(*search(features, k, lowest=lowest), recall=1.0, visited=0.5)
+    found = search_approximate(features, k, lowest=lowest)
+    if found.recall < 1:
+        warnings.warn(
+            f"{len(features)} points are many: of their {k} neighbours an approximate search found "
+            f"{found.recall:.1%}, as seen on {SAMPLED} points. For all of them pass neighbours="
+            f"core.neighbours.search(features, {k}, lowest=True); its time grows with the square of the points.",
+            ApproximateWarning,
+            stacklevel=3,
+        )
+    return found
+
+
+def search_approximate(
+    features: np.ndarray, k: int, *, recall: float = RECALL, cells: int | None = None, lowest: bool = False
+) -> Neighbours:
+    """Do what `nearest_approximate` does on features that were checked; `lowest` adds each point's lowest similarity.
+
+    That is the lowest to the sample and to the points of the cell that is farthest from it. Where the recall would
+    cost as much as the exact search, that one is taken.
+    """
+    count = len(features)
+    sample = np.linspace(0, count - 1, min(count, SAMPLED)).astype(np.int64)
+    least = np.empty(count, np.float32) if lowest else None
+    true = opened(_exact(features, sample, k, least), np.ones(len(sample), np.float32))[0]
+    inverted = Cells(features, cells)
+    margin = inverted.margin(sample, true, recall)
+    if recall == 1 or inverted.share(margin, sample) > DEAR:
+        return Neighbours(*search(features, k, lowest=lowest), recall=1.0, visited=0.5)
+    visits = inverted.visits(margin)
+    keys = np.full((count, k), NOTHING)
+    own = np.empty(count, np.float32)
+    _within(features, visits, keys, own)
+    _across(features, visits, keys)
+    _complete(features, keys)
+    indices, similarities = opened(keys, own)
+    hits = [len(np.intersect1d(*rows)) for rows in zip(indices[sample], true, strict=True)]
+    if lowest:
+        _lower(least, features, visits)
+    return Neighbours(indices, similarities, least, float(np.mean(hits) / k), visits.share())
+
+
+def _exact(features: np.ndarray, sample: np.ndarray, k: int, least: np.ndarray | None = None) -> np.ndarray:
+    """Return the keys of the true neighbours of a sample: (m, k), each point's own first.
+
+    least: (N,), becomes each point's lowest similarity to the sample.
+    """
+    rows, keys, lock = features[sample], np.full((len(sample), k), NOTHING), Lock()
+
+    def look(start: int) -> None:
+        scores = product(rows, features[start : start + COLUMNS].T)
+        if least is not None:
+            least[start : start + COLUMNS] = scores.min(axis=0)
+        inside = np.flatnonzero((sample >= start) & (sample < start + COLUMNS))
+        scores[inside, sample[inside] - start] = np.inf
+        with lock:
+            threshold = np.maximum(bound(scores, k), threshold_of(keys, start))
+            row, column, values = passing(scores, threshold[:, None])
+            insert(keys, row, column + start, values)
+
+    each(look, range(0, len(features), COLUMNS))
+    return keys
+
+
+def _within(features: np.ndarray, visits: Visits, keys: np.ndarray, own: np.ndarray) -> None:
+    """Compare the members of each cell with each other."""
+    k = keys.shape[1]
+
+    def compare(cell: int) -> None:
+        members = visits.members(cell)
+        pieces = [slice(start, start + ROWS) for start in range(0, len(members), ROWS)]
+        mine = np.full((len(members), k), NOTHING)
+        points = features[members]
+        for one, other in combinations_with_replacement(pieces, 2):
+            scores = product(points[one], points[other].T)
+            if one is other:
+                own[members[one]] = scores.diagonal()
+                np.fill_diagonal(scores, np.inf)
+                threshold = np.maximum(bound(scores, k), threshold_of(mine[one], 0))
+                row, column, values = passing(scores, threshold[:, None])
+                insert(mine[one], row, members[one][column], values)
+                continue
+            row, column, values = passing(scores, threshold_of(mine[one], 0)[:, None])
+            insert(mine[one], row, members[other][column], values)
+            row, column, values = passing(scores, threshold_of(mine[other], 0))
+            insert(mine[other], row, members[one][column], values)
+        keys[members] = mine
+
+    each(compare, range(visits.cells))
+
+
+def _across(features: np.ndarray, visits: Visits, keys: np.ndarray) -> None:
+    """Compare the visitors of each cell with its members; both keep what they find.
+
+    A member that visits the visitor's own cell meets it there, and not a second time here. Thresholds may be read while
+    another thread improves them: an older one only lets more candidates through.
+    """
+    lock = Lock()
+
+    def keep(rows: np.ndarray, row: np.ndarray, indices: np.ndarray, values: np.ndarray) -> None:
+        if len(row):
+            first = np.flatnonzero(np.diff(row, prepend=-1))
+            line = np.repeat(np.arange(len(first)), np.diff(first, append=len(row)))
+            touched = rows[row[first]]
+            with lock:
+                mine = keys[touched]
+                insert(mine, line, indices, values)
+                keys[touched] = mine
+
+    def compare(job: tuple[int, int]) -> None:
+        cell, start = job
+        visitors = visits.visitors(cell)[start : start + ROWS]
+        theirs = features[visitors]
+        for begin in range(0, len(visits.members(cell)), ROWS):
+            members = visits.members(cell)[begin : begin + ROWS]
+            scores = product(theirs, features[members].T)
+            row, column, values = passing(scores, threshold_of(keys[visitors], 0)[:, None])
+            keep(visitors, row, members[column], values)
+            row, column, values = passing(scores, threshold_of(keys[members], 0))
+            once = ~visits.of(members)[row, visits.labels[visitors[column]]]
+            keep(members, row[once], visitors[column[once]], values[once])
+
+    jobs = [(cell, start) for cell in range(visits.cells) for start in range(0, len(visits.visitors(cell)), ROWS)]
+    each(compare, jobs)
+
+
+def _complete(features: np.ndarray, keys: np.ndarray) -> None:
+    """Compare points that met fewer than k others with all."""
+    short = np.flatnonzero(keys[:, -1] == NOTHING)
+    for start in range(0, len(short), ROWS):
+        part = short[start : start + ROWS]
+        keys[part] = _exact(features, part, keys.shape[1])
+
+
+def _lower(least: np.ndarray, features: np.ndarray, visits: Visits) -> None:
+    """Lower what each point has (N,) to its similarity to those of the cell that is farthest from it."""
+    order = np.argsort(visits.farthest, kind="stable")
+    ends = np.cumsum(np.bincount(visits.farthest, minlength=visits.cells))
+    jobs = [
+        (cell, start, min(start + ROWS, stop))
+        for cell, stop in enumerate(ends.tolist())
+        for start in range(ends[cell - 1] if cell else 0, stop, ROWS)
+    ]
+
+    def compare(job: tuple[int, int, int]) -> None:
+        cell, start, stop = job
+        members, points = visits.members(cell), features[order[start:stop]]
+        parts = [members[begin : begin + ROWS] for begin in range(0, len(members), ROWS)]
+        found = [product(points, features[part].T).min(axis=1) for part in parts]
+        least[order[start:stop]] = np.minimum.reduce([least[order[start:stop]], *found])
+
+    each(compare, jobs)

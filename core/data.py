@@ -15,6 +15,15 @@ import numpy as np
 VISIBLE, INFRARED = 0, 1
 
 
+def name_of(word: str) -> str:
+    """Return the dataset's name in a word of the command line: "market1501" of "market1501=/disk/market".
+
+    >>> name_of("market1501=/disk/market"), name_of("msmt17")
+    ('market1501', 'msmt17')
+    """
+    return word.partition("=")[0]
+
+
 class Images(Protocol):
     """Decoded images at the training size, by row."""
 
@@ -94,6 +103,7 @@ class Search:
         (SYSU-MM01); "nothing" (RegDB).
     distinct_identities: CMC counts each identity once, at its first image (SYSU-MM01).
     official: the draw is the dataset's own; False when it was made from a seed.
+    remark: what every table of its numbers has to say, e.g. that no camera is known; "" where there is nothing.
     """
 
     name: str
@@ -101,6 +111,7 @@ class Search:
     ignore: str = "same-camera"
     distinct_identities: bool = False
     official: bool = True
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,6 +120,7 @@ class Dataset:
 
     searches: empty where nothing can be tested (unlabelled images).
     trial: the training split's number where a dataset has several (RegDB: 1 to 10), else 0.
+    remarks: what a run on it has to say: what of its folder is left out, by reason, and what is assumed.
     """
 
     name: str
@@ -117,6 +129,7 @@ class Dataset:
     test: Split
     searches: tuple[Search, ...]
     trial: int = 0
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

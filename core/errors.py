@@ -10,6 +10,10 @@ class UserError(ValueError):
     """A mistake in options, data or environment. The command line prints its text without a traceback."""
 
 
+class FailedElsewhereError(UserError):
+    """Another process has failed and says why; this one only ends."""
+
+
 def unknown(what: str, given: str, known: Iterable[str]) -> UserError:
     """Return the error for a name that is not among the known ones, pointing at the closest."""
     known = sorted(known)

@@ -3,6 +3,7 @@
 import sys
 
 if __name__ == "__main__":
+    from duoreid.core.commands.command import finished
     from duoreid.core.commands.score import main
 
-    sys.exit(main())
+    sys.exit(finished(main))

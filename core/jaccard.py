@@ -8,12 +8,13 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from duoreid.core.neighbours import search
+from duoreid.core.approximate import search_by_size
 from duoreid.core.numeric.inputs import as_count, as_features
 from duoreid.core.numeric.reciprocal import encode, expanded_sets
+from duoreid.core.numeric.threads import each
 
-ACCUMULATORS = 1 << 19  # sums held at a time: 4 MiB of float64, near the processor's caches
-TERMS = 1 << 20  # terms of sums formed at a time
+TERMS = 1 << 19  # terms of sums formed at a time by each thread, at least
+WORKSPACE = 4  # terms for each point, at least: a sparse product begins with clearing sums of all points
 PAIRS = 512  # pairs of features gathered at a time
 
 
@@ -35,9 +36,10 @@ def jaccard_similarity(
     distance <= radius, all that DBSCAN with eps <= radius needs. Absent entries are at distance 1 (with a radius:
     further than it). With s the sum of the minima of two encodings, the similarity is s / (2 - s) (equation 10; each
     encoding sums to one). Numbers beyond N - 1 for k1 and N for k2 mean "all".
-    neighbours: (indices, similarities), at least max(k1 + 1, k2) columns, to use instead of the exact search: from
-    `core.approximate` where there are too many points for it. With scale "farthest" also (N,), each point's lowest
-    similarity to any other, as `core.neighbours.search(features, k, lowest=True)` returns all three.
+    neighbours: (indices, similarities), at least max(k1 + 1, k2) columns, to use instead of a search of its own, which
+    is exact up to 50,000 points and approximate beyond: then a warning tells its recall. With scale "farthest" also
+    (N,), each point's lowest similarity to any other, as `core.neighbours.search(features, k, lowest=True)` returns
+    all three.
     Raises ValueError for features that are not finite unit vectors, for k1, k2, scale or radius out of range, and for
     neighbours of another shape or that do not begin with the point itself.
 
@@ -58,7 +60,8 @@ def jaccard_similarity(
         return sparse.csr_array((0, 0), dtype=np.float32)
     needed, divided = min(max(k1 + 1, k2), count), scale == "farthest"
     if neighbours is None:
-        neighbours = search(features, needed, lowest=divided)
+        searched = search_by_size(features, needed, lowest=divided)
+        neighbours = searched.indices, searched.similarities, searched.lowest
     else:
         neighbours = _checked(neighbours, count, needed, lowest=divided)
     return similarity_of(encoding_of(features, *neighbours[:2], neighbours[2] if divided else None, k1, k2), radius)
@@ -143,59 +146,64 @@ def upper_similarity(
 ) -> sparse.csr_array:
     """Return the upper triangle, diagonal included, of the Jaccard similarity: float32 CSR (rows or N, N).
 
-    For each entry of a block of rows, the entries of the same column from its own row on are its partners; their
-    minima are summed in a dense strip of accumulators, one line per row of the block. The strip costs N^2 additions
-    of zero in all: little beside the neighbour search.
+    For each entry of a row, the entries of the same column from its own row on are its partners. Their minima are the
+    rows of a sparse matrix, one for each entry; a product with a matrix of ones adds up those of each row of the
+    encoding, in the order of its columns. Time grows with the number of minima, memory with that of the pairs kept.
     """
     count = encoding.shape[0]
     rows = count if rows is None else rows
     by_column = np.argsort(encoding.indices, kind="stable")
     place = np.empty(len(by_column), np.int64)
     place[by_column] = np.arange(len(by_column))
-    row = np.repeat(np.arange(count), np.diff(encoding.indptr))
+    row = np.repeat(np.arange(count, dtype=np.int32), np.diff(encoding.indptr))
     partner, weight = row[by_column], encoding.data[by_column]
     partners = np.cumsum(np.bincount(encoding.indices, minlength=count))[encoding.indices] - place
-    columns, values, lengths = [np.zeros(0, np.int32)], [np.zeros(0, np.float32)], [np.zeros(1, np.int64)]
-    for start, stop in _blocks(encoding.indptr[: rows + 1], partners, count):
+
+    def part_of(block: tuple[int, int]) -> sparse.csr_array:
+        start, stop = block
         part = slice(encoding.indptr[start], encoding.indptr[stop])
-        width = count - start  # no partner comes before the block
         length = partners[part]
-        entry = np.repeat(place[part] - (np.cumsum(length) - length), length)
+        ends = np.cumsum(length)
+        entry = np.repeat(place[part] - (ends - length), length)
         entry += np.arange(len(entry))
-        minima = np.minimum(weight[entry], np.repeat(encoding.data[part], length))
-        key = partner[entry]
-        key += np.repeat((row[part] - start) * width - start, length)
-        key, value = _pairs(np.bincount(key, weights=minima, minlength=(stop - start) * width), radius)
-        block_row, column = np.divmod(key, width)
-        columns.append((column + start).astype(np.int32))
-        values.append(value)
-        lengths.append(np.bincount(block_row, minlength=stop - start))
-    indptr = np.cumsum(np.concatenate(lengths))
+        minima = weight[entry]
+        np.minimum(minima, np.repeat(encoding.data[part], length), out=minima)
+        terms = sparse.csr_array((minima, partner[entry], np.concatenate([[0], ends])), shape=(len(length), count))
+        entries = np.arange(len(length)), encoding.indptr[start : stop + 1] - part.start
+        sums = sparse.csr_array((np.ones(len(length)), *entries), shape=(stop - start, len(length))) @ terms
+        kept, values = _pairs(sums.data, radius)
+        indptr = np.searchsorted(kept, sums.indptr)
+        return sparse.csr_array((values, sums.indices[kept], indptr), shape=sums.shape).sorted_indices()
+
+    parts = each(part_of, _blocks(encoding.indptr[: rows + 1], partners, max(TERMS, WORKSPACE * count)))
+    indptr = np.cumsum(np.concatenate([[0], *(np.diff(part.indptr) for part in parts)]))
     if indptr[-1] < 2**30:  # twice as many entries still fit 32-bit indices
         indptr = indptr.astype(np.int32)
-    return sparse.csr_array((np.concatenate(values), np.concatenate(columns), indptr), shape=(rows, count))
+    values = np.concatenate([np.zeros(0, np.float32), *(part.data for part in parts)])
+    columns = np.concatenate([np.zeros(0, np.int32), *(part.indices.astype(np.int32, copy=False) for part in parts)])
+    return sparse.csr_array((values, columns, indptr), shape=(rows, count))
 
 
 def _pairs(sums: np.ndarray, radius: float | None) -> tuple[np.ndarray, np.ndarray]:
     """Return where sums of minima are to be kept, and their similarities in float32."""
     least = 0.0 if radius is None else 2 * (1 - radius) / (2 - radius) * (1 - 1e-6)  # before rounding to float32
-    key = np.flatnonzero(sums >= least if least > 0 else sums > 0)
-    sums = sums[key]
+    place = np.flatnonzero(sums >= least if least > 0 else sums > 0)
+    sums = sums[place]
     similarity = np.minimum(sums / (2 - sums), 1).astype(np.float32)
     if radius is None:
-        return key, similarity
+        return place, similarity
     kept = 1 - similarity.astype(np.float64) <= radius
-    return key[kept], similarity[kept]
+    return place[kept], similarity[kept]
 
 
-def _blocks(indptr: np.ndarray, partners: np.ndarray, width: int) -> list[tuple[int, int]]:
-    """Cut the rows so that a block holds about TERMS terms and ACCUMULATORS sums."""
+def _blocks(indptr: np.ndarray, partners: np.ndarray, terms: int) -> list[tuple[int, int]]:
+    """Cut the rows so that a block holds about so many terms."""
     count = len(indptr) - 1
     total = np.concatenate([[0], np.cumsum(partners)])[indptr]
     blocks, start = [], 0
     while start < count:
-        stop = int(np.searchsorted(total, total[start] + TERMS, side="right")) - 1
-        stop = min(max(stop, start + 1), start + max(1, ACCUMULATORS // (width - start)), count)
+        stop = int(np.searchsorted(total, total[start] + terms, side="right")) - 1
+        stop = min(max(stop, start + 1), count)
         blocks.append((start, stop))
         start = stop
     return blocks

@@ -7,6 +7,7 @@ substitute, a file whose existence is the lock, outlives a process that is kille
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 ABSENT = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP})
 """What systems answer where a file system has no locks."""
+
+
+UNCLEAR = frozenset({errno.EPERM, errno.EINVAL})
+"""What some answer there too, and all answer where a file may not be written at all."""
 
 
 class NoLocksError(Exception):
@@ -38,10 +43,18 @@ def hold(path: Path, *, wait: bool) -> BaseFileLock | None:
     except Timeout:
         return None
     except OSError as error:
-        if error.errno in ABSENT:
+        if error.errno in ABSENT or (error.errno in UNCLEAR and _writable(path)):
             raise NoLocksError(str(error)) from error
         raise
     return lock
+
+
+def _writable(path: Path) -> bool:
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o644))
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

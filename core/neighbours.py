@@ -12,13 +12,12 @@ from threading import Lock
 import numpy as np
 
 from duoreid.core.numeric.inputs import as_count, as_features
+from duoreid.core.numeric.keys import NOTHING, bound, merge, opened, threshold_of
+from duoreid.core.numeric.products import product
 from duoreid.core.numeric.threads import each
 
 TILE = 2048  # rows and columns of a tile at most: 16 MiB, large enough for the product to run at full speed
 TILES = 8  # at least so many, unless they would get too small, so that threads share them evenly
-GROUP = 16  # columns that share one maximum when the k-th largest of a row is bounded from below
-NOTHING = np.uint64(2**64 - 1)  # sorts after every neighbour
-SIGN = np.uint32(1 << 31)
 
 
 def nearest(features: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -54,27 +53,25 @@ def search(features: np.ndarray, k: int, *, lowest: bool = False) -> tuple[np.nd
 
     def on_diagonal(place: int) -> None:
         tile = tiles[place]
-        product = features[tile] @ features[tile].T
-        _lower(least, tile, product, 1)
-        own[tile] = product.diagonal()
-        np.fill_diagonal(product, np.inf)
-        _merge(keys[tile], product, _bound(product, k)[:, None], tile.start)
+        scores = product(features[tile], features[tile].T)
+        _lower(least, tile, scores, 1)
+        own[tile] = scores.diagonal()
+        np.fill_diagonal(scores, np.inf)
+        merge(keys[tile], scores, bound(scores, k)[:, None], tile.start)
 
     def off_diagonal(pair: tuple[int, int]) -> None:
         tile, other = tiles[pair[0]], tiles[pair[1]]
-        product = features[tile] @ features[other].T
+        scores = product(features[tile], features[other].T)
         with locks[pair[0]]:
-            _lower(least, tile, product, 1)
-            _merge(keys[tile], product, _threshold(keys[tile], other.start)[:, None], other.start)
+            _lower(least, tile, scores, 1)
+            merge(keys[tile], scores, threshold_of(keys[tile], other.start)[:, None], other.start)
         with locks[pair[1]]:
-            _lower(least, other, product, 0)
-            _merge(keys[other], product, _threshold(keys[other], tile.start), tile.start)
+            _lower(least, other, scores, 0)
+            merge(keys[other], scores, threshold_of(keys[other], tile.start), tile.start)
 
     each(on_diagonal, range(len(tiles)))  # first: from here on each row has a bound that few candidates pass
     each(off_diagonal, list(combinations(range(len(tiles)), 2)))
-    similarities = _similarities(keys)
-    similarities[:, 0] = own
-    return (keys & np.uint64(2**32 - 1)).astype(np.int32), similarities, least
+    return *opened(keys, own), least
 
 
 def _tiles(count: int) -> list[slice]:
@@ -84,65 +81,6 @@ def _tiles(count: int) -> list[slice]:
     return [slice(start, stop) for start, stop in pairwise(edges)]
 
 
-def _lower(least: np.ndarray | None, tile: slice, product: np.ndarray, axis: int) -> None:
+def _lower(least: np.ndarray | None, tile: slice, scores: np.ndarray, axis: int) -> None:
     if least is not None:
-        least[tile] = np.minimum(least[tile], product.min(axis=axis))
-
-
-def _keys(similarities: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    """Return numbers uint64 that rise as the similarity falls and, where it is equal, as the index rises."""
-    bits = (similarities + np.float32(0)).view(np.uint32)  # adding 0 makes -0 equal to 0
-    falling = np.where(bits & SIGN, bits, ~(bits | SIGN))
-    return falling.astype(np.uint64) << np.uint64(32) | indices.astype(np.uint64)
-
-
-def _similarities(keys: np.ndarray) -> np.ndarray:
-    falling = (keys >> np.uint64(32)).astype(np.uint32)
-    return np.where(falling & SIGN, falling, ~falling ^ SIGN).view(np.float32)
-
-
-def _threshold(keys: np.ndarray, first: int) -> np.ndarray:
-    """Return what a candidate of a tile that starts at index `first` must reach to be among a row's k."""
-    last = keys[:, -1]
-    full = last != NOTHING
-    threshold = np.where(full, _similarities(np.where(full, last, 0)), -np.inf).astype(np.float32)
-    beaten = full & ((last & np.uint64(2**32 - 1)) < np.uint64(first))  # equal similarities lose to the lower index
-    return np.where(beaten, np.nextafter(threshold, np.float32(np.inf)), threshold)
-
-
-def _bound(product: np.ndarray, k: int) -> np.ndarray:
-    """Return a lower bound of each row's k-th largest entry: the k-th largest maximum of groups of columns."""
-    rows, columns = product.shape
-    if k >= columns:
-        return np.full(rows, -np.inf, np.float32)
-    groups = max(columns // GROUP, min(columns, 4 * k))
-    depth = columns // groups
-    maxima = product[:, : depth * groups].reshape(rows, depth, groups).max(axis=1)
-    maxima.partition(groups - k, axis=1)
-    return maxima[:, groups - k]
-
-
-def _merge(keys: np.ndarray, product: np.ndarray, threshold: np.ndarray, first: int) -> None:
-    """Merge the entries of a tile that reach the threshold into the keys (n, k) of the rows it belongs to.
-
-    threshold: (n, 1) for keys of the tile's rows, (n,) for those of its columns. first: index of the tile's first
-    column or row respectively.
-    """
-    flat = np.flatnonzero(product >= threshold)
-    row, column = np.divmod(flat, product.shape[1])
-    values = product.ravel()[flat]
-    if threshold.ndim == 1:
-        order = np.argsort(column, kind="stable")
-        row, column, values = column[order], row[order], values[order]
-    found = np.bincount(row, minlength=len(keys))
-    touched = np.flatnonzero(found)
-    if not len(touched):
-        return
-    k = keys.shape[1]
-    place = np.arange(len(row)) - np.repeat(np.cumsum(found) - found, found)
-    merged = np.full((len(touched), k + found.max()), NOTHING)
-    merged[:, :k] = keys[touched]
-    line = np.cumsum(found > 0) - 1
-    merged[line[row], k + place] = _keys(values, column + first)
-    merged.sort(axis=1)
-    keys[touched] = merged[:, :k]
+        least[tile] = np.minimum(least[tile], scores.min(axis=axis))

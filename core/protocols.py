@@ -18,6 +18,7 @@ from duoreid.core.data import Dataset, Search, Trial
 from duoreid.core.errors import UserError
 from duoreid.core.numeric.inputs import as_features
 from duoreid.core.numeric.matches import Matches
+from duoreid.core.numeric.products import product
 from duoreid.core.ranking import Ranking, rank, rank_distances
 from duoreid.core.rerank import rerank_blocks
 
@@ -221,26 +222,46 @@ def require_matches(dataset: Dataset) -> None:
     for search in dataset.searches:
         for trial in search.trials:
             if not any(_matching(dataset, search, trial)):
-                raise UserError(_NO_MATCH.format(f"the search {search.name!r} in {dataset.name}"))
+                where = f"the search {search.name!r} in {dataset.name}"
+                raise UserError(_NO_MATCH.format(where) + why_no_match(dataset, search, trial))
 
 
 def _matching(dataset: Dataset, search: Search, trial: Trial) -> Iterator[bool]:
     """Yield for one query after the other whether its gallery holds a match."""
-    for rows, columns in _groups(search, trial, dataset.test.cameras):
-        labels = _labels(dataset, search, trial.query[rows], trial.gallery[columns])
-        matches = Matches(*labels, len(rows), len(columns))
+    for rows, columns in groups(search, trial, dataset.test.cameras):
+        named = labels(dataset, search, trial.query[rows], trial.gallery[columns])
+        matches = Matches(*named, len(rows), len(columns))
         yield from matches.answerable().tolist()
 
 
-_NO_MATCH = (
-    "no query of {} has a match in its gallery: nothing can be measured. Check the identities and cameras with "
-    "`python -m datasets.doctor`."
-)
+def why_no_match(dataset: Dataset, search: Search, trial: Trial) -> str:
+    """Return why no query of a draw has a match that counts, and what to do.
+
+    >>> from duoreid.core.data import Split
+    >>> test = Split(("a.jpg", "b.jpg"), np.array([1, 1]), np.array([3, 3]), np.zeros(2, np.uint8))
+    >>> why_no_match(Dataset("a", "", test, test, ()), Search("a", ()), Trial(np.array([0]), np.array([1])))[:49]
+    'Of 1 queries whose identity is in the gallery, al'
+    """
+    ids = dataset.test.identities
+    present = np.isin(ids[trial.query], ids[trial.gallery])
+    if not present.any() or search.ignore != "same-camera":
+        return _CHECK
+    return (
+        f"Of {int(present.sum())} queries whose identity is in the gallery, all have matches by their own camera "
+        "alone, and a match by a query's own camera does not count. If there truly is one camera, leave the cameras "
+        "out (no camera folders, an empty column, or the array ignore = 'nothing' beside features): all matches count "
+        "then; "
+        "else give each image the camera that took it."
+    )
+
+
+_NO_MATCH = "no query of {} has a match in its gallery: nothing can be measured. "
+_CHECK = "Check the identities and cameras with `python -m datasets.doctor`."
 
 
 def _metrics(found: Ranking, where: str) -> Metrics:
     if not found.valid_queries:
-        raise ValueError(_NO_MATCH.format(where))
+        raise ValueError(_NO_MATCH.format(where) + _CHECK)
     return Metrics(found.mean_ap, *(float(found.cmc[k - 1]) for k in (1, 5, 10, 20)), found.mean_inp)
 
 
@@ -281,19 +302,19 @@ def _shared(features: np.ndarray, searches: Sequence[Search]) -> _Shared | None:
     columns = sum(len(trial.gallery) for trial in trials)
     if columns < 2 * len(gallery) or 4 * len(trials[0].query) * len(gallery) > SHARED_BYTES:
         return None
-    return _Shared(gallery, -_take(features, trials[0].query) @ _take(features, gallery).T)
+    return _Shared(gallery, -product(_take(features, trials[0].query), _take(features, gallery).T))
 
 
 def _ranked(
     features: np.ndarray, dataset: Dataset, search: Search, trial: Trial, max_rank: int, metric: str
 ) -> Iterator[tuple[np.ndarray, Ranking]]:
     """Rank each group of queries by the features themselves."""
-    for rows, columns in _groups(search, trial, dataset.test.cameras):
+    for rows, columns in groups(search, trial, dataset.test.cameras):
         query, gallery = trial.query[rows], trial.gallery[columns]
         found = rank(
             _take(features, query),
             _take(features, gallery),
-            *_labels(dataset, search, query, gallery),
+            *labels(dataset, search, query, gallery),
             metric=metric,
             max_rank=max_rank,
             distinct_identities=search.distinct_identities,
@@ -307,17 +328,17 @@ def _ranked_by_distances(
     """Rank each group of queries by distances, given in blocks (first query, float32 (b, G)) of a draw."""
     for start, distances in blocks:
         part = Trial(trial.query[start : start + len(distances)], trial.gallery)
-        for rows, columns in _groups(search, part, dataset.test.cameras):
+        for rows, columns in groups(search, part, dataset.test.cameras):
             found = rank_distances(
                 distances if (len(rows), len(columns)) == distances.shape else distances[np.ix_(rows, columns)],
-                *_labels(dataset, search, part.query[rows], part.gallery[columns]),
+                *labels(dataset, search, part.query[rows], part.gallery[columns]),
                 max_rank=max_rank,
                 distinct_identities=search.distinct_identities,
             )
             yield start + rows, found
 
 
-def _groups(search: Search, trial: Trial, cameras: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def groups(search: Search, trial: Trial, cameras: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield numbers (of queries, of gallery images) of a draw, such that all queries of a group see that gallery."""
     queries, gallery = np.arange(len(trial.query)), np.arange(len(trial.gallery))
     if search.ignore == "same-place":
@@ -331,7 +352,7 @@ def _groups(search: Search, trial: Trial, cameras: np.ndarray) -> Iterator[tuple
         raise ValueError(f"ignore {search.ignore!r}: expected {', '.join(IGNORE)}.")
 
 
-def _labels(dataset: Dataset, search: Search, query: np.ndarray, gallery: np.ndarray) -> tuple[np.ndarray, ...]:
+def labels(dataset: Dataset, search: Search, query: np.ndarray, gallery: np.ndarray) -> tuple[np.ndarray, ...]:
     """Return query and gallery identities, then cameras; all different where a query's own camera is not ignored."""
     ids, cameras = dataset.test.identities, dataset.test.cameras
     if search.ignore == "same-camera":

@@ -16,6 +16,7 @@ import numpy as np
 from duoreid.core.numeric.inputs import as_count, as_features, row_blocks, squared_norms
 from duoreid.core.numeric.matches import Matches
 from duoreid.core.numeric.positions import Positions
+from duoreid.core.numeric.products import product
 from duoreid.core.numeric.threads import workers
 
 UNIT = 1e-5  # squared norms this near to one leave cosine distances as they are
@@ -222,7 +223,7 @@ def _distance_blocks(query: np.ndarray, gallery: np.ndarray, metric: str) -> Ite
     buffer = np.empty((blocks[0].stop if blocks else 0, len(gallery)), np.float32)
     for block in blocks:
         distances = buffer[: block.stop - block.start]
-        np.matmul(-query[block], gallery.T, out=distances)
+        product(-query[block], gallery.T, out=distances)
         if shift is not None:
             distances += shift
         if scale is not None:

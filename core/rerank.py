@@ -12,6 +12,7 @@ import numpy as np
 from duoreid.core.jaccard import encoding_of, farthest, upper_similarity
 from duoreid.core.neighbours import search
 from duoreid.core.numeric.inputs import as_count, as_features, row_blocks, squared_norms
+from duoreid.core.numeric.products import product
 
 
 def rerank(query: np.ndarray, gallery: np.ndarray, *, k1: int = 20, k2: int = 6, weight: float = 0.3) -> np.ndarray:
@@ -58,7 +59,7 @@ def rerank_blocks(
     similarity = upper_similarity(encoding, rows=queries)[:, queries:]
     scales = 2 * weight / farthest(lowest)
     for block in row_blocks(queries, count - queries, entries=1 << 24, fewest=128):
-        distances = features[block] @ features[queries:].T
+        distances = product(features[block], features[queries:].T)
         np.subtract(1, distances, out=distances)
         np.maximum(distances, 0, out=distances)
         distances *= scales[block].astype(np.float32)[:, None]

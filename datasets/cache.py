@@ -8,6 +8,7 @@ is built beside its place and renamed when whole: a build that is killed leaves 
 
 from __future__ import annotations
 
+import faulthandler
 import hashlib
 import json
 import os
@@ -43,7 +44,7 @@ def load_images(
 ) -> Images:
     """Return a split's images at a size, `images[rows]` -> uint8 (n, height, width, 3).
 
-    interpolation: "bicubic" or "bilinear". folder: where caches are kept; this split's is built there if it is not
+    interpolation: a name of datasets/decode.py. folder: where caches are kept; this split's is built there if it is not
     yet. None: nothing is kept, images are decoded whenever they are asked for. progress: show a bar while building,
     on a terminal.
     Raises DatasetError naming the images that cannot be decoded, and where the disk is too small.
@@ -119,7 +120,15 @@ def open_cache(place: Path, about: dict) -> Mapped | None:
     rows = np.unique(np.linspace(0, count - 1, min(VERIFIED, count)).astype(int))
     if any(zlib.crc32(array[row]) != checksums[row] for row in rows):
         return None
+    _tell_of_bus_errors()
     return Mapped(array)
+
+
+def _tell_of_bus_errors() -> None:
+    """Have Python say where a process ends that reads a mapped file which is cut short at that very instant."""
+    if not faulthandler.is_enabled():
+        with suppress(AttributeError, ValueError, OSError):  # a stderr that is no file
+            faulthandler.enable()
 
 
 def _build_once(images: Decoded, place: Path, about: dict, progress: bool) -> Mapped | None:
@@ -183,11 +192,15 @@ def _decode_all(images: Decoded, array: np.ndarray, checksums: np.ndarray, progr
     ):
         starts = iter(range(0, len(images), CHUNK))
         running = {pool.submit(fill, start) for start in islice(starts, 4 * cores())}
-        while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for task in done:
-                bar.update(task.result())
-            running |= {pool.submit(fill, start) for start in islice(starts, len(done))}
+        try:
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for task in done:
+                    bar.update(task.result())
+                running |= {pool.submit(fill, start) for start in islice(starts, len(done))}
+        except BaseException:  # a signal as well: what waits is not begun any more
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     if broken:
         raise DatasetError(
             f"{len(broken)} of {len(images)} images cannot be decoded:{listed(sorted(broken))}\n"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from duoreid.core.data import Dataset, Search, Trial
-from duoreid.core.protocols import SYSU_SAME_PLACE
+from duoreid.core.protocols import SYSU_SAME_PLACE, why_no_match
 from duoreid.datasets.counts import PUBLISHED, count
 from duoreid.datasets.errors import Problem
 
-OWN_NUMBERS = frozenset({"msmt17", "regdb", "synthetic-regdb"})
+OWN_NUMBERS = frozenset({"msmt17", "regdb", "llcm", "synthetic-regdb"})
 """Datasets whose training and test number their identities each from 0."""
 
 DRAWN = "same-place"
@@ -76,7 +76,14 @@ def _unmatched(dataset: Dataset, search: Search) -> list[Problem]:
     often = f", in {sum(map(bool, map(len, missing)))} of {len(missing)} draws" if len(missing) > 1 else ""
     nothing = any(len(lost) == len(trial.query) for lost, trial in zip(missing, search.trials, strict=True))
     text = f"{len(rows)} of {queries} queries have no match in the gallery of the search {search.name!r}{often}:"
-    fatal = nothing or (search.ignore != DRAWN and dataset.name != "folder")
+    if search.ignore == "same-camera":
+        seen = np.isin(dataset.test.identities[rows], dataset.test.identities[search.trials[0].gallery])
+        if seen.any():
+            text = f"{text[:-1]} ({int(seen.sum())} of them only by their own camera, which does not count):"
+    if nothing and search.ignore == "same-camera":
+        text = f"{text[:-1]}. {why_no_match(dataset, search, search.trials[0])}"
+    drawn = search.ignore == DRAWN or len(search.trials) > 1
+    fatal = nothing or (not drawn and dataset.name != "folder")
     return [Problem("queries without a match", text, tuple(dataset.test.files[row] for row in rows), fatal)]
 
 

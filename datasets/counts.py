@@ -41,6 +41,38 @@ PUBLISHED = {
         "Wei et al., Person Transfer GAN to Bridge Domain Gap for Person Re-identification, CVPR 2018; train and val",
         _single(1_041, 32_621, 3_060, 11_659, 82_161, 15),
     ),
+    "occluded-duke": Published(
+        "Miao et al., Pose-Guided Feature Alignment for Occluded Person Re-Identification, ICCV 2019",
+        _single(702, 15_618, 519, 2_210, 17_661, 8),
+    ),
+    "cuhk03-detected": Published(
+        "Zhong et al., Re-ranking Person Re-identification with k-reciprocal Encoding, CVPR 2017; detected boxes",
+        _single(767, 7_365, 700, 1_400, 5_332, 2),
+    ),
+    "cuhk03-labeled": Published(
+        "Zhong et al., Re-ranking Person Re-identification with k-reciprocal Encoding, CVPR 2017; labelled boxes",
+        _single(767, 7_368, 700, 1_400, 5_328, 2),
+    ),
+    "veri776": Published(
+        "Liu et al., Large-Scale Vehicle Re-identification in Urban Surveillance Videos, ICME 2016; the test alone, "
+        "since copies of the training half differ",
+        {"query identities": 200, "query images": 1_678, "gallery images": 11_579, "cameras": 20},
+    ),
+    "vehicleid": Published(
+        "Liu et al., Deep Relative Distance Learning, CVPR 2016; the small test's vehicles, each with a gallery image",
+        {"query identities": 800, "gallery images": 800},
+    ),
+    "llcm": Published(
+        "Zhang, Wang, Diverse Embedding Expansion Network and Low-Light Cross-Modality Benchmark, CVPR 2023",
+        {
+            "training identities": 713,
+            "visible training images": 16_946,
+            "infrared training images": 13_975,
+            "query identities": 351,
+            "query images": 8_680,
+            "cameras": 9,
+        },
+    ),
     "sysu": Published(
         "Wu et al., RGB-Infrared Cross-Modality Person Re-Identification, ICCV 2017; train and val as distributed",
         {

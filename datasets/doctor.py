@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from duoreid.core.data import Dataset
@@ -18,6 +19,7 @@ from duoreid.datasets.diagnosis import Diagnosis, verdict
 from duoreid.datasets.errors import DatasetError, Problem
 from duoreid.datasets.files import OTHER
 from duoreid.datasets.inspection import check_images, image_files, look_at_all, sizes
+from duoreid.datasets.naming import Naming
 
 FIT, UNFIT, UNCHECKED = 0, 1, 2
 EPILOG = """exit status: 0 fit to train and test on (there may be remarks), 1 problems found, 2 not checked (wrong
@@ -25,11 +27,18 @@ arguments, or no such folder)."""
 
 
 def examine(
-    name: str, root: str, *, open_images: bool = True, progress: bool = True, workers: int | None = None
+    name: str,
+    root: str,
+    *,
+    open_images: bool = True,
+    progress: bool = True,
+    workers: int | None = None,
+    pattern: str = "",
 ) -> Diagnosis:
     """Check a copy of a dataset.
 
-    name, root: as for `open_dataset`. open_images: decode every image, which takes a minute for 30,000 on one core.
+    name, root, pattern: as for `open_dataset`. open_images: decode every image, which takes a minute for 30,000 on
+    one core.
     Raises UserError for an unknown name. What is wrong with the copy itself is in the diagnosis.
     """
     name = opening.canonical(name)
@@ -37,7 +46,7 @@ def examine(
     try:
         place = opening.find(name, root)
         diagnosis.root = str(place)
-        datasets = _all_trials(name, place, diagnosis.problems)
+        datasets = _all_trials(name, place, diagnosis.problems, pattern)
     except DatasetError as error:
         diagnosis.problems.append(Problem("layout", str(error)))
         return diagnosis
@@ -54,13 +63,13 @@ def examine(
     return diagnosis
 
 
-def _all_trials(name: str, place: Any, problems: list[Problem]) -> list[Dataset]:
+def _all_trials(name: str, place: Any, problems: list[Problem], pattern: str = "") -> list[Dataset]:
     """Read every trial that the dataset has; the lists of the first must be there, others may be missing."""
     datasets, without = [], []
     for trial in opening.READERS[name].trials:
         found: list[Problem] = []
         try:
-            datasets.append(opening.read(name, place, found, trial, 0))
+            datasets.append(opening.read(name, place, found, trial, 0, pattern))
         except DatasetError as error:
             if not datasets:
                 raise
@@ -73,6 +82,7 @@ def _all_trials(name: str, place: Any, problems: list[Problem]) -> list[Dataset]
         files = tuple(dict.fromkeys(file for problem in other for file in problem.examples))
         problems[:] = [problem for problem in problems if problem.check != OTHER]
         problems.append(Problem(OTHER, f"{len(files)} entries that are no images are ignored:", files, fatal=False))
+    problems[:] = [replace(problem, fatal=True) if problem.unfit else problem for problem in problems]
     return datasets
 
 
@@ -118,6 +128,9 @@ def build(prog: str = "python -m datasets.doctor") -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print everything, with all files concerned, as JSON")
     parser.add_argument("--html", metavar="FILE", help="write a sheet to look at, too: examples, sizes, duplicates")
     parser.add_argument("--no-images", action="store_true", help="check the index only, open no image")
+    parser.add_argument(
+        "--camera-pattern", default="", metavar="REGEX", help="what names tell: groups identity, camera, time (folder)"
+    )
     parser.add_argument("--workers", type=int, metavar="N", help="threads that decode (default: one per core)")
     return parser
 
@@ -131,6 +144,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m datasets
     try:
         name = opening.canonical(options.name)
         opening.check_exists(name, options.dir)
+        Naming(options.camera_pattern)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return UNCHECKED
@@ -143,7 +157,12 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m datasets
             print(f"error: {error}", file=sys.stderr)
             return UNCHECKED
     diagnosis = examine(
-        name, options.dir, open_images=not options.no_images, progress=sys.stderr.isatty(), workers=options.workers
+        name,
+        options.dir,
+        open_images=not options.no_images,
+        progress=sys.stderr.isatty(),
+        workers=options.workers,
+        pattern=options.camera_pattern,
     )
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
@@ -159,5 +178,6 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m datasets
 
 if __name__ == "__main__":
     import duoreid.datasets.doctor as module
+    from duoreid.core.commands.command import finished
 
-    sys.exit(module.main())
+    sys.exit(finished(module.main))

@@ -18,13 +18,16 @@ class Problem:
     """One finding of a reader or of the doctor.
 
     check: which check found it ("names", "layout", ...). fatal: nobody should train on this copy before it is
-    solved; otherwise it is worth knowing. examples: the files concerned, all of them.
+    solved; otherwise it is worth knowing. examples: the files concerned, all of them. unfit: a run only says it, but
+    the doctor finds the copy not fit. reason: why the examples are left out, in a few words, where they are.
     """
 
     check: str
     text: str
     examples: tuple[str, ...] = ()
     fatal: bool = True
+    unfit: bool = False
+    reason: str = ""
 
     def __str__(self) -> str:
         return self.text + listed(self.examples)

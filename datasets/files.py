@@ -6,19 +6,29 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from duoreid.datasets.decode import FORMATS, NOT_READ, suffixes
 from duoreid.datasets.errors import DatasetError, Problem
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 DIGITS = 18
 """No number of a person or camera is longer."""
 
 OTHER = "other files"
 """The check under which everything is noted that is no image."""
 
+LEFT_OUT = "left out"
+"""The check under which pictures are noted that are not used."""
+
 
 def is_image(name: str) -> bool:
     """Tell whether a file of this name should be an image. Hidden files (macOS writes "._x.jpg") never are."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes()
+
+
+def is_unread(name: str) -> bool:
+    """Tell whether a file of this name is a picture of a format that is not read, or that this Pillow cannot read."""
+    suffix = os.path.splitext(name)[1].lower()
+    known = suffix in NOT_READ or any(suffix in found for found in FORMATS.values())
+    return not name.startswith(".") and known and not is_image(name)
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -52,6 +62,7 @@ def images(folder: Path, problems: list[Problem], *, nested: bool = False) -> It
     nested: the folder may hold folders too, which are not worth a note.
     """
     other: list[str] = []
+    unread: list[str] = []
     for entry in entries(folder):
         try:
             regular = entry.is_file()
@@ -63,10 +74,19 @@ def images(folder: Path, problems: list[Problem], *, nested: bool = False) -> It
             problems.append(
                 Problem("unreadable", "image names that lead to no file (a broken symbolic link?):", (entry.path,))
             )
+        elif regular and is_unread(entry.name):
+            unread.append(entry.path)
         elif not (nested and is_folder(entry)):
             other.append(entry.path)
+    if unread:
+        problems.append(Problem(LEFT_OUT, unread_text(len(unread)), tuple(unread), False))
     if other:
         problems.append(Problem(OTHER, f"{len(other)} entries that are no images are ignored:", tuple(other), False))
+
+
+def unread_text(number: int) -> str:
+    """Return what is said of so many pictures of formats that are not read."""
+    return f"{number} pictures of formats that are not read are left out (convert them to PNG or JPEG to use them):"
 
 
 def read_lines(file: Path) -> list[str]:

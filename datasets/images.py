@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from duoreid.core.data import Images, Split
 from duoreid.datasets.decode import check_interpolation, decode, resize
+from duoreid.datasets.errors import DatasetError
 
 
 def cores() -> int:
@@ -24,13 +26,49 @@ class Mapped:
     def __init__(self, array: np.ndarray) -> None:
         self.array = array
         self.shape: tuple[int, int, int, int] = tuple(array.shape)
+        self._file = _MappedFile.of(array)
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        if self._file is not None:
+            self._file.check()
         # unlike array[rows], take copies without holding the interpreter's lock
         return np.take(self.array, _rows(rows, len(self)), axis=0)
+
+
+@dataclass(frozen=True)
+class _MappedFile:
+    """A mapped file as it was when it was opened. To read behind its end would end the process by SIGBUS."""
+
+    name: str
+    inode: int
+    size: int
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> _MappedFile | None:
+        """Return the file behind an array, None where there is none."""
+        name = getattr(array, "filename", None)
+        if name is None:
+            return None
+        try:
+            return cls(os.fspath(name), os.stat(name).st_ino, array.offset + array.nbytes)
+        except OSError:  # it was removed meanwhile: what is mapped stays
+            return None
+
+    def check(self) -> None:
+        """Raise DatasetError where the file has become shorter; a removed one stays mapped as it was."""
+        try:
+            status = os.stat(self.name)
+        except OSError:
+            return
+        if status.st_ino == self.inode and status.st_size < self.size:
+            raise DatasetError(
+                f"{self.name} was cut short while it was read, to {status.st_size:,} of {self.size:,} bytes: another "
+                "program wrote to it, or the disk is damaged. Remove its folder, so that it is built again, and go on "
+                "with --resume."
+            )
 
 
 class Decoded:

@@ -14,7 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from duoreid.core.data import Dataset
-from duoreid.datasets.decode import ImageError, open_rgb, reason
+from duoreid.datasets.decode import BROKEN, ImageError, formats, open_rgb, reason
 from duoreid.datasets.errors import Problem
 from duoreid.datasets.images import cores
 
@@ -57,11 +57,13 @@ def look(file: str) -> Seen:
         return Seen(file, "empty file (0 bytes)")
     try:
         open_rgb(io.BytesIO(data))
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=formats()) as image:
             turned = image.getexif().get(ORIENTATION, 1) != 1
             return Seen(file, "", hashlib.blake2b(data, digest_size=16).digest(), image.mode, *image.size, turned)
     except ImageError as error:
         return Seen(file, error.reason)
+    except BROKEN as error:  # in its EXIF
+        return Seen(file, reason(error))
 
 
 def look_at_all(files: Sequence[str], *, progress: bool = True, workers: int | None = None) -> list[Seen]:

@@ -1,4 +1,4 @@
-"""From a name to images ready for training: generate what is synthetic and absent, read, decode or map the cache."""
+"""From a word to images ready for training: generate what is synthetic and absent, read, decode or map the cache."""
 
 from __future__ import annotations
 
@@ -9,26 +9,38 @@ from duoreid.core.settings.config import DataConfig
 from duoreid.datasets import open_dataset
 from duoreid.datasets.cache import load_images
 from duoreid.datasets.errors import DatasetError
+from duoreid.datasets.joining import join
+from duoreid.datasets.opening import OWN, Place, places
 from duoreid.datasets.synthetic import NAMES, generate
 
 
-def open_data(name: str, config: DataConfig, trial: int = 1) -> OpenData:
-    """Open a dataset by name under DATA, with its images at the configured size.
+def open_data(word: str, config: DataConfig, trial: int = 1) -> OpenData:
+    """Open a dataset, with its images at the configured size.
 
-    trial: the training split, of a dataset that has several (RegDB: 1 to 10).
+    word: a dataset's name, which lies under DATA; NAME=PATH; or a path of one's own pictures. Several of these with
+    commas between are one dataset to learn from (datasets/joining.py). trial: the training split, of a dataset that has
+    several (RegDB: 1 to 10).
     """
-    place = Path(config.data)
-    if place.is_file() and name != "folder":
-        raise DatasetError(f"--data {place} is a file: give the folder that holds {name}, or is to hold it.")
+    found = places(word, config.data)
+    opened = [_open(place, config, trial, tested=len(found) == 1) for place in found]
+    return opened[0] if len(opened) == 1 else join(opened)
+
+
+def _open(place: Place, config: DataConfig, trial: int, *, tested: bool) -> OpenData:
+    name, root, data = place.name, place.root, Path(config.data)
+    if root.is_file() and name != OWN:
+        raise DatasetError(f"--data {root} is a file: give the folder that holds {name}, or is to hold it.")
     if name in NAMES:
-        generate(name, Path(config.data), size=config.size, seed=config.data_seed)
-    dataset = open_dataset(name, config.data, trial=trial)
-    beside = place.parent if place.is_file() else place  # a CSV file of a user's own images
+        generate(name, root, size=config.size, seed=config.data_seed)
+    pattern = config.camera_pattern if name == OWN else ""
+    dataset = open_dataset(name, root, trial=trial, pattern=pattern, draws=config.draws)
+    beside = data.parent if data.is_file() else data  # a CSV file of a user's own images
     folder = Path(config.cache_folder or beside / "cache") if config.cache else None
     images = {
         split: load_images(
             getattr(dataset, split), config.height, config.width, interpolation=config.interpolation, folder=folder
         )
         for split in ("train", "test")
+        if tested or split == "train"
     }
-    return OpenData(dataset, **images)
+    return OpenData(dataset, images["train"], images.get("test", images["train"]))

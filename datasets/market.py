@@ -3,7 +3,8 @@
 bounding_box_train, query and bounding_box_test hold the images; identity and camera are in each file's name.
 Market-1501: 0002_c1s1_000451_03.jpg is identity 2, camera 1. In its gallery, identity -1 is junk (left out, as
 the dataset's authors do) and 0000 is a distractor: it is nobody, and only the gallery may hold it.
-DukeMTMC-reID: 0001_c2_f0046182.jpg is identity 1, camera 2.
+DukeMTMC-reID: 0001_c2_f0046182.jpg is identity 1, camera 2. Occluded-DukeMTMC (Miao et al., ICCV 2019) has its names.
+CUHK03-NP (Zhong et al., CVPR 2017), detected or labelled: 0001_c1_2.png is identity 1, camera 1. VeRi-776: veri.py.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 from pathlib import Path
 
 from duoreid.core.data import Dataset
+from duoreid.datasets import veri
 from duoreid.datasets.errors import DatasetError, Problem
 from duoreid.datasets.files import images
 from duoreid.datasets.roots import Part, require
@@ -20,6 +22,9 @@ from duoreid.datasets.table import Table, one_search
 SPELLINGS = {
     "market1501": ("Market-1501-v15.09.15", "market1501"),
     "dukemtmc": ("DukeMTMC-reID", "dukemtmc"),
+    "occluded-duke": ("Occluded_Duke", "Occluded-DukeMTMC-reID", "Occluded-DukeMTMC"),
+    "cuhk03-detected": ("cuhk03-np/detected", "CUHK03/detected"),
+    "cuhk03-labeled": ("cuhk03-np/labeled", "CUHK03/labeled"),
 }
 PARTS = (
     Part("bounding_box_train/", "training images"),
@@ -29,20 +34,34 @@ PARTS = (
 NAMING = {
     "market1501": re.compile(r"(-1|\d+)_c(\d+)s\d+_\d+_\d+\b"),
     "dukemtmc": re.compile(r"(\d+)_c(\d+)_f\d+\b"),
+    "cuhk03": re.compile(r"(\d+)_c(\d)_\d+\b"),
+    "veri776": re.compile(veri.PATTERN),
 }
-EXAMPLE = {"market1501": "0002_c1s1_000451_03.jpg", "dukemtmc": "0001_c2_f0046182.jpg"}
+EXAMPLE = {
+    "market1501": "0002_c1s1_000451_03.jpg",
+    "dukemtmc": "0001_c2_f0046182.jpg",
+    "cuhk03": "0001_c1_2.png",
+    "veri776": veri.EXAMPLE,
+}
 JUNK, DISTRACTOR = -1, 0
 
 
-def read(root: Path, name: str, problems: list[Problem], *, naming: str = "market1501") -> Dataset:
+def read(
+    root: Path,
+    name: str,
+    problems: list[Problem],
+    *,
+    naming: str = "market1501",
+    parts: tuple[Part, ...] = PARTS,
+) -> Dataset:
     """Read the dataset that lies in root.
 
-    naming: of its files, "market1501" or "dukemtmc". Problems that do not prevent reading are appended to
-    `problems`; DatasetError where a part is missing or empty.
+    naming: of its files, one of NAMING. parts: its folders of training, query and gallery images. Problems that do not
+    prevent reading are appended to `problems`; DatasetError where a part is missing or empty.
     """
-    places = require(root, name, PARTS)
-    train, query, gallery = (_folder(places[part.path], naming, problems) for part in PARTS)
-    for table, part in ((train, PARTS[0]), (query, PARTS[1])):
+    places = require(root, name, parts)
+    train, query, gallery = (_folder(places[part.path], naming, problems) for part in parts)
+    for table, part in ((train, parts[0]), (query, parts[1])):
         strays = [f for f, identity in zip(table.files, table.identities, strict=True) if identity == DISTRACTOR]
         if strays and naming == "market1501":
             text = f"{part.path} holds images of identity 0000, which stands for distractors of the gallery:"

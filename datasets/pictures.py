@@ -163,5 +163,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     import duoreid.datasets.pictures as module
+    from duoreid.core.commands.command import finished
 
-    sys.exit(module.main())
+    sys.exit(finished(module.main))

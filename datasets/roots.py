@@ -42,13 +42,13 @@ def find_root(root: str | Path, name: str, spellings: Sequence[str], parts: Sequ
     """Return the folder of a dataset: root itself, or one up to two levels below it that is named as expected.
 
     root: a folder. spellings: names of the dataset's folder and of parents of it, compared without case and
-    punctuation.
+    punctuation; "PARENT/FOLDER" where the folder's own name says little.
     Raises DatasetError where none, or more than one, is there, with a drawing of the tree that is expected.
     """
     root = Path(root)
     if any(part.find(root) for part in parts):
         return root
-    known = {plain(spelling) for spelling in spellings}
+    known = {plain(part) for spelling in spellings for part in spelling.split("/")}
     named = [folder for folder in subfolders(root) if plain(folder.name) in known]
     named += [inner for folder in named for inner in subfolders(folder) if plain(inner.name) in known]
     if plain(root.name) in known:

@@ -38,8 +38,8 @@ PARTS = (
 ARRAYS = {"rgb": VISIBLE, "ir": INFRARED}
 
 
-def read(root: Path, name: str, problems: list[Problem], seed: int) -> Dataset:
-    """Read SYSU-MM01. seed: of the gallery's draws where there are no official ones.
+def read(root: Path, name: str, problems: list[Problem], seed: int, draws: str = "own") -> Dataset:
+    """Read SYSU-MM01. seed: of the gallery's draws where there are no official ones. draws: of DRAWS.
 
     DatasetError where a needed part is missing or nothing can be trained on; others go to `problems`.
     """
@@ -61,7 +61,7 @@ def read(root: Path, name: str, problems: list[Problem], seed: int) -> Dataset:
         str(root),
         train.split() if len(train) else _from_arrays(root, name, places),
         test.split(),
-        searches(test.split(), places.get("exp/rand_perm_cam.mat"), seed),
+        searches(test.split(), places.get("exp/rand_perm_cam.mat"), seed, draws, problems),
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from duoreid import __version__
-from duoreid.core.commands.command import guarded
+from duoreid.core.commands.command import finished
 from duoreid.core.commands.parsing import Parser
 from duoreid.core.errors import UserError, unknown
 
@@ -59,6 +59,47 @@ def report(words: list[str], prog: str) -> int:
     return run(entry.BACKEND, entry.open_data, activations, words, prog)
 
 
+def calibrate(words: list[str], prog: str) -> int:
+    """Measure a model's threshold."""
+    from duoreid.core.commands.calibrate import main as run
+    from duoreid.datasets.library import open_data
+    from duoreid.library import load
+
+    return run(load, open_data, words, prog)
+
+
+def group(words: list[str], prog: str) -> int:
+    """Group unlabelled pictures."""
+    from duoreid.core.commands.group import main as run
+    from duoreid.library import load
+
+    return run(load, words, prog)
+
+
+def serve(words: list[str], prog: str) -> int:
+    """Serve a page that searches a gallery."""
+    from duoreid.core.commands.serve import main as run
+    from duoreid.library import load
+
+    return run(load, words, prog)
+
+
+def embed(words: list[str], prog: str) -> int:
+    """Write the features of pictures."""
+    from duoreid.core.commands.embed import main as run
+    from duoreid.library import load
+
+    return run(load, words, prog)
+
+
+def search(words: list[str], prog: str) -> int:
+    """Rank a gallery for each query."""
+    from duoreid.core.commands.search import main as run
+    from duoreid.library import load
+
+    return run(load, words, prog)
+
+
 def doctor(words: list[str], prog: str) -> int:
     """Check a copy of a dataset."""
     from duoreid.datasets.doctor import main as run
@@ -73,6 +114,31 @@ def score(words: list[str], prog: str) -> int:
     return run(words, prog)
 
 
+def runs(words: list[str], prog: str) -> int:
+    """List the runs in a folder."""
+    from duoreid.core.commands.runs import main as run
+
+    return run(words, prog)
+
+
+def compare(words: list[str], prog: str) -> int:
+    """Compare runs."""
+    from duoreid.core.commands.compare import main as run
+
+    return run(words, prog)
+
+
+def machine(words: list[str], prog: str) -> int:
+    """Say what this machine is for the project."""
+    from duoreid.core.commands.machine import main as run
+
+    def about(name: str) -> str:
+        backend = importlib.import_module(f"duoreid.backends.{name}.entry").BACKEND
+        return backend.about(backend.open_runtime(backend.runtime()))
+
+    return run(words, prog, {name: lambda name=name: about(name) for name in _installed()})
+
+
 def completion(words: list[str], prog: str) -> int:
     """Print the completion of a shell."""
     from duoreid.completion import main as run
@@ -83,10 +149,18 @@ def completion(words: list[str], prog: str) -> int:
 COMMANDS = {
     "train": Command("train, adapt and test; without options: MMT on synthetic images", train),
     "evaluate": Command("test the networks of a checkpoint on a dataset", evaluate),
-    "export": Command("write a model for use elsewhere: ONNX, torch, MindIR, safetensors, npz, ckpt", export),
     "report": Command("one HTML file to look at: results, curves, ranked lists, cameras, clusters", report),
+    "compare": Command("compare runs: settings that differ, results with their spread over seeds, time", compare),
+    "runs": Command("list runs: running, finished or where they stopped, last mAP, age", runs),
+    "embed": Command("write the features of pictures, with the names of their files", embed),
+    "search": Command("rank a folder of pictures by similarity to a picture", search),
+    "calibrate": Command("measure from which similarity on a match is to be believed", calibrate),
+    "group": Command("sort unlabelled pictures by person", group),
+    "serve": Command("a page on this machine: drop a picture, see who it is", serve),
+    "export": Command("write a model for use elsewhere: ONNX, torch, MindIR, safetensors, npz, ckpt", export),
     "doctor": Command("check a copy of a dataset before anyone trains on it", doctor),
     "score": Command("mAP, CMC and mINP of features in a file", score),
+    "machine": Command("what is fast here: BLAS, cores, memory, device, disk; and what would be faster", machine),
     "completion": Command("print the completion of bash or zsh", completion),
 }
 
@@ -94,13 +168,7 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `duoreid COMMAND ...`; return the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    status = 0
-
-    def run() -> None:
-        nonlocal status
-        status = _main(words)
-
-    return guarded(run) or status
+    return finished(lambda: _main(words))
 
 
 def _main(words: list[str]) -> int:
@@ -128,6 +196,10 @@ def build() -> Parser:
     return parser
 
 
+def _installed() -> list[str]:
+    return [name for name in BACKENDS if importlib.util.find_spec(name) is not None]
+
+
 def _backend(words: list[str]) -> tuple:
     """Return (the backend's entry module, the other words): of --backend, else the first that is installed."""
     first = Parser(prog="duoreid", add_help=False)
@@ -136,7 +208,7 @@ def _backend(words: list[str]) -> tuple:
     name = early.backend
     if name is not None and name not in BACKENDS:
         raise unknown("backend", name, BACKENDS)
-    installed = [one for one in BACKENDS if importlib.util.find_spec(one) is not None]
+    installed = _installed()
     if name is None and not installed:
         raise UserError(
             "neither torch nor mindspore is installed: pip install 'duoreid[torch]' or 'duoreid[mindspore]'."

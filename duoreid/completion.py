@@ -7,7 +7,21 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from duoreid.core.commands import evaluate, export, options, report, score
+from duoreid.core.commands import (
+    calibrate,
+    compare,
+    embed,
+    evaluate,
+    export,
+    group,
+    machine,
+    options,
+    report,
+    runs,
+    score,
+    search,
+    serve,
+)
 from duoreid.core.commands.parsing import Parser
 from duoreid.core.errors import UserError
 from duoreid.core.methods.registry import METHODS
@@ -34,17 +48,25 @@ def tree() -> argparse.ArgumentParser:
         "evaluate": evaluate.build(backend),
         "export": export.build(backend, programs),
         "report": report.build(backend),
+        "embed": embed.build(),
+        "search": search.build(),
+        "calibrate": calibrate.build(),
+        "group": group.build(),
+        "serve": serve.build(),
         "doctor": doctor.build(),
         "score": score.build(),
+        "runs": runs.build(),
+        "compare": compare.build(),
+        "machine": machine.build("machine"),
     }
     for name, command in COMMANDS.items():
         inner = commands.add_parser(name, help=command.about, add_help=False)
         if name in ("train", "evaluate", "export", "report"):
             inner.add_argument("--backend", choices=BACKENDS, help="what computes")
-        if name in made:
-            _take_over(inner, made[name])
-        elif name == "completion":
+        if name == "completion":
             inner.add_argument("shell", choices=tuple(HOW))
+        else:
+            _take_over(inner, made[name])
     return top
 
 

@@ -102,8 +102,11 @@ def lines(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+LOGGED = ("epoch", "test", "losses")
+
+
 def assert_same_run(found: Path, expected: Path) -> None:
-    """Every tensor of every kept state bitwise the same, the same table, and no epoch or test logged twice."""
+    """Every tensor of every kept state bitwise the same, the same table, and no epoch, test or losses logged twice."""
     files = sorted(path.name for path in expected.glob("*.safetensors") if path.name != PREVIOUS)
     for name in files:
         one, two = (checkpoint.load(folder / name)[0] for folder in (found, expected))
@@ -114,7 +117,7 @@ def assert_same_run(found: Path, expected: Path) -> None:
     times = ("seconds", "cluster_seconds")
     one, two = ([{k: v for k, v in row.items() if k not in times} for row in table] for table in tables)
     assert one == two
-    events = [[line for line in lines(folder) if line["event"] in ("epoch", "test")] for folder in (found, expected)]
-    keys = ("event", "stage", "epoch", "network", "losses", "mean_ap")
+    events = [[line for line in lines(folder) if line["event"] in LOGGED] for folder in (found, expected)]
+    keys = ("event", "stage", "epoch", "step", "network", "rate", "losses", "mean_ap")
     one, two = ([{key: line.get(key) for key in keys} for line in part] for part in events)
     assert one == two

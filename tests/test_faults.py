@@ -1,5 +1,7 @@
 """Faults, really caused: none loses a finished epoch, each ends in one message, and the run goes on exactly."""
 
+import errno
+import io
 import json
 import os
 import resource
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from duoreid.backends.torch.learner import TorchLearner
 from duoreid.core.checkpoints import files as checkpoint
 from duoreid.core.training import snapshot as snapshot
 from tests.runs import ROOT, SMALL, assert_same_run, finish, small_data, start, train
@@ -182,10 +185,10 @@ def test_extended_is_the_longer_run(whole, tmp_path, capsys):
     assert_same_run(tmp_path / "extended", tmp_path / "long")
 
 
-def test_two_runs_in_one_folder_and_both_signals(tmp_path):
-    """A second process is told who holds the folder; SIGTERM and Ctrl-C end in the middle of an epoch, kept."""
+def test_two_runs_in_one_folder_and_every_signal(tmp_path):
+    """A second process is told who holds the folder; each signal ends in the middle of an epoch, which is kept."""
     folder, argv = tmp_path / "run", new(tmp_path / "run", *LONG)
-    for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+    for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129), (signal.SIGUSR1, 138)):
         process = start("backends.torch.train", *argv)
         wait_for(process, "source only, network 2" if number == signal.SIGTERM else "goes on from")
         time.sleep(1.5)
@@ -210,6 +213,116 @@ def wait_for(process, words):
         if words in line:
             return
     raise AssertionError(f"{words!r} was never printed: {process.stderr.read()}")
+
+
+class Breaking(io.StringIO):
+    """A standard output that breaks at its line with certain words, as a pipe into `head` does."""
+
+    words = "epoch 1/2"
+
+    def write(self, text):
+        if self.words in text:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        return super().write(text)
+
+
+def test_output_that_breaks_costs_nothing(whole, tmp_path, capsys, monkeypatch):
+    """`| head`: the epoch whose line cannot be written is kept, and the run goes on exactly."""
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", Breaking())
+        assert train("torch", *new(folder)) == 2
+    errors = capsys.readouterr().err
+    assert errors.splitlines()[-1] == (
+        "error: standard output could not be written: Broken pipe. Every state saved so far is whole."
+    )
+    assert str(snapshot.load(folder / "last.safetensors").position) == "stage 2, epoch 1, iteration 3"
+    assert train("torch", "--resume", str(folder)) == 0
+    assert_same_run(folder, whole)
+
+
+def test_a_full_disk_behind_the_output(tmp_path):
+    """Nothing has been done when the first line fails: no run is left."""
+    with open("/dev/full", "w") as full:
+        status, _, errors = finish("backends.torch.train", *new(tmp_path / "run"), stdout=full)
+    assert status == 2
+    assert errors.splitlines() == [
+        "error: standard output could not be written: No space left on device. Every state saved so far is whole."
+    ]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_console_without_the_characters(whole, tmp_path, monkeypatch):
+    """Most of a run's lines hold a middle dot, which ASCII does not have."""
+    written = io.BytesIO()
+    console = io.TextIOWrapper(written, encoding="ascii")
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", console)
+        assert train("torch", *new(tmp_path / "run")) == 0
+    assert b"mmt \\xb7 torch" in written.getvalue()
+    assert_same_run(tmp_path / "run", whole)
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.is_dir() or path.read_bytes() for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("what", ["moved", "removed", "the lock alone"])
+def test_a_folder_that_goes_away(tmp_path, capsys, monkeypatch, what):
+    """Noticed at the next write: one message, and nothing is made where the folder was."""
+    folder, aside = tmp_path / "run", tmp_path / "aside"
+    step, count = TorchLearner.step, 0
+
+    def disturbed(self, *given):
+        nonlocal count
+        count += 1
+        if count == 7:  # the first iteration of stage 2
+            if what == "the lock alone":
+                (folder / "lock").unlink()
+            else:
+                shutil.move(folder, aside)
+        return step(self, *given)
+
+    monkeypatch.setattr(TorchLearner, "step", disturbed)
+    if what == "removed":
+        monkeypatch.setattr(shutil, "move", lambda old, new: shutil.rmtree(old))
+    assert train("torch", *new(folder)) == 2
+    errors = capsys.readouterr().err
+    told = "the lock of" if what == "the lock alone" else "was moved or removed while the run was going"
+    assert told in errors
+    assert len([line for line in errors.splitlines() if "error" in line]) == 1
+    assert folder.exists() == (what == "the lock alone")
+    if what == "moved":
+        monkeypatch.undo()
+        assert train("torch", "--resume", str(aside)) == 0
+
+
+def test_a_resume_that_cannot_begin_leaves_the_folder_as_it_was(unfinished, tmp_path, capsys):
+    """The images are gone, which is known only after the snapshot was read; the last snapshot is damaged, too."""
+    flip(unfinished / "last.safetensors")
+    (unfinished / "lock").unlink()
+    (unfinished / "summary.json").write_text("{}")
+    (unfinished / ".last.safetensors.left").write_text("by a kill")
+    before = contents(unfinished)
+    copy = tmp_path / "data"
+    shutil.copytree(small_data() / "synthetic-a", copy / "synthetic-a")
+    first = sorted((copy / "synthetic-a" / "bounding_box_train").glob("*.jpg"))[0]
+    first.unlink()
+    (copy / "synthetic-a" / "manifest.json").write_text("{}")
+    assert train("torch", "--resume", str(unfinished), "--data", str(copy)) == 2
+    assert "it may be somebody's data" in capsys.readouterr().err
+    assert contents(unfinished) == before
+
+
+def test_a_start_that_cannot_begin_leaves_the_folder_as_it_was(tmp_path, capsys):
+    folder = tmp_path / "some" / "where" / "run"
+    assert train("torch", *new(folder, "--weights", str(tmp_path / "slip.pth"))) == 2
+    assert not list(tmp_path.iterdir())
+    folder.mkdir(parents=True)
+    (folder / "lock").touch()
+    before = contents(tmp_path)
+    assert train("torch", *new(folder, "--weights", str(tmp_path / "slip.pth"))) == 2
+    assert contents(tmp_path) == before
 
 
 def test_divergence_keeps_the_last_good_state(tmp_path, capsys):

@@ -14,7 +14,11 @@ import pytest
 
 from duoreid.core.checkpoints import files as checkpoint
 from duoreid.core.commands.command import train as train_command
+from duoreid.core.commands.evaluate import evaluate as evaluate_command
 from duoreid.core.methods.registry import METHODS
+from duoreid.core.networks.backbone import BackboneConfig
+from duoreid.core.networks.network import initial_state
+from duoreid.core.settings.config import NetworkConfig
 from duoreid.datasets.synthetic import generate
 from tests.conftest import BACKENDS
 from tests.runs import options_of
@@ -93,10 +97,19 @@ def test_stage_one_alone_and_its_networks_used_again(data, tmp_path, capsys):
 
 def test_dbscan_and_selection_on_the_test_set(data, tmp_path, capsys):
     argv = ["--clustering", "dbscan", "--k1", "8", "--k2", "3", "--eps-share", "0.05", "--min-samples", "2"]
-    assert train("torch", data, "--output", str(tmp_path / "run"), "--select", "test", *argv) == 0
-    assert "ON THE TARGET'S TEST LABELS" in capsys.readouterr().out
-    _, metadata = checkpoint.load(tmp_path / "run" / "best.safetensors")
+    argv += ["--select", "test-rank1", "--save-period", "1"]
+    assert train("torch", data, "--output", str(tmp_path / "run"), *argv) == 0
+    out = capsys.readouterr().out
+    assert "ON THE TARGET'S TEST LABELS (--select test-rank1): rank-1" in out
+    best, metadata = checkpoint.load(tmp_path / "run" / "best.safetensors")
     assert metadata["selected_on"] == "target test labels"
+    kept, about = checkpoint.load(tmp_path / "run" / f"epoch-{metadata['epoch']}.safetensors")
+    assert about["stage"] == 2
+    assert {name for name in best if not np.array_equal(best[name], kept[name])} == set()
+    assert sorted(path.name for path in (tmp_path / "run").glob("stage1-*-epoch-*")) == [
+        "stage1-1-epoch-1.safetensors",
+        "stage1-2-epoch-1.safetensors",
+    ]
     assert checkpoint.load(tmp_path / "run" / "last.safetensors")[1]["memory"]["eps"] > 0
 
 
@@ -109,7 +122,7 @@ def test_dbscan_and_selection_on_the_test_set(data, tmp_path, capsys):
         (["--clusters", "100000"], ["--clusters 100000", "training images"]),
         (["--pretrain-identities", "64"], ["64", "identities"]),
         (["--identities", "8"], ["--clusters 6", "8 identities"]),
-        (["--start", "/nowhere"], ["/nowhere/stage1-1.safetensors"]),
+        (["--start", "/nowhere"], ["/nowhere"]),
         (["--rate", "1e30"], ["diverged"]),
         (["--device", "cuda", "--device-id", "7"], ["no CUDA device", "--device cpu"]),
         (["--size", "enormous"], ["enormous", "tiny"]),
@@ -155,6 +168,101 @@ def test_a_target_without_labels_is_adapted_to_and_not_tested(data, tmp_path, ca
     assert (tmp_path / "run" / "last.safetensors").is_file()
     assert train("torch", tmp_path, *argv, "--output", str(tmp_path / "other"), "--select", "test") == 2
     assert "--select last" in capsys.readouterr().err
+
+
+def weights_file(folder, seed=0):
+    """Write random weights of the smallest network under torchvision's names, with a classifier of 7 classes."""
+    import torch
+
+    network = NetworkConfig(arch="tiny")
+    state = initial_state(BackboneConfig(network, 32, 16), 1, seed)
+    named = {name: torch.from_numpy(value) for name, value in state.items() if not name.startswith(("neck", "class"))}
+    width = next(len(value) for name, value in state.items() if name == "neck.weight")
+    named |= {"fc.weight": torch.zeros(7, width), "fc.bias": torch.zeros(7)}
+    torch.save(named, folder / f"weights{seed}.pth")
+    return str(folder / f"weights{seed}.pth")
+
+
+@pytest.fixture
+def cameras(data, tmp_path):
+    """A folder of one's own pictures: two cameras and no labels in the folders, all in the names."""
+    folder = tmp_path / "cameras"
+    for part, name in (("bounding_box_train", "train"), ("query", "query"), ("bounding_box_test", "gallery")):
+        (folder / name).mkdir(parents=True)
+        for image in sorted((data / "synthetic-b" / part).glob("0*.jpg")):
+            shutil.copy(image, folder / name)
+    (folder / "train" / "notes.txt").write_text("hello")
+    return folder
+
+
+PATTERN = ["--camera-pattern", r"(?P<identity>\d+)_c(?P<camera>\d+)"]
+
+
+def test_anybodys_weights_adapt_to_a_folder_of_ones_own(cameras, tmp_path, capsys):
+    files, here = [weights_file(tmp_path, seed) for seed in (0, 1)], tmp_path / "nothing"
+    argv = ["mmt", "--target", str(cameras), "--clustering", "kmeans", "--epochs", "1", *PATTERN]
+    assert train("torch", here, *argv, "--start", *files, "--output", str(tmp_path / "two")) == 0
+    printed = capsys.readouterr().out
+    assert "preset mmt-own" in printed
+    assert "1 entries that are no images are ignored" in printed
+    assert "source:" not in printed
+    assert "network 1 · weights of" in printed
+    summary = json.loads((tmp_path / "two/summary.json").read_text())
+    names = ["as given, network 1", "as given, network 2", "epoch 1, teacher 1", "epoch 1, teacher 2"]
+    assert [row["name"] for row in summary["rows"]] == names
+    assert summary["rows"][0]["mean_ap"] != summary["rows"][1]["mean_ap"]
+    assert summary["given_mean_ap"] == np.mean([row["mean_ap"] for row in summary["rows"][:2]])
+    config = json.loads((tmp_path / "two/config.json").read_text())
+    assert (config["network"]["arch"], config["run"]["start"]) == ("tiny", files)
+    assert train("torch", here, *argv, "--start", files[0], "--output", str(tmp_path / "one")) == 0
+    one = json.loads((tmp_path / "one/summary.json").read_text())["rows"]
+    assert one[0]["mean_ap"] == one[1]["mean_ap"] == summary["rows"][0]["mean_ap"]
+    assert "the networks start alike" in capsys.readouterr().out
+
+
+def test_an_adaptation_of_given_weights_is_taken_up_again(cameras, tmp_path):
+    argv = ["mmt", "--target", str(cameras), "--clustering", "kmeans", *PATTERN, "--start", weights_file(tmp_path)]
+    for name, epochs in (("whole", "2"), ("parted", "1")):
+        assert train("torch", tmp_path, *argv, "--output", str(tmp_path / name), "--epochs", epochs) == 0
+    entry = importlib.import_module("duoreid.backends.torch.entry")
+    resume = ["--resume", str(tmp_path / "parted"), "--epochs", "2"]
+    assert train_command(entry.BACKEND, entry.open_data, resume) == 0
+    whole, parted = (checkpoint.load(tmp_path / name / "last.safetensors")[0] for name in ("whole", "parted"))
+    for name, value in whole.items():
+        np.testing.assert_array_equal(value, parted[name], err_msg=name)
+    rows = [json.loads((tmp_path / name / "summary.json").read_text())["rows"] for name in ("whole", "parted")]
+    assert [row["name"] for row in rows[1]].count("as given, network 1") == 1
+    assert rows[0][0]["mean_ap"] == rows[1][0]["mean_ap"]
+
+
+def test_starts_that_cannot_be(data, cameras, tmp_path, capsys):
+    file = weights_file(tmp_path)
+    for words, needle in (
+        (["mmt", "--start", file, file, file], "--start names 3 files, expected 1 or 2"),
+        (["baseline", "--start", file, file], "--start names 2 files, expected 1"),
+        (["mmt", "--start", file, "--weights", file], "takes the place of"),
+        (["mmt", "--start", file, "--arch", "resnet18"], "They fit --arch tiny"),
+        (["mmt", "--source", "synthetic-a", "--target", "synthetic-b,synthetic-a"], "--target names several"),
+    ):
+        assert train("torch", data, *words, "--output", str(tmp_path / "run")) == 2
+        assert needle in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_sources_and_a_folder_without_cameras(data, cameras, tmp_path, capsys):
+    """Identities by a pattern that tells no camera: the table says that own-camera matches count."""
+    two = ["--source", f"synthetic-a,synthetic-b={data / 'synthetic-b'}", "--target", str(cameras)]
+    argv = [*two, "--camera-pattern", r"(?P<identity>\d+)_c", "--output", str(tmp_path / "run")]
+    assert train("torch", data, "source", *argv) == 0
+    printed = capsys.readouterr().out
+    assert "source: synthetic-a,synthetic-b," in printed
+    assert "matches by the query's own camera count" in printed.split("mINP")[1]
+    words = [str(tmp_path / "run/last.safetensors")]
+    entry = importlib.import_module("duoreid.backends.torch.entry")
+    assert evaluate_command(entry.BACKEND, entry.open_data, words) == 0
+    printed = capsys.readouterr().out
+    assert "matches by the query's own camera count" in printed
+    assert "1 entries that are no images are ignored" in printed
 
 
 def test_an_image_that_does_not_decode_is_named(data, tmp_path, capsys):

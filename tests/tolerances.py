@@ -91,6 +91,15 @@ OWN = {
     "golden.mvd.term.float32": Tolerance(2e-5, "of the term: the public code itself in float32, 3e-6 from float64"),
     "golden.mvd.transport.float64": Tolerance(1e-7, "of CML, whose marginals are float32 constants in the public code"),
     "golden.mvd.transport.float32": Tolerance(2e-5, "of CML, as of the other terms"),
+    "golden.mvd.port.features": Tolerance(2e-6, "of unit features in float32, as the port computes"),
+    "golden.mvd.gradient.float64": Tolerance(
+        1e-6, "of a gradient's norm, ten digits stored; CML's constants are float32"
+    ),
+    "golden.mvd.gradient.float32": Tolerance(1e-2, "of its norm: the public code itself in float32, 99 % under 2.6e-3"),
+    "golden.mvd.gradient.dot.float32": Tolerance(5e-2, "of its norm: the public codes themselves, 99 % under 1.6e-2"),
+    "golden.mvd.gradient.gamma.float32": Tolerance(
+        0.3, "of the norm of an attention's one number: the code itself, 0.1"
+    ),
     "golden.mvd.running.float64": Tolerance(1e-8, "of a statistic's dot product, ten digits of which are stored"),
     "golden.mvd.running.float32": Tolerance(5e-4, "the public code itself in float32, 3e-5 from float64"),
 }

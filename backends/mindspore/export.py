@@ -68,7 +68,7 @@ def _joint_program(request: Request) -> nn.Cell:
             self.shared = VariationalNetwork.of(request.config, 1, ms.float32)
 
         def construct(self, images: Tensor) -> Tensor:
-            forms = both_forms(images if self.raw else pixels(images), ms.float32)
+            forms = both_forms(images if self.raw else pixels(images), ms.float32, self.visible.grey_form)
             return four_observations((self.visible, self.infrared, self.shared), *forms)
 
     built = Program()

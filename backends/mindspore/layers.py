@@ -13,6 +13,10 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from duoreid.core.networks.heads import GEM_FLOOR
+from duoreid.core.networks.padding import same_padding
+from duoreid.core.networks.tensors import CONSTANTS
+
 
 def exact(value: float | Sequence[float]) -> tuple[Tensor, Tensor]:
     """Return numbers as tensors in float32 and in float64, for `of` to choose from inside a compiled function.
@@ -29,8 +33,9 @@ def of(numbers: tuple[Tensor, Tensor], dtype: ms.dtype) -> Tensor:
 
 
 EPSILON, MOMENTUM = 1e-5, 0.1
-EPSILONS, KEEP, TAKE = exact(EPSILON), exact(1 - MOMENTUM), exact(MOMENTUM)
+EPSILONS = exact(EPSILON)
 SLOPE = exact(0.1)  # of leaky ReLUs
+FLOORS = exact(GEM_FLOOR)
 DONE = Tensor(0.0, ms.float32)
 """What compiled functions return that only assign. Where one returns nothing, its graph calls back into Python for the
 None, which has no place on a device; one of its arguments instead costs 5% of a small step."""
@@ -74,22 +79,62 @@ def _per_channel(values: Tensor, axes: int) -> Tensor:
     return values.reshape((1, -1) + (1,) * (axes - 2))
 
 
+@ops.constexpr
+def borders(length: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Return `same_padding`, a constant to the compiler."""
+    return same_padding(length, kernel, stride)
+
+
+def surrounded(x: Tensor, kernel: int, stride: int) -> Tensor:
+    """Pad images (B, C, H, W) with 0 by `same_padding`. Not ops.pad: its gradient is wrong in compiled functions."""
+    batch, channels, height, width = x.shape
+    above, below = borders(height, kernel, stride)
+    left, right = borders(width, kernel, stride)
+    if above > 0:
+        x = ops.cat((ops.zeros((batch, channels, above, width), x.dtype), x), 2)
+    if below > 0:
+        x = ops.cat((x, ops.zeros((batch, channels, below, width), x.dtype)), 2)
+    height = x.shape[2]
+    if left > 0:
+        x = ops.cat((ops.zeros((batch, channels, height, left), x.dtype), x), 3)
+    if right > 0:
+        x = ops.cat((x, ops.zeros((batch, channels, height, right), x.dtype)), 3)
+    return x
+
+
 class Conv2d(nn.Cell):
-    """Convolution (B, C, H, W) -> (B, O, H', W') without bias. padding: kernel // 2 unless given."""
+    """Convolution (B, C, H, W) -> (B, O, H', W') without bias.
+
+    padding: kernel // 2 unless given. uneven: padded as core/networks/padding.py has it instead.
+    """
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int, stride: int, dtype: ms.dtype, padding: int | None = None
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        stride: int,
+        dtype: ms.dtype,
+        padding: int | None = None,
+        *,
+        uneven: bool = False,
     ) -> None:
         super().__init__()
         self.kernel, self.stride, self.outputs = kernel, stride, outputs
-        self.padding = kernel // 2 if padding is None else padding
+        self.uneven = uneven and kernel > 1 and stride > 1
+        self.padding = 0 if self.uneven else kernel // 2 if padding is None else padding
         self.double = dtype == ms.float64
         self.weight = _zeros(outputs, inputs, kernel, kernel, dtype=dtype)
-        self.convolve = ops.Conv2D(outputs, kernel, pad_mode="pad", pad=self.padding, stride=stride)
+        if self.uneven:
+            self.convolve = ops.Conv2D(outputs, kernel, pad_mode="same", stride=stride)
+        else:
+            self.convolve = ops.Conv2D(outputs, kernel, pad_mode="pad", pad=self.padding, stride=stride)
 
     def construct(self, x: Tensor) -> Tensor:
         if not self.double:
             return self.convolve(x, self.weight)
+        if self.uneven:
+            x = surrounded(x, self.kernel, self.stride)
         batch, channels, height, width = x.shape
         rows = (height + 2 * self.padding - self.kernel) // self.stride + 1
         columns = (width + 2 * self.padding - self.kernel) // self.stride + 1
@@ -116,20 +161,30 @@ class Linear(nn.Cell):
 
 
 class MaxPool2d(nn.Cell):
-    """Maximum over 3 x 3 windows, stride 2, padding 1: (B, C, H, W) -> (B, C, ceil(H / 2), ceil(W / 2))."""
+    """Maximum over 3 x 3 windows, stride 2: (B, C, H, W) -> (B, C, ceil(H / 2), ceil(W / 2)).
 
-    def __init__(self, dtype: ms.dtype) -> None:
+    uneven: padded as core/networks/padding.py has it; else by 1 on every side.
+    """
+
+    def __init__(self, dtype: ms.dtype, *, uneven: bool = False) -> None:
         super().__init__()
-        self.double = dtype == ms.float64
-        self.pool = nn.MaxPool2d(3, 2, pad_mode="pad", padding=1)
+        self.double, self.uneven = dtype == ms.float64, uneven
+        self.padding = 0 if uneven else 1
+        if uneven:
+            self.pool = nn.MaxPool2d(3, 2, pad_mode="same")
+        else:
+            self.pool = nn.MaxPool2d(3, 2, pad_mode="pad", padding=1)
 
     def construct(self, x: Tensor) -> Tensor:
         if not self.double:
             return self.pool(x)
         batch, channels, height, width = x.shape
         # Not ops.pad: in a compiled function its gradient is wrong from the second call on.
-        windows = ops.unfold(x, 3, padding=1, stride=2).reshape((batch, channels, 9, -1))
-        inside = ops.unfold(ops.ones((1, 1, height, width), x.dtype), 3, padding=1, stride=2).reshape((1, 1, 9, -1))
+        ones = ops.ones((1, 1, height, width), x.dtype)
+        if self.uneven:
+            x, ones = surrounded(x, 3, 2), surrounded(ones, 3, 2)
+        windows = ops.unfold(x, 3, padding=self.padding, stride=2).reshape((batch, channels, 9, -1))
+        inside = ops.unfold(ones, 3, padding=self.padding, stride=2).reshape((1, 1, 9, -1))
         windows = ops.where(inside > 0, windows, constant(PADDING, x.dtype))
         first = ops.argmax(ops.stop_gradient(windows), 2).expand_dims(2)  # of equal values, as the other kernels
         chosen = ops.arange(9).reshape((1, 1, 9, 1)) == first
@@ -141,18 +196,28 @@ class BatchNorm(nn.Cell):
     """Batch normalisation over (B, C) or (B, C, H, W), optionally over groups of `group` images.
 
     With groups each one has its own statistics in training, as on several devices; the running statistics move
-    by the groups' mean (mean, and unbiased variance).
+    by the groups' mean (mean, and unbiased variance). momentum: share of a batch in the running statistics.
     """
 
-    def __init__(self, channels: int, dtype: ms.dtype, group: int = 0, *, trained_bias: bool = True) -> None:
+    def __init__(
+        self,
+        channels: int,
+        dtype: ms.dtype,
+        group: int = 0,
+        *,
+        trained_bias: bool = True,
+        epsilon: float = EPSILON,
+        momentum: float = MOMENTUM,
+    ) -> None:
         super().__init__()
         self.group, self.double = group, dtype == ms.float64
+        self.epsilons, self.keep, self.take = exact(epsilon), exact(1 - momentum), exact(momentum)
         self.weight = _ones(channels, dtype=dtype)
         self.bias = _zeros(channels, dtype=dtype, trained=trained_bias)
         self.running_mean = _zeros(channels, dtype=dtype, trained=False)
         self.running_var = _ones(channels, dtype=dtype, trained=False)
-        self.by_batch = ops.BatchNorm(is_training=True, epsilon=EPSILON, momentum=MOMENTUM)
-        self.by_running = ops.BatchNorm(is_training=False, epsilon=EPSILON, momentum=MOMENTUM)
+        self.by_batch = ops.BatchNorm(is_training=True, epsilon=epsilon, momentum=momentum)
+        self.by_running = ops.BatchNorm(is_training=False, epsilon=epsilon, momentum=momentum)
 
     def construct(self, x: Tensor, train: bool) -> Tensor:
         grouped = train and 0 < self.group < x.shape[0]
@@ -170,12 +235,12 @@ class BatchNorm(nn.Cell):
         var = (centred * centred).mean((1, 3), keep_dims=True)
         self.move(mean, var, group * split.shape[3])
         weight, bias = self.weight.reshape((1, 1, -1, 1)), self.bias.reshape((1, 1, -1, 1))
-        scale = weight / ops.sqrt(var + of(EPSILONS, x.dtype))
+        scale = weight / ops.sqrt(var + of(self.epsilons, x.dtype))
         return (centred * scale + bias).reshape(x.shape)
 
     def move(self, mean: Tensor, var: Tensor, values: int) -> None:
         """Move the running statistics towards the mean of the groups' (count, 1, C, 1), from `values` each."""
-        keep, take = of(KEEP, mean.dtype), of(TAKE, mean.dtype)
+        keep, take = of(self.keep, mean.dtype), of(self.take, mean.dtype)
         mean = ops.stop_gradient(mean).mean((0, 1, 3))
         var = ops.stop_gradient(var).mean((0, 1, 3)) * values / max(values - 1, 1)
         ops.assign(self.running_mean, keep * self.running_mean + take * mean)
@@ -183,7 +248,7 @@ class BatchNorm(nn.Cell):
 
     def from_running(self, x: Tensor) -> Tensor:
         """Normalise by the running statistics."""
-        scale = self.weight / ops.sqrt(self.running_var + of(EPSILONS, x.dtype))
+        scale = self.weight / ops.sqrt(self.running_var + of(self.epsilons, x.dtype))
         centred = x - _per_channel(self.running_mean, x.ndim)
         return centred * _per_channel(scale, x.ndim) + _per_channel(self.bias, x.ndim)
 
@@ -204,6 +269,19 @@ class InstanceNorm(nn.Cell):
         var = (centred * centred).mean((2, 3), keep_dims=True)
         scale = _per_channel(self.weight, 4) / ops.sqrt(var + of(EPSILONS, x.dtype))
         return centred * scale + _per_channel(self.bias, 4)
+
+
+class GeneralisedMean(nn.Cell):
+    """GeM: maps (B, C, H, W) -> (mean of x^p over places)^(1/p), (B, C). p is learnt."""
+
+    def __init__(self, dtype: ms.dtype) -> None:
+        super().__init__()
+        self.exponent = Parameter(Tensor([CONSTANTS["exponent"]], dtype))
+
+    def construct(self, x: Tensor) -> Tensor:
+        floor = of(FLOORS, x.dtype)
+        x = ops.where(x <= floor, ops.zeros_like(x) + floor, x)
+        return ops.pow(ops.pow(x, self.exponent).mean((2, 3)), 1 / self.exponent)
 
 
 class ChannelAttention(nn.Cell):

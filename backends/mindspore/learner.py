@@ -19,6 +19,7 @@ from duoreid.core.contract.checks import check_batch, check_centroids, check_chu
 from duoreid.core.contract.learner import Batch
 from duoreid.core.contract.state import MOMENTS, capacity_of, check_state, initial, step_name
 from duoreid.core.methods.registry import spec_of
+from duoreid.core.networks.heads import grow_classifiers, rows_for
 from duoreid.core.settings.config import LearnerConfig
 
 log = logging.getLogger(__name__)
@@ -119,7 +120,9 @@ class MindSporeLearner:
         centroids = np.asarray(centroids)
         classes = len(centroids)
         if classes > self.config.capacity:
-            self._widen(-(-classes // 64) * 64, classes)
+            capacity = rows_for(classes)
+            log.warning("classifier grows from %d to %d rows for %d clusters", self.config.capacity, capacity, classes)
+            self.import_state(grow_classifiers(self.export_state(), capacity))
         rows = np.zeros((self.config.capacity, centroids.shape[1]))
         length = np.linalg.norm(centroids.astype(np.float64), axis=1, keepdims=True)
         rows[:classes] = centroids / np.maximum(length, 1e-12)
@@ -127,15 +130,6 @@ class MindSporeLearner:
             load(self.network(role).classifier.weight, rows)
         self._set_classes(classes)
         self.optimiser.restart()
-
-    def _widen(self, capacity: int, classes: int) -> None:
-        log.warning("classifier grows from %d to %d rows for %d clusters", self.config.capacity, capacity, classes)
-        state = self.export_state()
-        for name, value in state.items():
-            if name.endswith("classifier.weight"):
-                added = np.zeros((capacity - len(value), value.shape[1]), value.dtype)
-                state[name] = np.concatenate([value, added])
-        self.import_state(state)
 
     def _set_classes(self, classes: int) -> None:
         self._live, self._classes = classes, Tensor(classes, ms.int32)

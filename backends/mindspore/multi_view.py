@@ -13,9 +13,10 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from duoreid.backends.mindspore import losses
-from duoreid.backends.mindspore.networks import ReIDNetwork, VariationalNetwork, grey, normalise, unit
+from duoreid.backends.mindspore.networks import ReIDNetwork, VariationalNetwork, grey_form, normalise, unit
 from duoreid.backends.mindspore.processes import Single, Whole
 from duoreid.core.contract.learner import Batch
+from duoreid.core.contract.pairs import check_pairs
 from duoreid.core.losses.mvd import VIEW_WEIGHTS, VIEWS, View
 from duoreid.core.settings.config import LearnerConfig
 from duoreid.core.settings.cross_modal import MVDConfig
@@ -29,21 +30,24 @@ VISIBLE, INFRARED, SHARED_VISIBLE, SHARED_INFRARED = range(len(VIEWS))
 V, V_LOGITS, Z, Z_LOGITS = range(len(View._fields))
 
 
-def both_forms(images: Tensor, dtype: ms.dtype) -> tuple[Tensor, Tensor]:
-    """Images uint8 (B, H, W, 3) -> all of them in colour and in grey, (B, 3, H, W) each."""
-    return normalise(images, dtype), normalise(grey(images, dtype), dtype)
+def both_forms(images: Tensor, dtype: ms.dtype, form: str) -> tuple[Tensor, Tensor]:
+    """Images uint8 (B, H, W, 3) -> all of them in colour and in grey, (B, 3, H, W) each. form: of GREY_FORMS."""
+    return normalise(images, dtype), grey_form(images, dtype, form)
 
 
 def joint_feature(networks: Sequence[ReIDNetwork], images: Tensor, dtype: ms.dtype) -> Tensor:
     """Images uint8 (b, H, W, 3) -> the four observations as one L2-normalised row, (1, b, 4 D)."""
-    return four_observations(networks, *both_forms(images, dtype)).expand_dims(0)
+    return four_observations(networks, *both_forms(images, dtype, networks[0].grey_form)).expand_dims(0)
 
 
 def four_observations(networks: Sequence[ReIDNetwork], colour: Tensor, grey: Tensor) -> Tensor:
     """Colour and grey images (b, 3, H, W) -> the four observations as one L2-normalised row, (b, 4 D)."""
     both = networks[2].observe(ops.cat((colour, grey)), False)
     first, second = halves(both)
-    return unit(ops.cat((networks[0].observe(colour, False), networks[1].observe(grey, False), first, second), 1))
+    visible, infrared = networks[0].observe(colour, False), networks[1].observe(grey, False)
+    if networks[2].each:
+        visible, infrared, first, second = unit(visible), unit(infrared), unit(first), unit(second)
+    return unit(ops.cat((visible, infrared, first, second), 1))
 
 
 def halves(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,6 +63,7 @@ class VariationalDistillation(nn.Cell):
         super().__init__()
         self.whole = Whole(processes)
         section, self.dtype, self.together = config.section, dtype, 2
+        self.grey_form, self.shared_norm = section.grey_form, section.shared_norm
         self.terms = distillation_terms(section)
         self.with_metric, self.metric, self.form, self.drops = (
             section.objective != "id",
@@ -91,29 +96,32 @@ class VariationalDistillation(nn.Cell):
     def four_views(self, views: Tensor, noise: Tensor | None, labels: int) -> Views:
         """Run each branch once: images of each modality -> the outputs of the four views, for all processes' rows."""
         count = 2 * views.shape[1]
-        colour, grey = both_forms(views.reshape((count, *views.shape[2:])), self.dtype)
+        colour, grey = both_forms(views.reshape((count, *views.shape[2:])), self.dtype, self.grey_form)
         first, second, third = (
             (noise[:count], noise[count : 2 * count], noise[2 * count :]) if self.drops else (None,) * 3
         )
         visible = self.whole(self.visible(colour, True, first), labels)
         infrared = self.whole(self.infrared(grey, True, second), labels)
+        if self.shared_norm != "together":
+            return visible, infrared, *self.one_by_one(colour, grey, third, labels)
         v, v_logits, z, z_logits = self.whole(self.shared(ops.cat((colour, grey)), True, third), labels)
         v, v_logits, z, z_logits = halves(v), halves(v_logits), halves(z), halves(z_logits)
         return visible, infrared, (v[0], v_logits[0], z[0], z_logits[0]), (v[1], v_logits[1], z[1], z_logits[1])
 
+    def one_by_one(self, colour: Tensor, grey: Tensor, noise: Tensor | None, labels: int) -> Views:
+        """Run the shared branch on one form after the other -> its views of colour and of grey."""
+        of_colour, of_grey = halves(noise) if self.drops else (None, None)
+        if self.shared_norm == "colour-first":
+            first = self.whole(self.shared(colour, True, of_colour), labels)
+            return first, self.whole(self.shared(grey, True, of_grey), labels)
+        second = self.whole(self.shared(grey, True, of_grey), labels)
+        return self.whole(self.shared(colour, True, of_colour), labels), second
+
     def check(self, batch: Batch) -> None:
         """Raise ValueError where images, labels and noise do not belong together, or batch norm cannot be grouped."""
         count = batch.images.shape[0] * batch.images.shape[1]
-        if count != 2 * len(batch.labels):
-            raise ValueError(
-                f"mvd needs one visible and one infrared image for each label, got {count} images for "
-                f"{len(batch.labels)} labels"
-            )
-        if self.drops and (batch.noise is None or len(batch.noise) != 4 * count):
-            found = "none" if batch.noise is None else f"{len(batch.noise)} rows"
-            raise ValueError(
-                f"dropout in mvd needs noise for {4 * count} rows of z, got {found}: see core/methods/mvd.py"
-            )
+        rows = None if batch.noise is None else len(batch.noise)
+        check_pairs(count, len(batch.labels), rows, dropout=self.drops)
         for images in (count, 2 * count):
             self.shared.check_batch(images, train=True)
 

@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 import mindspore as ms
+import numpy as np
 from mindspore import Tensor, nn, ops
 
 from duoreid.backends.mindspore import layers
@@ -16,8 +17,12 @@ from duoreid.core.networks.backbone import BackboneConfig
 from duoreid.core.networks.backbones import backbone
 from duoreid.core.networks.heads import BOTTLENECK_WIDTHS, HEAD_WIDTH
 from duoreid.core.settings.config import LearnerConfig
+from duoreid.core.settings.cross_modal import MVDConfig
 
 MEAN, DEVIATION, GREY = exact(constants.MEAN), exact(constants.DEVIATION), exact(constants.GREY_WEIGHTS)
+PORT_GREY, NORMALISED_GREY = (
+    exact(np.reshape(constants.GREY_FORMS[form], (1, 3, 1, 1))) for form in ("port", "normalised")
+)
 SHORTEST = exact(1e-12)  # length of a feature that is divided by it
 
 
@@ -37,6 +42,16 @@ def grey(images: Tensor, dtype: ms.dtype) -> Tensor:
     return (images.astype(dtype) * of(GREY, dtype)).sum(3, keepdims=True)
 
 
+def grey_form(images: Tensor, dtype: ms.dtype, form: str) -> Tensor:
+    """Images (B, H, W, 3) from 0 to 255 -> their grey form (B, 3, H, W); form: of GREY_FORMS."""
+    if form == "raw":
+        return normalise(grey(images, dtype), dtype)
+    seen = normalise(images, dtype)
+    weights = of(PORT_GREY, dtype) if form == "port" else of(NORMALISED_GREY, dtype)
+    light = (seen * weights).sum(1, keepdims=True)
+    return ops.cat((light, light, light), 1)
+
+
 def unit(x: Tensor) -> Tensor:
     """Features (B, D) -> divided by their lengths."""
     length = ops.sqrt((x * x).sum(1, keepdims=True))
@@ -51,13 +66,20 @@ class ReIDNetwork(nn.Cell):
     """
 
     def __init__(
-        self, config: BackboneConfig | LearnerConfig, capacity: int, dtype: ms.dtype, *, attention: bool = False
+        self,
+        config: BackboneConfig | LearnerConfig,
+        capacity: int,
+        dtype: ms.dtype,
+        *,
+        attention: bool = False,
+        biases: bool = False,
+        neck_bias: bool = False,
     ) -> None:
         network, chosen = config.network, backbone(config.network.arch)
         super().__init__(chosen, BackboneConfig(network, config.height, config.width, attention), dtype)
         self.dtype, self.group = dtype, network.batch_norm_group
-        self.neck = BatchNorm(chosen.features, dtype, self.group, trained_bias=False)
-        self.classifier = Linear(chosen.features, capacity, dtype)
+        self.neck = BatchNorm(chosen.features, dtype, self.group, trained_bias=neck_bias)
+        self.classifier = Linear(chosen.features, capacity, dtype, bias=biases)
 
     @classmethod
     def of(cls, config: BackboneConfig | LearnerConfig, *arguments: Any) -> ReIDNetwork:
@@ -92,18 +114,19 @@ def _behind(base: type[nn.Cell], heads: type[ReIDNetwork]) -> type[ReIDNetwork]:
 class Bottleneck(nn.Cell):
     """MVD's information bottleneck: neck output v (B, D) -> z (B, Z) and the logits of z (B, capacity)."""
 
-    def __init__(self, inputs: int, outputs: int, capacity: int, dropout: float, dtype: ms.dtype, group: int) -> None:
+    def __init__(self, inputs: int, capacity: int, section: MVDConfig, dtype: ms.dtype, group: int) -> None:
         super().__init__()
-        first, second = BOTTLENECK_WIDTHS
+        (first, second), outputs, biases = BOTTLENECK_WIDTHS, section.representation, section.biases
+        dropout = section.dropout
         self.drops = dropout > 0
         self.dropout, self.kept = Tensor(dropout, ms.float32), Tensor(1 - dropout, dtype)
         self.zero = Tensor(0.0, dtype)
-        self.linear1 = Linear(inputs, first, dtype)
+        self.linear1 = Linear(inputs, first, dtype, bias=biases)
         self.bn1 = BatchNorm(first, dtype, group)
-        self.linear2 = Linear(first, second, dtype)
+        self.linear2 = Linear(first, second, dtype, bias=biases)
         self.bn2 = BatchNorm(second, dtype, group)
         self.linear3 = Linear(second, outputs, dtype, bias=True)
-        self.hidden = Linear(outputs, HEAD_WIDTH, dtype)
+        self.hidden = Linear(outputs, HEAD_WIDTH, dtype, bias=biases)
         self.hidden_bn = BatchNorm(HEAD_WIDTH, dtype, group)
         self.classifier = Linear(HEAD_WIDTH, capacity, dtype, bias=True)
 
@@ -121,15 +144,38 @@ class VariationalNetwork(ReIDNetwork):
 
     def __init__(self, config: LearnerConfig, capacity: int, dtype: ms.dtype) -> None:
         section, group = config.section, config.network.batch_norm_group
-        super().__init__(config, capacity, dtype, attention=section.channel_attention)
+        heads = {"biases": section.biases, "neck_bias": section.neck_bias}
+        super().__init__(config, capacity, dtype, attention=section.channel_attention, **heads)
         inputs = backbone(config.network.arch).features
-        self.bottleneck = Bottleneck(inputs, section.representation, capacity, section.dropout, dtype, group)
+        self.bottleneck = Bottleneck(inputs, capacity, section, dtype, group)
+        self.mixed = group if section.mixed_groups else 0
+        self.each, self.grey_form = section.feature == "each", section.grey_form
 
     def construct(self, x: Tensor, train: bool, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Normalised images (B, 3, H, W) -> v (B, D) and its logits, z (B, Z) and its logits.
 
-        noise: uniforms (B, hidden) for dropout, where there is any in training.
+        noise: uniforms (B, hidden) for dropout, where there is any in training. With mixed groups of batch norm the
+        first half of the rows is of one modality and the second of the other.
         """
+        mixes = train and 0 < self.mixed < x.shape[0]
+        if mixes:
+            x = mix(x, self.mixed)
+            noise = None if noise is None else mix(noise, self.mixed)
         v = self.observe(x, train)
         z, logits = self.bottleneck(v, train, noise)
-        return v, self.classifier(v), z, logits
+        v_logits = self.classifier(v)
+        if mixes:
+            return unmix(v, self.mixed), unmix(v_logits, self.mixed), unmix(z, self.mixed), unmix(logits, self.mixed)
+        return v, v_logits, z, logits
+
+
+def mix(rows: Tensor, group: int) -> Tensor:
+    """Rows (B, ...) of two halves -> the same by groups: each has `group` / 2 rows of either half, in order."""
+    split = rows.reshape((2, rows.shape[0] // group, group // 2, -1))
+    return ops.transpose(split, (1, 0, 2, 3)).reshape(rows.shape)
+
+
+def unmix(rows: Tensor, group: int) -> Tensor:
+    """The inverse of `mix`."""
+    split = rows.reshape((rows.shape[0] // group, 2, group // 2, -1))
+    return ops.transpose(split, (1, 0, 2, 3)).reshape(rows.shape)

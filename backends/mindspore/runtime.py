@@ -54,6 +54,12 @@ class Runtime:
     graph: bool
     processes: Single
 
+    def memory(self) -> int | None:
+        """Return the most bytes that tensors took on the device, None on the CPU; the device is not waited for."""
+        import mindspore as ms
+
+        return None if self.device == "cpu" else ms.runtime.max_memory_allocated()
+
     @property
     def name(self) -> str:
         """The hardware, in words, for reports."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,7 +78,7 @@ def _joint_program(request: Request) -> nn.Module:
                 self.add_module(role, _loaded(VariationalNetwork.of(request.config, 1), tensors))
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
-            forms = both_forms([images if request.raw else pixels(images)], torch.float32)
+            forms = both_forms([images if request.raw else pixels(images)], torch.float32, request.config)
             return joint_feature(list(self.children()), forms)[0]
 
     return Program().eval().requires_grad_(False)
@@ -113,6 +113,16 @@ def _write_onnx(request: Request, path: Path) -> None:
             output_names=["features"],
             dynamic_axes={"images": {0: "batch"}, "features": {0: "batch"}},
         )
+    _describe(path, request.texts)
+
+
+def _describe(path: Path, texts: Mapping[str, str]) -> None:
+    """Write what is known of the model into a graph's metadata, for those who run it without this library."""
+    import onnx
+
+    graph = onnx.load(str(path))
+    onnx.helper.set_model_props(graph, dict(texts))
+    onnx.save(graph, str(path))
 
 
 def _run_onnx(path: Path, images: np.ndarray) -> np.ndarray:

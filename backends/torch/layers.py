@@ -6,6 +6,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from duoreid.core.networks.heads import GEM_FLOOR
+from duoreid.core.networks.padding import same_padding
+from duoreid.core.networks.tensors import CONSTANTS
+
 EPSILON, MOMENTUM = 1e-5, 0.1
 
 
@@ -13,12 +17,20 @@ class BatchNorm(nn.Module):
     """Batch normalisation over (B, C) or (B, C, H, W), optionally over groups of `group` images.
 
     With groups each one has its own statistics in training, as on several devices; the running statistics move
-    by the groups' mean (mean, and unbiased variance).
+    by the groups' mean (mean, and unbiased variance). momentum: share of a batch in the running statistics.
     """
 
-    def __init__(self, channels: int, group: int = 0, *, trained_bias: bool = True) -> None:
+    def __init__(
+        self,
+        channels: int,
+        group: int = 0,
+        *,
+        trained_bias: bool = True,
+        epsilon: float = EPSILON,
+        momentum: float = MOMENTUM,
+    ) -> None:
         super().__init__()
-        self.group = group
+        self.group, self.epsilon, self.momentum = group, epsilon, momentum
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels), requires_grad=trained_bias)
         self.register_buffer("running_mean", torch.zeros(channels))
@@ -27,10 +39,11 @@ class BatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         group = self.group or x.shape[0]
         if not self.training or group >= x.shape[0]:
-            return F.batch_norm(
-                x, self.running_mean, self.running_var, self.weight, self.bias, self.training, MOMENTUM, EPSILON
-            )
+            return self._normalised(x, self.running_mean, self.running_var, self.training)
         return self._grouped(x, group)
+
+    def _normalised(self, x: Tensor, mean: Tensor, var: Tensor, train: bool) -> Tensor:
+        return F.batch_norm(x, mean, var, self.weight, self.bias, train, self.momentum, self.epsilon)
 
     def _grouped(self, x: Tensor, group: int) -> Tensor:
         batch, channels = x.shape[:2]
@@ -39,7 +52,7 @@ class BatchNorm(nn.Module):
         count = batch // group
         mean, var = (old.expand(count, channels).clone() for old in (self.running_mean, self.running_var))
         parts = [
-            F.batch_norm(part, own_mean, own_var, self.weight, self.bias, True, MOMENTUM, EPSILON)
+            self._normalised(part, own_mean, own_var, True)
             for part, own_mean, own_var in zip(x.split(group), mean, var, strict=True)
         ]
         self.running_mean.copy_(mean.mean(0))
@@ -59,11 +72,56 @@ class InstanceNorm(nn.Module):
         return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=EPSILON)
 
 
-class MaxPool(nn.Module):
-    """Maximum over 3 x 3 windows, stride 2, padding 1: (B, C, H, W) -> (B, C, ceil(H / 2), ceil(W / 2))."""
+class UnevenConv2d(nn.Conv2d):
+    """A convolution without bias whose padding is uneven; see core/networks/padding.py."""
+
+    def __init__(self, inputs: int, outputs: int, size: int, stride: int) -> None:
+        super().__init__(inputs, outputs, size, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        return super().forward(_unevenly(x, self.kernel_size[0], self.stride[0], 0.0))
+
+
+def convolution(inputs: int, outputs: int, size: int, stride: int, *, uneven: bool = False) -> nn.Conv2d:
+    """Return a square convolution without bias, padded by half its size or, where that differs, unevenly."""
+    if uneven and size > 1 and stride > 1:
+        return UnevenConv2d(inputs, outputs, size, stride)
+    return nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False)
+
+
+def _unevenly(x: Tensor, size: int, stride: int, value: float) -> Tensor:
+    """Pad images (B, C, H, W) for windows of a size and stride, more behind than in front."""
+    above, below = same_padding(x.shape[2], size, stride)
+    left, right = same_padding(x.shape[3], size, stride)
+    return F.pad(x, (left, right, above, below), value=value)
+
+
+class MaxPool(nn.Module):
+    """Maximum over 3 x 3 windows, stride 2: (B, C, H, W) -> (B, C, ceil(H / 2), ceil(W / 2)).
+
+    uneven: padded as core/networks/padding.py has it; else by 1 on every side.
+    """
+
+    def __init__(self, *, uneven: bool = False) -> None:
+        super().__init__()
+        self.uneven = uneven
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.uneven:
+            return F.max_pool2d(_unevenly(x, 3, 2, float("-inf")), 3, 2)
         return F.max_pool2d(x, 3, 2, 1)
+
+
+class GeneralisedMean(nn.Module):
+    """GeM: maps (B, C, H, W) -> (mean of x^p over places)^(1/p), (B, C), in single precision at least. p is learnt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.exponent = nn.Parameter(torch.full((1,), CONSTANTS["exponent"]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.to(torch.promote_types(x.dtype, torch.float32)).clamp(min=GEM_FLOOR)
+        return x.pow(self.exponent).mean(dim=(2, 3)).pow(1 / self.exponent)
 
 
 class ChannelAttention(nn.Module):

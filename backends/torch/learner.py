@@ -21,6 +21,7 @@ from duoreid.core.contract.checks import check_batch, check_centroids, check_chu
 from duoreid.core.contract.learner import Batch
 from duoreid.core.contract.state import MOMENTS, arrays_of, capacity_of, check_state, initial, step_name
 from duoreid.core.methods.registry import spec_of
+from duoreid.core.networks.heads import grow_classifiers, rows_for
 from duoreid.core.settings.config import LearnerConfig
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ class TorchLearner:
             chunks = []
             for chunk in images:
                 check_chunk(chunk)
-                views = self.method.views([self._to_device(chunk)], self.runtime.dtype)
+                views = self.method.views([self._to_device(chunk)], self.runtime.dtype, self.config)
                 with self._autocast():
                     rows = self.method.embed(networks, views)
                 chunks.append(rows.to(self.runtime.dtype).cpu().numpy())
@@ -103,15 +104,9 @@ class TorchLearner:
         check_centroids(centroids, self.config)
         classes = len(centroids)
         if classes > self.config.capacity:
-            capacity = -(-classes // 64) * 64
-            log.warning("classifier grows from %d to %d rows for %d clusters", self.config.capacity, capacity, classes)
-            state = self.export_state()
-            for role in self.spec.all:
-                self._grow(state, f"{role}.classifier.weight", capacity)
-            for role in self.spec.students:
-                for prefix in MOMENTS[self.config.optimiser]:
-                    self._grow(state, f"{prefix}{role}.classifier.weight", capacity)
-            self.import_state(state)
+            rows = rows_for(classes)
+            log.warning("classifier grows from %d to %d rows for %d clusters", self.config.capacity, rows, classes)
+            self.import_state(grow_classifiers(self.export_state(), rows))
         rows = torch.as_tensor(np.asarray(centroids), dtype=self.runtime.dtype, device=self.runtime.device)
         rows = torch.nn.functional.normalize(rows)
         for network in self.networks.values():
@@ -123,11 +118,6 @@ class TorchLearner:
     def _set_classes(self, classes: int) -> None:
         self._live = classes
         self._classes.fill_(classes)
-
-    @staticmethod
-    def _grow(state: dict[str, np.ndarray], name: str, rows: int) -> None:
-        old = state[name]
-        state[name] = np.concatenate([old, np.zeros((rows - len(old), old.shape[1]), old.dtype)])
 
     def step(self, batch: Batch, rate: float, ema: float) -> None:
         """Forward, backward, optimiser, mean teachers. Nothing is read back."""
@@ -166,7 +156,7 @@ class TorchLearner:
         return [None if array is None else self._pinned(array) for array in arrays]
 
     def _losses(self, labels: Tensor, noise: Tensor | None, *views: Tensor) -> dict[str, Tensor]:
-        inputs = Inputs(self.method.views(views, self.runtime.dtype), labels, noise, self.arrays)
+        inputs = Inputs(self.method.views(views, self.runtime.dtype, self.config), labels, noise, self.arrays)
         return self.method.loss(partial(self._forward, len(labels)), inputs, self._classes, self.config)
 
     def _forward(self, count: int, role: str, *inputs: Tensor | None) -> tuple[Tensor, ...]:
@@ -219,9 +209,9 @@ class TorchLearner:
             self._build(capacity)
         for role, network in self.networks.items():
             for name, tensor in network.state_dict().items():
-                tensor.copy_(torch.as_tensor(np.asarray(state[f"{role}.{name}"])))
+                tensor.copy_(torch.tensor(np.asarray(state[f"{role}.{name}"])))
         for name, tensor in self.arrays.items():
-            tensor.copy_(torch.as_tensor(np.asarray(state[name])))
+            tensor.copy_(torch.tensor(np.asarray(state[name])))
         self._set_classes(int(state["classes"]))
         self._restart_optimiser()
         steps = int(state[step_name(self.config)])
@@ -231,7 +221,7 @@ class TorchLearner:
             self.optimiser.load(steps, *moments)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.as_tensor(np.array(array), dtype=self.runtime.dtype, device=self.runtime.device)
+        return torch.tensor(np.asarray(array), dtype=self.runtime.dtype, device=self.runtime.device)
 
 
 def _copy(tensor: Tensor) -> np.ndarray:

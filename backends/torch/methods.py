@@ -54,7 +54,7 @@ def plain_network(config: LearnerConfig, capacity: int) -> ReIDNetwork:
     return ReIDNetwork.of(config, capacity)
 
 
-def one_view_each(views: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
+def one_view_each(views: Sequence[Tensor], dtype: torch.dtype, config: LearnerConfig) -> list[Tensor]:
     """Each view uint8 (B, H, W, 3) normalised by itself."""
     return [normalise(view, dtype) for view in views]
 
@@ -67,12 +67,13 @@ def one_feature_each(networks: Sequence[ReIDNetwork], views: Sequence[Tensor]) -
 class DeviceHalf(NamedTuple):
     """What a learner needs to know of a method.
 
-    network: (configuration, capacity) -> one network. views: (uint8 views (B, H, W, 3), type) -> what the networks
-    see. loss: see the functions above. embed: (embedding networks, the views of images) -> features (M, b, D).
+    network: (configuration, capacity) -> one network. views: (uint8 views (B, H, W, 3), type, configuration) -> what
+    the networks see. loss: see the functions above. embed: (embedding networks, the views of images) -> features
+    (M, b, D).
     """
 
     network: Callable[[LearnerConfig, int], ReIDNetwork]
-    views: Callable[[Sequence[Tensor], torch.dtype], list[Tensor]]
+    views: Callable[[Sequence[Tensor], torch.dtype, LearnerConfig], list[Tensor]]
     loss: Callable[[Forward, Inputs, Tensor, LearnerConfig], dict[str, Tensor]]
     embed: Callable[[Sequence[ReIDNetwork], Sequence[Tensor]], Tensor]
 

@@ -13,15 +13,17 @@ from torch import Tensor
 
 from duoreid.backends.torch import losses
 from duoreid.backends.torch.inputs import Forward, Inputs
-from duoreid.backends.torch.networks import ReIDNetwork, grey, normalise
+from duoreid.backends.torch.networks import ReIDNetwork, grey_form, normalise
+from duoreid.core.contract.pairs import check_pairs, rows_of_branches
 from duoreid.core.losses.mvd import VIEW_WEIGHTS, View
 from duoreid.core.settings.config import LearnerConfig
+from duoreid.core.settings.cross_modal import MVDConfig
 
 
-def both_forms(views: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
+def both_forms(views: Sequence[Tensor], dtype: torch.dtype, config: LearnerConfig) -> list[Tensor]:
     """Images uint8 (B, H, W, 3) of each modality -> all of them in colour and in grey, (V * B, 3, H, W) each."""
     images = torch.cat(list(views))
-    return [normalise(images, dtype), normalise(grey(images, dtype), dtype)]
+    return [normalise(images, dtype), grey_form(images, dtype, config.section.grey_form)]
 
 
 def joint_feature(networks: Sequence[ReIDNetwork], forms: Sequence[Tensor]) -> Tensor:
@@ -31,15 +33,17 @@ def joint_feature(networks: Sequence[ReIDNetwork], forms: Sequence[Tensor]) -> T
     both = shared.observe(torch.cat([colour, grey]))
     # Not chunk, whose sizes an exported program would keep from the batch that it was traced with.
     first, second = both.reshape(2, -1, both.shape[1]).unbind()
-    four = torch.cat([visible.observe(colour), infrared.observe(grey), first, second], dim=1)
-    return torch.nn.functional.normalize(four)[None]
+    four = [visible.observe(colour), infrared.observe(grey), first, second]
+    if shared.each:
+        four = [torch.nn.functional.normalize(one) for one in four]
+    return torch.nn.functional.normalize(torch.cat(four, dim=1))[None]
 
 
 def variational_distillation(
     forward: Forward, inputs: Inputs, classes: Tensor, config: LearnerConfig
 ) -> dict[str, Tensor]:
     """Objective of MVD. inputs: colour and grey (2 B, 3, H, W), visible images first; labels (B,); noise (8 B, 256)."""
-    views = four_views(forward, inputs, config.section.dropout)
+    views = four_views(forward, inputs, config.section)
     labels = inputs.labels.repeat(2)
     modalities = torch.arange(2, device=labels.device).repeat_interleave(len(inputs.labels))
     section = config.section
@@ -57,34 +61,36 @@ def variational_distillation(
     return parts | {"total": total}
 
 
-def four_views(forward: Forward, inputs: Inputs, dropout: float) -> dict[str, View]:
-    """Run each branch once: images in colour and grey -> the outputs of the four views, by name.
+def four_views(forward: Forward, inputs: Inputs, section: MVDConfig) -> dict[str, View]:
+    """Run the branches: images in colour and grey -> the outputs of the four views, by name.
 
     Raises ValueError where images, labels and noise do not belong together.
     """
     colour, grey = inputs.views
     count = len(colour)
-    if count != 2 * len(inputs.labels):
-        raise ValueError(
-            f"mvd needs one visible and one infrared image for each label, got {count} images for "
-            f"{len(inputs.labels)} labels"
-        )
-    noise = _noise(inputs.noise, count) if dropout else (None, None, None)
-    both = [part.chunk(2) for part in forward("shared", torch.cat([colour, grey]), noise[2])]
+    rows = None if inputs.noise is None else len(inputs.noise)
+    check_pairs(count, len(inputs.labels), rows, dropout=bool(section.dropout))
+    noise = [inputs.noise[part] if section.dropout else None for part in rows_of_branches(count)]
+    first, second = shared_views(forward, colour, grey, noise[2], section.shared_norm)
     return {
         "visible": View(*forward("visible", colour, noise[0])),
         "infrared": View(*forward("infrared", grey, noise[1])),
-        "shared_visible": View(*(part[0] for part in both)),
-        "shared_infrared": View(*(part[1] for part in both)),
+        "shared_visible": first,
+        "shared_infrared": second,
     }
 
 
-def _noise(noise: Tensor | None, count: int) -> Sequence[Tensor]:
-    """Return the rows of the visible, the infrared and the shared branch."""
-    if noise is None or len(noise) != 4 * count:
-        found = "none" if noise is None else f"{len(noise)} rows"
-        raise ValueError(f"dropout in mvd needs noise for {4 * count} rows of z, got {found}: see core/methods/mvd.py")
-    return noise.split([count, count, 2 * count])
+def shared_views(forward: Forward, colour: Tensor, grey: Tensor, noise: Tensor | None, order: str) -> tuple[View, View]:
+    """Run the shared branch on both forms together, or on one after the other; order: of `shared_norm`."""
+    if order == "together":
+        both = [part.chunk(2) for part in forward("shared", torch.cat([colour, grey]), noise)]
+        return View(*(part[0] for part in both)), View(*(part[1] for part in both))
+    of_colour, of_grey = (None, None) if noise is None else noise.chunk(2)
+    if order == "colour-first":
+        first = View(*forward("shared", colour, of_colour))
+        return first, View(*forward("shared", grey, of_grey))
+    second = View(*forward("shared", grey, of_grey))
+    return View(*forward("shared", colour, of_colour)), second
 
 
 def identity(views: dict[str, View], labels: Tensor, classes: Tensor, smoothing: float) -> Tensor:

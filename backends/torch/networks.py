@@ -14,8 +14,9 @@ from duoreid.backends.torch.layers import BatchNorm
 from duoreid.core.networks.backbone import BackboneConfig
 from duoreid.core.networks.backbones import backbone
 from duoreid.core.networks.heads import BOTTLENECK_WIDTHS, HEAD_WIDTH
-from duoreid.core.networks.images import DEVIATION, GREY_WEIGHTS, MEAN
+from duoreid.core.networks.images import DEVIATION, GREY_FORMS, GREY_WEIGHTS, MEAN
 from duoreid.core.settings.config import LearnerConfig
+from duoreid.core.settings.cross_modal import MVDConfig
 
 
 def _constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -50,6 +51,15 @@ def grey(images: Tensor, dtype: torch.dtype) -> Tensor:
     return (images.to(dtype) * weights).sum(3, keepdim=True).expand(images.shape)
 
 
+def grey_form(images: Tensor, dtype: torch.dtype, form: str) -> Tensor:
+    """Images (B, H, W, 3) from 0 to 255 -> their grey form (B, 3, H, W); form: of GREY_FORMS."""
+    if form == "raw":
+        return normalise(grey(images, dtype), dtype)
+    seen = normalise(images, dtype)
+    weights = _constant(GREY_FORMS[form], dtype, images.device).view(1, 3, 1, 1)
+    return (seen * weights).sum(1, keepdim=True).expand(seen.shape)
+
+
 class ReIDNetwork(nn.Module):
     """BNNeck and linear classifier of fixed capacity behind a backbone.
 
@@ -57,11 +67,19 @@ class ReIDNetwork(nn.Module):
     are one module and the names of their tensors have no prefix.
     """
 
-    def __init__(self, config: BackboneConfig | LearnerConfig, capacity: int, *, attention: bool = False) -> None:
+    def __init__(
+        self,
+        config: BackboneConfig | LearnerConfig,
+        capacity: int,
+        *,
+        attention: bool = False,
+        biases: bool = False,
+        neck_bias: bool = False,
+    ) -> None:
         network, chosen = config.network, backbone(config.network.arch)
         super().__init__(chosen, BackboneConfig(network, config.height, config.width, attention))
-        self.neck = BatchNorm(chosen.features, network.batch_norm_group, trained_bias=False)
-        self.classifier = nn.Linear(chosen.features, capacity, bias=False)
+        self.neck = BatchNorm(chosen.features, network.batch_norm_group, trained_bias=neck_bias)
+        self.classifier = nn.Linear(chosen.features, capacity, bias=biases)
 
     @classmethod
     def of(cls, config: BackboneConfig | LearnerConfig, *arguments: Any) -> ReIDNetwork:
@@ -91,16 +109,16 @@ def _behind(base: type[nn.Module], heads: type[ReIDNetwork]) -> type[ReIDNetwork
 class Bottleneck(nn.Module):
     """MVD's information bottleneck: neck output v (B, D) -> z (B, Z) and the logits of z (B, capacity)."""
 
-    def __init__(self, inputs: int, outputs: int, capacity: int, dropout: float, group: int) -> None:
+    def __init__(self, inputs: int, capacity: int, section: MVDConfig, group: int) -> None:
         super().__init__()
-        first, second = BOTTLENECK_WIDTHS
-        self.dropout = dropout
-        self.linear1 = nn.Linear(inputs, first, bias=False)
+        (first, second), outputs, biases = BOTTLENECK_WIDTHS, section.representation, section.biases
+        self.dropout = section.dropout
+        self.linear1 = nn.Linear(inputs, first, bias=biases)
         self.bn1 = BatchNorm(first, group)
-        self.linear2 = nn.Linear(first, second, bias=False)
+        self.linear2 = nn.Linear(first, second, bias=biases)
         self.bn2 = BatchNorm(second, group)
         self.linear3 = nn.Linear(second, outputs)
-        self.hidden = nn.Linear(outputs, HEAD_WIDTH, bias=False)
+        self.hidden = nn.Linear(outputs, HEAD_WIDTH, bias=biases)
         self.hidden_bn = BatchNorm(HEAD_WIDTH, group)
         self.classifier = nn.Linear(HEAD_WIDTH, capacity)
 
@@ -118,14 +136,35 @@ class VariationalNetwork(ReIDNetwork):
 
     def __init__(self, config: LearnerConfig, capacity: int) -> None:
         section, group = config.section, config.network.batch_norm_group
-        super().__init__(config, capacity, attention=section.channel_attention)
-        inputs = self.classifier.in_features
-        self.bottleneck = Bottleneck(inputs, section.representation, capacity, section.dropout, group)
+        heads = {"biases": section.biases, "neck_bias": section.neck_bias}
+        super().__init__(config, capacity, attention=section.channel_attention, **heads)
+        self.bottleneck = Bottleneck(self.classifier.in_features, capacity, section, group)
+        self.mixed = group if section.mixed_groups else 0
+        self.each = section.feature == "each"
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Normalised images (B, 3, H, W) -> v (B, D) and its logits, z (B, Z) and its logits.
 
-        noise: uniforms (B, hidden) for dropout, where there is any in training.
+        noise: uniforms (B, hidden) for dropout, where there is any in training. With mixed groups of batch norm the
+        first half of the rows is of one modality and the second of the other.
         """
+        if self.training and 0 < self.mixed < len(x):
+            outputs = self._outputs(*(None if rows is None else mix(rows, self.mixed) for rows in (x, noise)))
+            return tuple(unmix(rows, self.mixed) for rows in outputs)
+        return self._outputs(x, noise)
+
+    def _outputs(self, x: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         v = self.observe(x)
         return v, self.classifier(v), *self.bottleneck(v, noise)
+
+
+def mix(rows: Tensor, group: int) -> Tensor:
+    """Rows (B, ...) of two halves -> the same by groups: each has `group` / 2 rows of either half, in order."""
+    if group % 2 or rows.shape[0] % group:
+        raise ValueError(f"mixed groups of {group} images must be even and divide the batch of {rows.shape[0]} images")
+    return rows.unflatten(0, (2, -1, group // 2)).transpose(0, 1).flatten(0, 2)
+
+
+def unmix(rows: Tensor, group: int) -> Tensor:
+    """The inverse of `mix`."""
+    return rows.unflatten(0, (-1, 2, group // 2)).transpose(0, 1).flatten(0, 2)

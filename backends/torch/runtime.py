@@ -26,7 +26,7 @@ class RuntimeConfig:
     device_id: int = option(0, "which CUDA device", least=0)
     precision: str = option(
         "float32",
-        "precision of the networks; bfloat16: autocast with float32 weights",
+        "precision of the networks; bfloat16: autocast with float32 weights, on CUDA only",
         choices=("float32", "bfloat16", "float64"),
         everyday=True,
     )
@@ -50,6 +50,12 @@ class Runtime:
     compile: bool
     graph: bool
     processes: Single
+
+    def memory(self) -> int | None:
+        """Return the most bytes that tensors took on the device, None on the CPU; the device is not waited for."""
+        import torch
+
+        return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None
 
     @property
     def name(self) -> str:
@@ -98,6 +104,11 @@ def open_runtime(config: RuntimeConfig) -> Runtime:
         )
     if kind == "cpu" and config.device_id:
         raise UserError(f"--device-id {config.device_id} has no meaning on the CPU: drop it or use --device cuda.")
+    if kind == "cpu" and config.precision == "bfloat16":
+        raise UserError(
+            "--precision bfloat16 is for CUDA: on the CPU torch's convolutions of stride 2 return NaN at random in it. "
+            "Use --precision float32 there."
+        )
     device = torch.device(kind, device_id) if kind == "cuda" else torch.device("cpu")
     if kind == "cuda":
         torch.cuda.set_device(device)

@@ -54,7 +54,11 @@ def of_batch(exam: Exam, index: int) -> Choices:
     found = {}
     for role, (images, noise) in seen(exam, exam.batch(index)).items():
         found[role] = [
-            Choice(f"{role}.{one.before.text}", before, operations.max_places(before) if one.windows else before > 0)
+            Choice(
+                f"{role}.{one.before.text}",
+                before,
+                operations.max_places(before, uneven=one.uneven) if one.windows else before > 0,
+            )
             for one, before in judge.choosing(exam.learner, exam.started(role), images, noise)
         ]
     return found

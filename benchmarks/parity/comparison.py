@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from duoreid.benchmarks.parity.tolerances import tolerance
 from duoreid.core.errors import UserError
+from duoreid.core.networks.backbones import stage_of
 
 BOTH = "apart"
 """`who` of a distance between the two halves."""
@@ -69,11 +69,6 @@ class Check(NamedTuple):
         step = "" if self.step is None else f"step {self.step}"
         return ", ".join(filter(None, (self.mode, self.name, step)))
 
-    @property
-    def block(self) -> str:
-        """The block that a layer or tensor lies in: "layer1.0" of "layer1.0.conv2"."""
-        return re.sub(r"(layer\d\.\d+)\..*", r"\1", self.name)
-
 
 def check(kind: str, name: str, who: str, value: float, limit: Limit, **where: Any) -> Check:
     """Return the check of a number. where: precision (default "single"), mode, step, note."""
@@ -121,6 +116,13 @@ class Comparison:
     def names(self) -> tuple[str, str]:
         """What the two halves are called."""
         return self.backends[0]["name"], self.backends[1]["name"]
+
+    def block(self, check: Check) -> str:
+        """Return the stage of the backbone that a check's layer or tensor lies in: "layer1.0" of "layer1.0.conv2"."""
+        arch, name = self.exam["network"]["arch"], check.name
+        role, _, inside = name.partition(".")
+        stage = stage_of(arch, name)
+        return f"{role}.{stage_of(arch, inside)}" if stage == name and inside else stage
 
     @property
     def failed(self) -> list[Check]:

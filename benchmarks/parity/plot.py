@@ -79,7 +79,7 @@ def _bars(axis: Any, found: Comparison, kind: str) -> None:
     ]
     worst: dict[str, dict[str, float]] = {}
     for check in chosen:
-        of = worst.setdefault(check.block, {})
+        of = worst.setdefault(found.block(check), {})
         of[check.who] = max(of.get(check.who, 0.0), check.value)
     where = np.arange(len(worst))
     for index, (name, colour) in enumerate(zip(found.names, (style.SECOND, style.FIRST), strict=True)):

@@ -46,7 +46,7 @@ def text(found: Comparison, *, every: bool = False) -> str:
         for precision, where in (("single", ""), ("double", "In float64. ")):
             chosen = [check for check in found.checks if check[:2] == (kind, precision)]
             if chosen:
-                lines += ["", where + words, "", *_table(chosen, found.names, every), *_reasons(found, chosen)]
+                lines += ["", where + words, "", *_table(chosen, found, every), *_reasons(found, chosen)]
     if not any(check[:2] == ("training", "single") for check in found.checks):
         lines += ["", "Training is not judged: no disturbed run (--envelope) and no float64 run of as many steps."]
     return "\n".join([*lines, "", *short(found.summary), *verdict(found)])
@@ -84,15 +84,16 @@ def held(found: Comparison) -> list[str]:
     return ["", title, *lines, last] if lines else []
 
 
-def _table(chosen: Sequence[Check], names: tuple[str, str], every: bool) -> list[str]:
+def _table(chosen: Sequence[Check], found: Comparison, every: bool) -> list[str]:
     """A row for each name and step, or for each block of many; a column for each mode and backend."""
     deep = not every and len({check.name for check in chosen}) > DEEP
+    block = found.block if deep else _name
     cells: dict[str, dict[tuple[str, str], Check]] = {}
     for check in sorted(chosen, key=lambda check: check.mode, reverse=True):  # training has layers that test has not
-        row = cells.setdefault(_row(check, deep, every), {})
+        row = cells.setdefault(_row(check, block(check), every), {})
         column = check.mode, check.who
         row[column] = max(row.get(column, check), check, key=_share)
-    who = [name for name in (*names, BOTH) if any(check.who == name for check in chosen)]
+    who = [name for name in (*found.names, BOTH) if any(check.who == name for check in chosen)]
     columns = [(mode, name) for mode in dict.fromkeys(check.mode for check in chosen) for name in who]
     head = {column: " ".join(filter(None, column)) for column in columns}
     rows = []
@@ -104,13 +105,17 @@ def _table(chosen: Sequence[Check], names: tuple[str, str], every: bool) -> list
     return table((chosen[0].kind, *head.values(), "limit", "verdict"), rows).splitlines()
 
 
-def _row(check: Check, deep: bool, every: bool) -> str:
-    """The row that a check stands in."""
+def _name(check: Check) -> str:
+    return check.name
+
+
+def _row(check: Check, name: str, every: bool) -> str:
+    """The row that a check stands in. name: its own, or that of its block."""
     if (check.kind, check.precision) == ("own", "double") and not every:
         return "all layers"
     step = "" if check.step is None else f", step {check.step}"
     note = f" ({check.note})" if check.note and check.who == BOTH else ""
-    return f"{check.block if deep else check.name}{step}{note}"
+    return f"{name}{step}{note}"
 
 
 def _share(check: Check) -> float:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from duoreid.core import filesystem
+from duoreid.core.checkpoints import tensor_file
 from duoreid.core.errors import UserError
 
 FORMAT = "duoreid-2"
@@ -42,28 +42,24 @@ def save(path: Path, state: Mapping[str, np.ndarray], metadata: Mapping[str, Any
 
     metadata: anything that JSON can hold. On any failure the file that stood at `path` is still there, whole.
     """
-    from safetensors.numpy import save as serialise
-
     arrays = {name: np.asarray(value, order="C") for name, value in state.items()}
     text = json.dumps(metadata, default=plain)
     header = {"format": FORMAT, "digest": digest(arrays, text), "metadata": text}
-    write_atomically(path, serialise(arrays, metadata=header))
+    write_atomically(path, tensor_file.written(arrays, header))
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace `path` by `content` or leave it as it was; UserError says why it could not be written."""
-    temporary = path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = path.parent / filesystem.temporary_name(path.name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        filesystem.sweep(path.parent, path.name)
         with temporary.open("xb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        if os.name != "nt":  # Windows has no handle of a folder
-            folder = os.open(path.parent, os.O_RDONLY)
-            os.fsync(folder)
-            os.close(folder)
+            filesystem.to_disk(file.fileno())
+        filesystem.replace(temporary, path)
+        filesystem.folder_to_disk(path.parent)
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -75,16 +71,6 @@ def write_atomically(path: Path, content: bytes) -> None:
         ) from error
 
 
-def stand_for(file: Path, name: Path) -> None:
-    """Let a name stand for a file too, whatever it stood for before; nothing changes where there are no hard links."""
-    link = name.parent / f".{name.name}.link"
-    with suppress(OSError):
-        link.unlink(missing_ok=True)
-        os.link(file, link)
-        os.replace(link, name)
-        link.unlink(missing_ok=True)  # POSIX: a rename onto another name of the same file does nothing
-
-
 def remove_temporaries(folder: Path, stem: str) -> None:
     """Remove what a process that was killed while it wrote STEM... into a folder has left there."""
     for path in folder.glob(f".{stem}*.*"):
@@ -93,19 +79,34 @@ def remove_temporaries(folder: Path, stem: str) -> None:
 
 def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return (state, metadata), verified against the digest; UserError says what is wrong with the file."""
-    from safetensors import SafetensorError, safe_open
-
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path} is not a file: give a .safetensors checkpoint that a run has written.")
+    return verified(path, *contents(path))
+
+
+def contents(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return (tensors, metadata) of any safetensors file; UserError says what is wrong with it."""
     try:
-        with safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} cannot be read as safetensors ({error}): it is damaged or of another kind.") from error
+        return tensor_file.read(path)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, MemoryError) as error:
+        raise UserError(
+            f"{path} cannot be read as safetensors ({str(error)[:300]}): it is damaged or of another kind."
+        ) from error
+
+
+def verified(
+    path: Path, state: dict[str, np.ndarray], header: Mapping[str, str]
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return (state, metadata) of a checkpoint of this library, held against its digest."""
     if header.get("format") != FORMAT:
         raise UserError(f"{path} is a safetensors file but no checkpoint of this library (format {FORMAT}).")
     if header.get("digest") != digest(state, header.get("metadata", "")):
         raise UserError(f"{path} is damaged: its contents do not match their digest. Use another checkpoint.")
-    return state, json.loads(header["metadata"])
+    try:
+        metadata = json.loads(header.get("metadata", ""))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} holds metadata that cannot be read ({str(error)[:200]}): it is damaged.") from error
+    if type(metadata) is not dict:
+        raise UserError(f"{path} holds metadata that are a {type(metadata).__name__}, not settings: it is damaged.")
+    return state, metadata

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from duoreid.core.checkpoints import formats, weights
-from duoreid.core.contract.state import initial, network
+from duoreid.core.checkpoints.layouts_mvd import JointFile, public_of
+from duoreid.core.contract.state import at_rest, initial, network
 from duoreid.core.errors import UserError, unknown
 from duoreid.core.methods.registry import DEFAULT, SINGLE, holder_of, spec_of
 from duoreid.core.methods.spec import MethodSpec
@@ -47,8 +48,9 @@ class Trained:
 
     config: of the run that trained them; for a file from elsewhere the defaults, with its architecture. models: by the
     name of their network. adapted: trained on the target (stage 2). known: the configuration is the run's own and not
-    a default. trial: the training split that the run saw, 0 where that is not recorded. report: of the import, where
-    the file is from elsewhere; which file was taken, where a run's folder was given.
+    a default. sized: the file tells the size of its images, by the public code that wrote it. trial: the training split
+    that the run saw, 0 where that is not recorded. report: of the import, where the file is from elsewhere; which file
+    was taken, where a run's folder was given. threshold: what `calibrate` has stored.
     """
 
     path: Path
@@ -56,8 +58,10 @@ class Trained:
     models: dict[str, Model]
     adapted: bool = False
     known: bool = True
+    sized: bool = False
     trial: int = 0
     report: str = ""
+    threshold: dict[str, Any] | None = None
 
 
 def open_trained(
@@ -75,6 +79,8 @@ def open_trained(
     """
     contents = formats.read(path)
     if contents.kind != formats.CHECKPOINT or "config" not in contents.metadata:
+        if public := public_of(contents):
+            return _public(public, role, arch, stem_relu, size)
         return _foreign(contents.path, role, arch, stem_relu, size)
     settings, position = contents.metadata["config"], contents.metadata.get("position", {})
     if not isinstance(settings, dict) or not isinstance(position, dict):
@@ -92,6 +98,7 @@ def open_trained(
     metadata = contents.metadata
     taken = f"{path}: its last state, {contents.path.name}" if Path(path).is_dir() else ""
     trained = Trained(contents.path, config, {}, trial=_trial(metadata, config), report=taken)
+    trained = replace(trained, threshold=metadata.get("threshold"))
     found = [match.group(1) for name in contents.tensors if (match := re.fullmatch(weights.ROLE, name))]
     if not found:
         name = str(metadata.get("network", ALONE))
@@ -145,8 +152,7 @@ def _joint(tensors: Mapping[str, np.ndarray], config: Config, spec: MethodSpec) 
     size = (rows, rows, data.height, data.width)
     optimiser = getattr(section, "optimiser", "adam")
     settings = spec.learner_config(config.network, *size, section=section, optimiser=optimiser)
-    counters = {name: value for name, value in initial(settings, seed=0).items() if not _of_network(name, spec)}
-    return Model(settings, counters | {name: value for name, value in tensors.items() if name != LABELS})
+    return Model(settings, at_rest(settings) | {name: value for name, value in tensors.items() if name != LABELS})
 
 
 def _refuse_part(path: str | Path, role: str, spec: MethodSpec) -> None:
@@ -157,8 +163,25 @@ def _refuse_part(path: str | Path, role: str, spec: MethodSpec) -> None:
         )
 
 
-def _of_network(name: str, spec: MethodSpec) -> bool:
-    return name.startswith(tuple(f"{role}." for role in spec.all))
+def _public(
+    public: JointFile, role: str, arch: str, stem_relu: bool | None, size: tuple[int | None, int | None]
+) -> Trained:
+    """Return the networks of a file of a method's public code, with the settings of the recipe that follows it."""
+    config, spec = public.config, spec_of(public.config.method)
+    _refuse_part(public.path, role, spec)
+    for option, asked, stands in (
+        ("arch", arch, config.network.arch),
+        ("stem_relu", stem_relu, config.network.stem_relu),
+    ):
+        if asked not in ("", None, stands):
+            raise UserError(
+                f"{public.path} is a file of {public.layout.name}, whose {option} is {stands}, not {asked}: leave the "
+                "option out."
+            )
+    known = {name: value for name, value in zip(("height", "width"), size, strict=True) if value is not None}
+    config = replace(config, data=replace(config.data, **known))
+    models = {spec.name: _joint(public.tensors, config, spec)}
+    return Trained(public.path, config, models, known=False, sized=True, report=public.report)
 
 
 def _foreign(path: Path, role: str, arch: str, stem_relu: bool | None, size: tuple[int | None, int | None]) -> Trained:
@@ -180,12 +203,12 @@ def _foreign(path: Path, role: str, arch: str, stem_relu: bool | None, size: tup
         section = replace(getattr(plain, spec.section), **spec.hints(tensors, spec.students[0]))
         data = replace(plain.data, **known)
         config = replace(plain, data=data, network=settings, **{spec.section: section})
-        return Trained(path, config, {method: _joint(tensors, config, spec)}, known=False)
+        report = (
+            f"{path} holds tensors and no settings: those of --preset {plain.preset} hold, but for what shapes tell. A "
+            "run's or an exported .safetensors has its own."
+        )
+        return Trained(path, config, {method: _joint(tensors, config, spec)}, known=False, report=report)
     built = BackboneConfig(settings, base.data.height, base.data.width)
-    tensors, report = weights.load(path, built)
-    told = report.layout.stem_relu
-    if stem_relu is None and told is not None and told != settings.stem_relu:
-        built = built._replace(network=replace(settings, stem_relu=told))
-        tensors, report = weights.load(path, built)
-    config = replace(base, network=built.network)
+    tensors, report = weights.load(path, built, fixed=() if stem_relu is None else ("stem_relu",))
+    config = replace(base, network=report.network)
     return Trained(path, config, {ALONE: _single(tensors, config)}, known=False, report=str(report))

@@ -6,26 +6,25 @@ Nothing is left out in silence: a tensor is used, or ignored for a stated reason
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from duoreid.core.checkpoints.formats import CHECKPOINT, read
+from duoreid.core.checkpoints.recognition import Named, canonical, recognise
 from duoreid.core.errors import UserError, unknown
 from duoreid.core.methods.registry import holder_of
 from duoreid.core.networks.backbone import BackboneConfig
 from duoreid.core.networks.backbones import BACKBONES, backbone
-from duoreid.core.networks.heads import NECK
+from duoreid.core.networks.heads import NECK, gem
 from duoreid.core.networks.layouts import OWN, Layout
 from duoreid.core.networks.network import network_tensors
 from duoreid.core.networks.tensors import Entry
-from duoreid.core.settings.config import LearnerConfig
+from duoreid.core.settings.config import LearnerConfig, NetworkConfig
 
-OUTER = r"(?:(?:module|_orig_mod|network|backbone|model|net)\.)*"
-"""Prefixes that wrappers leave on every name: DataParallel's, torch.compile's, a training cell's."""
+EXPONENT = gem().name
 
 ROLE = rf"(\w+)\.{re.escape(NECK)}"
 """The name of a tensor that each network has, in a file of several."""
@@ -33,7 +32,10 @@ ROLE = rf"(\w+)\.{re.escape(NECK)}"
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What an import did. matched: tensors used. ignored: reason -> names. notes: sentences that a user should read."""
+    """What an import did. matched: tensors used. ignored: reason -> names. notes: sentences that a user should read.
+
+    network: the settings that the weights were fitted to.
+    """
 
     path: Path
     kind: str
@@ -41,6 +43,7 @@ class ImportReport:
     matched: int
     ignored: dict[str, tuple[str, ...]]
     notes: tuple[str, ...]
+    network: NetworkConfig
 
     def __str__(self) -> str:
         lines = [f"weights of {self.path} ({self.kind}): {self.layout.name}, {self.matched} tensors matched"]
@@ -51,36 +54,84 @@ class ImportReport:
 
 
 def load(
-    source: str | Path, config: BackboneConfig | LearnerConfig, *, capacity: int | None = None
+    source: str | Path,
+    config: BackboneConfig | LearnerConfig,
+    *,
+    capacity: int | None = None,
+    fixed: Collection[str] | None = None,
 ) -> tuple[dict[str, np.ndarray], ImportReport]:
     """Read the weights of one network from a file.
 
     source: a file that core.checkpoints.formats reads; "FILE#ROLE" takes the network of that role from a checkpoint
     that holds several. config: the network that the weights must fit, and the size of its images. capacity: rows of the
-    classifier; None takes whatever the file has.
+    classifier; None takes whatever the file has. fixed: names of the network's settings that stand; those others that
+    the layout tells are taken over, into the report's `network`. None: all stand, and the report warns of differences.
     Returns (tensors float32 by canonical name, report): all of the backbone, the neck where the file has one, the
     classifier where it has as many rows as `capacity`. UserError lists what is missing, unexpected, of another shape or
     not finite.
     """
     path, role = (str(source), "") if Path(source).exists() else _split(str(source))
     contents = read(path)
-    tensors, others = _choose(contents.tensors, role, contents.path, own=contents.kind == CHECKPOINT)
+    tensors, others, role = _choose(contents.tensors, role, contents.path, own=contents.kind == CHECKPOINT)
     network = config.network
-    layout, named = recognise(tensors, contents.path, network.arch)
-    ignored: dict[str, tuple[str, ...]] = {"no network": contents.aside, "other networks, optimiser": others}
+    layout, named, aside = recognise(tensors, contents.path, network.arch, role)
+    if fixed is not None:
+        network = replace(network, **{name: value for name, value in layout.settings.items() if name not in fixed})
+    ignored: dict[str, tuple[str, ...]] = {
+        "no network": contents.aside,
+        "other networks, optimiser": (*others, *aside.others),
+        "beside the network": aside.beside,
+    }
+    _refuse(layout, named, contents.path, network.arch)
     found = _rename(layout, named, ignored, contents.path)
-    notes = _settle_head(found, capacity, ignored)
-    if layout.stem_relu is not None and layout.stem_relu != network.stem_relu:
-        option = "--stem-relu" if layout.stem_relu else "--no-stem-relu"
-        notes.append(f"CAUTION: the network of this layout differs in its stem; {option} makes ours the same")
-    rows = len(found["classifier.weight"].value) if "classifier.weight" in found else 1
-    absent = tuple(part for part in ("neck.", "classifier.") if not any(name.startswith(part) for name in found))
+    notes = _settle_head(found, capacity, ignored) + _settle_pooling(found, network, ignored)
+    notes += told(layout, named, network)
+    if aside.beside:
+        notes.append(
+            "CAUTION: if the file's own feature comes from what lies beside the network, this one is another feature"
+        )
+    rows = len(found["classifier.weight"].value) if np.ndim(_value(found, "classifier.weight")) else 1
+    absent = tuple(
+        part for part in ("neck.", "classifier.", "pooling.") if not any(name.startswith(part) for name in found)
+    )
     built = BackboneConfig(network, config.height, config.width)
     wanted = [entry for entry in network_tensors(built, rows) if not entry.name.startswith(absent)]
     _check(found, wanted, contents.path, built, layout)
     taken = {name: np.array(tensor.value, np.float32, order="C") for name, tensor in found.items()}
     given = {reason: names for reason, names in ignored.items() if names}
-    return taken, ImportReport(contents.path, contents.kind, layout, len(taken), given, tuple(notes))
+    return taken, ImportReport(contents.path, contents.kind, layout, len(taken), given, tuple(notes), network)
+
+
+def told(layout: Layout, named: Sequence[tuple[str, Named]], network: NetworkConfig) -> list[str]:
+    """Return what a user should read of what the layout tells of its networks: cautions, and what was assumed."""
+    notes = []
+    for field, value in layout.settings.items():
+        own = getattr(network, field)
+        if own != value:
+            option = field.replace("_", "-")
+            given = f"--{option} {value}" if not isinstance(value, bool) else f"--{'' if value else 'no-'}{option}"
+            notes.append(f"CAUTION: networks of this layout have {field} {value}, this one {own}; {given} makes it so")
+    tensors = {name: tensor.value for name, tensor in named}
+    for name, expected, caution in layout.images:
+        if name in tensors and not _agrees(tensors[name], expected):
+            notes.append(f"CAUTION: {caution} ({name} is {np.ravel(tensors[name])[:6].tolist()})")
+    notes += [f"CAUTION: {caution}" for caution in layout.cautions]
+    known = {f"{field} {getattr(network, field)}" for field in ASSUMED if field not in layout.settings}
+    shown = ", ".join(sorted(known))
+    return [*notes, f"assumed: {shown + ', ' if shown else ''}RGB images, ImageNet's mean and deviation removed"]
+
+
+ASSUMED = ("stem_relu", "last_stride", "conv_padding", "stem_pool", "pooling")
+"""Settings of a network that no tensor shows: where the layout does not tell them, the report does."""
+
+
+def _agrees(value: np.ndarray, expected: tuple[float, ...]) -> bool:
+    numbers = np.ravel(value)
+    return numbers.shape == (len(expected),) and np.allclose(numbers, expected, rtol=1e-3)
+
+
+def _value(found: Mapping[str, Named], name: str) -> np.ndarray | None:
+    return found[name].value if name in found else None
 
 
 def load_joint(path: Path) -> tuple[str, dict[str, np.ndarray]] | None:
@@ -97,57 +148,22 @@ def load_joint(path: Path) -> tuple[str, dict[str, np.ndarray]] | None:
     named = {}
     for role in sorted(found):
         own = {name.split(".", 1)[1]: value for name, value in tensors.items() if name.startswith(f"{role}.")}
-        layout, _ = recognise(own, path)
+        layout, _, _ = recognise(own, path)
         for name, value in own.items():
             named[f"{role}.{canonical(layout, name, own)}"] = np.asarray(value, np.float32)
     return spec.name, named
 
 
-class Named(NamedTuple):
-    """A tensor and what the file calls it."""
-
-    name: str
-    value: np.ndarray
-
-
-def layouts(arch: str) -> list[Layout]:
-    """Return every known layout in the order in which they are tried: this library's, the backbone's, the others'."""
-    known = [backbone(arch), *BACKBONES.values()]
-    return list(dict.fromkeys([*OWN, *(layout for one in known for layout in one.layouts)]))
-
-
-def recognise(tensors: Mapping[str, np.ndarray], path: Path, arch: str = "") -> tuple[Layout, list[tuple[str, Named]]]:
-    """Return (layout, [(name without the outer prefix, tensor)]): the first whose sign is there.
-
-    arch: whose publishers' layouts are known too; without it, this library's own names alone. UserError for an unknown
-    layout.
-    """
-    tried = layouts(arch) if arch else OWN
-    for layout in tried:
-        firsts = (re.fullmatch(rf"({OUTER}){layout.first}", name) for name in tensors)
-        prefix = next((match.group(1) for match in firsts if match), None)
-        if prefix is None:
-            continue
-        named = [(name.removeprefix(prefix), Named(name, np.asarray(value))) for name, value in tensors.items()]
-        if any(re.fullmatch(layout.sign, name) for name, _ in named):
-            return layout, named
-    shown = ", ".join(list(tensors)[:6]) or "none"
-    raise UserError(
-        f"the tensors of {path} follow no known layout. Known: {'; '.join(layout.name for layout in tried)}. Found: "
-        f"{shown}. Rename the tensors to this library's names or to one of the others."
-    )
-
-
-def canonical(layout: Layout, name: str, names: Container[str]) -> str:
-    """Return the name of core/networks for a name of the layout. names: of all tensors beside it.
-
-    A norm's gamma stands beside a beta; a lone one is a weight's own name.
-    """
-    if name.endswith(".gamma") and f"{name.removesuffix('gamma')}beta" not in names:
-        return name
-    for pattern, replacement in layout.renames:
-        name = re.sub(pattern, replacement, name)
-    return name
+def _refuse(layout: Layout, named: Sequence[tuple[str, Named]], path: Path, arch: str) -> None:
+    """Raise UserError for a network with parts that this library's have not: they are named, not listed as missing."""
+    for pattern, what in layout.refused:
+        parts = [tensor.name for name, tensor in named if re.fullmatch(pattern, name)]
+        if parts:
+            shown = ", ".join(parts[:3]) + (", ..." if len(parts) > 3 else "")
+            raise UserError(
+                f"{path} ({layout.name}) holds {what}: {len(parts)} tensors ({shown}). {arch} has no such part, and "
+                "the rest was trained with it: none was taken. Give the weights of a network without it."
+            )
 
 
 def _split(source: str) -> tuple[str, str]:
@@ -158,20 +174,21 @@ def _split(source: str) -> tuple[str, str]:
 
 def _choose(
     tensors: Mapping[str, np.ndarray], role: str, path: Path, *, own: bool
-) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Return (tensors of one network, names of all others). A file without roles has one network."""
+) -> tuple[dict[str, np.ndarray], tuple[str, ...], str]:
+    """Return (tensors of one network, names of all others, the role if it is still to be found).
+
+    A file of others has no roles, but may hold several networks side by side: see `recognise`.
+    """
     found = [match.group(1) for name in tensors if (match := re.fullmatch(ROLE, name))]
     if not own or not found:
-        if role:
-            raise UserError(f"{path} holds one network and no roles: give its name without #{role}.")
-        return dict(tensors), ()
+        return dict(tensors), (), role
     if role and role not in found:
         raise unknown(f"network of {path}", role, found)
     if not role and len(found) > 1:
         raise UserError(f"{path} holds the networks {', '.join(found)}: choose one, as in {path}#{found[-1]}.")
     chosen = f"{role or found[0]}."
     mine = {name.removeprefix(chosen): value for name, value in tensors.items() if name.startswith(chosen)}
-    return mine, tuple(name for name in tensors if not name.startswith(chosen))
+    return mine, tuple(name for name in tensors if not name.startswith(chosen)), ""
 
 
 def _rename(
@@ -209,6 +226,15 @@ def _settle_head(found: dict[str, Named], capacity: int | None, ignored: dict[st
     return notes
 
 
+def _settle_pooling(found: dict[str, Named], network: NetworkConfig, ignored: dict[str, tuple[str, ...]]) -> list[str]:
+    """Drop the exponent of a pooling that the network has not; return what there is to say of it."""
+    if network.pooling != "gem" and EXPONENT in found:
+        ignored["the exponent of a pooling that this network has not"] = (found.pop(EXPONENT).name,)
+    if network.pooling == "gem" and EXPONENT not in found:
+        return ["no exponent of the pooling in the file: it stays as initialised"]
+    return []
+
+
 def _check(
     found: Mapping[str, Named], wanted: Iterable[Entry], path: Path, config: BackboneConfig, layout: Layout
 ) -> None:
@@ -237,6 +263,6 @@ def _check(
 
 def _fits(found: Mapping[str, Named], arch: str, config: BackboneConfig) -> bool:
     """Return whether another backbone, for images of the same size, is just what was found."""
-    head, other = ("neck.", "classifier."), config._replace(network=replace(config.network, arch=arch))
+    head, other = ("neck.", "classifier.", EXPONENT), config._replace(network=replace(config.network, arch=arch))
     ours = {entry.name: entry.shape for entry in backbone(arch).tensors(other)}
     return ours == {name: tensor.value.shape for name, tensor in found.items() if not name.startswith(head)}

@@ -7,11 +7,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from duoreid.core.contract.processes import FailedElsewhereError
-from duoreid.core.settings.config import Config
+from duoreid.core.commands import streams
+from duoreid.core.errors import FailedElsewhereError
 from duoreid.core.training.stop import Stop, Stopped
+
+if TYPE_CHECKING:  # a help of the command loads no NumPy
+    from duoreid.core.settings.config import Config
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,31 @@ def out_of_memory(error: BaseException) -> bool:
 def guarded(action: Callable[[], None], index: int = 0) -> int:
     """Run an action; return 0, or print what was wrong as one message and return 2 (143 on SIGTERM, 130 on Ctrl-C).
 
+    Both standard streams are guarded, and a signal ends the action with a message, whatever it is in the midst of.
     With DUOREID_TRACEBACK=1 in the environment errors keep their traceback. process: of this process in a job of
     several. The first prints for all; another one waits with an error of its own until the launcher has had time to
     end it, which it does where the first has failed as well.
     """
+    with streams.guarded():
+        return _guarded(action, index)
+
+
+def finished(action: Callable[[], int]) -> int:
+    """Run a command that returns its own exit status, guarded; return that, or the one of what went wrong."""
+    status = 0
+
+    def run() -> None:
+        nonlocal status
+        status = action()
+
+    return guarded(run) or status
+
+
+def _guarded(action: Callable[[], None], index: int) -> int:
     try:
-        action()
+        with Stop().installed():
+            action()
+            sys.stdout.flush()
     except Stopped as stopped:
         if not index:
             print(f"stopped by {stopped}: every state saved so far is whole.", file=sys.stderr)

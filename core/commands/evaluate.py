@@ -23,22 +23,29 @@ from duoreid.core.settings.config import DataConfig, validate
 if TYPE_CHECKING:
     from duoreid.core.checkpoints.trained import Trained
     from duoreid.core.data import Dataset, OpenData, Search, Trial
+    from duoreid.core.openset import Identification
     from duoreid.core.protocols import SearchResult
 
-DATA = ("data", "size", "data_seed", "height", "width", "interpolation", "cache")
+DATA = ("data", "size", "data_seed", "height", "width", "interpolation", "camera_pattern", "draws", "cache")
 """Settings of the data that the command line may change; others are given by other options."""
 
 OpenDataset = Callable[..., Any]
 Published = dict[str, dict[str, tuple[float, float]]]
 COLUMNS = {"mAP": "mean_ap", "rank-1": "rank1", "rank-5": "rank5", "rank-10": "rank10", "mINP": "mean_inp"}
+NOBODY = {"TPIR at 1%": 0.01, "TPIR at 10%": 0.1}
+ABOUT_NOBODY = (
+    "TPIR at 1%: of the searches with a match, those that find it first and above the threshold which 1% of the "
+    "searches without a match reach; -: too few queries."
+)
 
 
 @dataclass(frozen=True)
 class Tested:
-    """One network's result of one search. features: of all test images, float32 (N, D)."""
+    """One network's result of one search. nobody: how well searches without a match are told from others."""
 
     network: str
     result: SearchResult
+    nobody: list[Identification]
 
 
 def evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] | None = None, prog: str = "") -> int:
@@ -61,9 +68,22 @@ def build(backend: Backend, prog: str = "") -> Parser:
     )
     add_help(made)
     add_model_options(made)
-    made.add_argument("--dataset", help="dataset to test on (default: the target that the checkpoint was trained for)")
+    made.add_argument(
+        "--dataset",
+        help="dataset to test on: a name, NAME=PATH or a path (default: the target of the checkpoint)",
+    )
     made.add_argument(
         "--rerank", action="store_true", help="re-rank by k-reciprocal encoding (Zhong et al., CVPR 2017)"
+    )
+    made.add_argument(
+        "--search",
+        default="",
+        metavar="NAME",
+        help="test these searches alone: all or indoor (SYSU-MM01), visible-to-infrared or infrared-to-visible "
+        "(RegDB), or a search's whole name",
+    )
+    made.add_argument(
+        "--mode", default="", metavar="SHOT", help="and of these: single-shot or 10-shot (SYSU-MM01; default: both)"
     )
     made.add_argument("--batch", type=int, default=128, help="images in a batch (default: 128)")
     made.add_argument("--save-features", type=Path, metavar="FILE.npz", help="write what `core.evaluate` reads")
@@ -88,6 +108,7 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
     from duoreid.core.methods.registry import spec_of
     from duoreid.core.protocols import evaluate as test
     from duoreid.core.protocols import require_matches, require_trial
+    from duoreid.core.searches import chosen, open_set
 
     size = (given["height"], given["width"])
     trained = open_trained(model.checkpoint, model.network, model.arch, model.stem_relu, size)
@@ -106,14 +127,23 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
     for known in trained_on if trained.trial and dataset.trial else ():
         require_trial(dataset, dataset.name if _plain(known) == _plain(dataset.name) else known, trained.trial)
     if not dataset.searches and not given["save_features"]:
-        raise UserError(f"{dataset.name} has no labels to test by. --save-features FILE.npz writes its features.")
+        raise UserError(
+            f"{dataset.name} has no labels to test by. --save-features FILE.npz writes the features of its images and "
+            "the names of their files; `duoreid embed` does so for any folder."
+        )
+    if not len(dataset.test):  # a heap of unlabelled images, which a reader counts as training images
+        dataset = replace(dataset, test=dataset.train)
+        opened = replace(opened, dataset=dataset, test=opened.train)
+    if given["search"] or given["mode"]:
+        dataset = replace(dataset, searches=chosen(dataset, given["search"] or "every", given["mode"]))
     require_matches(dataset)
     tested: list[Tested] = []
     for role, features in embeddings(trained, opened, backend, runtime, given["batch"]):
         if runtime.processes.index:
             continue  # the first tests, prints and writes
         results = test(features, dataset, rerank=given["rerank"])
-        tested += [Tested(role, result) for result in results]
+        nobody = [open_set(features, dataset, search) for search in dataset.searches]
+        tested += [Tested(role, result, found) for result, found in zip(results, nobody, strict=True)]
         if given["save_features"]:
             _save(given["save_features"], role if len(trained.models) > 1 else "", features, dataset)
     if runtime.processes.index:
@@ -124,6 +154,7 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
         "images": [data.height, data.width],
         "rerank": given["rerank"],
         "on": backend.about(runtime),
+        "remarks": [*dataset.remarks, *dict.fromkeys(search.remark for search in dataset.searches if search.remark)],
     }
     beside = {search.name: published(trained, dataset.name, search.name) for search in dataset.searches}
     print(_json(facts, tested, beside) if given["json"] else _text(facts, tested, beside, trained.report))
@@ -155,7 +186,7 @@ def data_settings(trained: Trained, given: dict[str, Any]) -> DataConfig:
     """Return the checkpoint's data settings with those of the command line over them."""
     changed = {name: given[name] for name in DATA if given[name] is not None}
     missing = [name for name in ("height", "width") if name not in changed]
-    if not trained.known and missing:
+    if not (trained.known or trained.sized) and missing:
         raise UserError(
             f"{trained.path} does not say the size of its images: give --height and --width, such as --height 256 "
             "--width 128."
@@ -173,10 +204,11 @@ def _plain(name: str) -> str:
 
 def published(trained: Trained, dataset: str, search: str) -> dict[str, tuple[float, float]]:
     """Return the published (mAP, rank-1) in percent of such networks in this search, by who published them."""
+    from duoreid.core.data import name_of
     from duoreid.core.methods.registry import spec_of
 
     spec = spec_of(trained.config.method)
-    if not trained.known or (trained.adapted and getattr(trained.config.data, spec.datasets[-1]) != dataset):
+    if not trained.known or (trained.adapted and name_of(getattr(trained.config.data, spec.datasets[-1])) != dataset):
         return {}
     return spec.published(trained.config, dataset, search, trained.adapted)
 
@@ -187,29 +219,37 @@ def _text(facts: dict[str, Any], tested: Sequence[Tested], beside: Published, re
     rows = []
     for search in dict.fromkeys(one.result.name for one in tested):
         found = [one for one in tested if one.result.name == search]
-        rows += [[one.network, search, str(len(one.result.trials)), *_cells(one.result)] for one in found]
+        rows += [[one.network, search, str(len(one.result.trials)), *_cells(one)] for one in found]
         for source, numbers in beside[search].items():
             shown = [f"{number:.1f}" for number in numbers]
-            rows.append([f"published, {source}", search, "", *shown, *[""] * (len(COLUMNS) - len(shown))])
+            rows.append([f"published, {source}", search, "", *shown, *[""] * (len(COLUMNS) + len(NOBODY) - len(shown))])
     lines = [report] if report else []
     height, width = facts["images"]
     how = ", re-ranked" if facts["rerank"] else ""
     lines.append(f"{facts['checkpoint']} on {facts['dataset']}, images {height}x{width}{how} · {facts['on']}")
     if rows:
-        lines += ["", table(("", "search", "trials", *COLUMNS), rows)]
+        lines += ["", table(("", "search", "trials", *COLUMNS, *NOBODY), rows)]
+        lines.append(ABOUT_NOBODY + (" It is of the plain similarities, not re-ranked." if facts["rerank"] else ""))
     if not all(one.result.official for one in tested):
         lines.append("The draws of the gallery are not the dataset's own but made from a seed.")
+    lines += facts["remarks"]
     return "\n".join(lines)
 
 
-def _cells(result: SearchResult) -> list[str]:
+def _cells(one: Tested) -> list[str]:
     from duoreid.core.training.tables import spread_cell
 
-    return [spread_cell(result, field) for field in COLUMNS.values()]
+    known = {found.fpir: f"{100 * found.tpir:.1f}" for found in one.nobody}
+    return [spread_cell(one.result, field) for field in COLUMNS.values()] + [
+        known.get(rate, "-") for rate in NOBODY.values()
+    ]
 
 
 def _json(facts: dict[str, Any], tested: Sequence[Tested], beside: Published) -> str:
-    results = [{"network": one.network, **asdict(one.result)} for one in tested]
+    results = [
+        {"network": one.network, **asdict(one.result), "open_set": [asdict(found) for found in one.nobody]}
+        for one in tested
+    ]
     published = {
         search: {
             source: {"mean_ap": round(mean_ap / 100, 6), "rank1": round(rank1 / 100, 6)}
@@ -234,17 +274,19 @@ def _save(path: Path, role: str, features: np.ndarray, dataset: Dataset) -> None
         write_atomically(path.with_stem(f"{path.stem}-{label}") if label else path, file.getvalue())
     if not draws:
         file = io.BytesIO()
-        np.savez(file, features=features, files=np.array(dataset.test.files))
+        np.savez(file, features=features, files=np.array(dataset.test.files, dtype=np.str_))
         write_atomically(path.with_stem(f"{path.stem}-{role}") if role else path, file.getvalue())
 
 
 def arrays(features: np.ndarray, dataset: Dataset, search: Search, trial: Trial) -> dict[str, np.ndarray]:
     """Return what `python -m core.evaluate` reads: features, identities and cameras of query and gallery, and the rule.
 
+    query_files, gallery_files: the images that the rows are of, which the command does not need.
     ignore, distinct_identities: of the search (core/data.py), so that the command scores as this one does.
     """
     found = {"ignore": np.array(search.ignore), "distinct_identities": np.array(search.distinct_identities)}
     for part, rows in (("query", trial.query), ("gallery", trial.gallery)):
         found[part], found[f"{part}_ids"] = features[rows], dataset.test.identities[rows]
         found[f"{part}_cameras"] = dataset.test.cameras[rows]
+        found[f"{part}_files"] = np.array([dataset.test.files[row] for row in rows], dtype=np.str_)
     return found

@@ -8,15 +8,15 @@ tensors (safetensors, npz, ckpt) hold the network's tensors and are read back fo
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from duoreid.core import filesystem
 from duoreid.core.commands.command import Backend, guarded
 from duoreid.core.commands.model_options import ModelOptions, add_model_options
 from duoreid.core.commands.parsing import Parser, add_help
@@ -25,6 +25,8 @@ from duoreid.core.methods.registry import spec_of
 from duoreid.core.networks.images import DEVIATION, MEAN, standardise
 from duoreid.core.networks.network import check_size
 from duoreid.core.random import rng
+from duoreid.core.serving import description
+from duoreid.core.serving.description import NORMALISED, RAW
 from duoreid.core.settings.config import LearnerConfig, as_dict
 
 if TYPE_CHECKING:
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 LIMIT = 1e-4
 """Largest difference of a feature's component from the original's; features have length 1."""
 
-RAW, NORMALISED = "uint8", "normalised"
 TRACED, CHECKED = 2, (5, 1)
 """Images in the batch that a program is traced with, and in those it is checked with."""
 
@@ -44,6 +45,7 @@ class Request:
 
     config: of the model. tensors: by canonical name, under their roles in a joint model. raw: the program takes uint8
     (B, H, W, 3) and normalises them itself; otherwise float32 (B, 3, H, W) with ImageNet's mean and deviation removed.
+    texts: what a format that has room for metadata says of the model (core/serving/description.py).
     """
 
     config: LearnerConfig
@@ -51,6 +53,7 @@ class Request:
     height: int
     width: int
     raw: bool
+    texts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def joint(self) -> bool:
@@ -156,7 +159,8 @@ def _export(
     if given["output"].suffix != form.suffix:
         raise UserError(f"--output {given['output']}: a file of --format {given['format']} must end in {form.suffix}.")
     raw = given["input"] != NORMALISED
-    request = Request(chosen.config, chosen.tensors(), data.height, data.width, raw)
+    texts = description.as_texts(replace(description.describe(trained, name), input=RAW if raw else NORMALISED))
+    request = Request(chosen.config, chosen.tensors(), data.height, data.width, raw, texts)
     worst = write_checked(request, form, given["output"], trained, name, backend)
     size = given["output"].stat().st_size / 1e6
     takes = (
@@ -173,7 +177,7 @@ def _sized(trained: Trained, given: Mapping[str, Any]) -> Trained:
     changed = {name: given[name] for name in ("height", "width") if given[name] is not None}
     if any(value < 16 for value in changed.values()):
         raise UserError(f"images of at least 16 pixels a side expected, got {changed}")
-    if not trained.known and len(changed) < 2:
+    if not (trained.known or trained.sized) and len(changed) < 2:
         raise UserError(f"{trained.path} does not say the size of its images: give --height and --width.")
     known = trained.config.data
     data = replace(known, **changed)
@@ -191,7 +195,8 @@ def write_checked(request: Request, form: Format, output: Path, trained: Trained
     expected = [learner.embed([batch])[0] for batch in images]
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=output.parent, prefix=".export-") as folder:
+        filesystem.sweep(output.parent, "export")
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix=filesystem.temporary_name("export")) as folder:
             written = Path(folder) / f"network{form.suffix}"
             form.write(request, written)
             written.chmod(0o644)
@@ -203,7 +208,7 @@ def write_checked(request: Request, form: Format, output: Path, trained: Trained
                 worst = max(worst, float(np.abs(found - feature).max()))
             if not worst <= LIMIT:
                 raise UserError(f"the exported network differs by {worst:.1e} from the original, more than {LIMIT:g}")
-            os.replace(written, output)
+            filesystem.replace(written, output)
     except OSError as error:
         raise UserError(f"{output} could not be written: {error.strerror}.") from error
     return worst
@@ -226,6 +231,8 @@ def _safetensors(trained: Trained, name: str) -> Format:
     from duoreid.core.checkpoints import files as checkpoint
 
     metadata = {"config": as_dict(trained.config), "network": name, "adapted": trained.adapted, "trial": trained.trial}
+    if threshold := description.describe(trained, name).threshold:
+        metadata["threshold"] = threshold
     return Format(".safetensors", lambda request, path: checkpoint.save(path, request.tensors, metadata))
 
 

@@ -10,12 +10,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from duoreid.core.commands.foreign_options import hint
 from duoreid.core.commands.parsing import Parser, add_help
 from duoreid.core.commands.settings_files import read_settings_file
 from duoreid.core.errors import UserError, unknown
 from duoreid.core.methods.registry import DEFAULT, METHODS, spec_of
 from duoreid.core.methods.spec import MethodSpec
 from duoreid.core.settings.config import Config, validate
+from duoreid.core.settings.presets import OWN_PICTURES
 from duoreid.core.settings.reading import as_recipe, current, from_dict
 from duoreid.core.training import resume
 
@@ -86,7 +88,8 @@ def _add(group: argparse._ArgumentGroup, section: Any, prefix: str) -> None:
         if isinstance(default, bool):
             made["action"] = argparse.BooleanOptionalAction
         elif isinstance(default, tuple):
-            made |= {"type": int, "nargs": "*", "metavar": "N"}
+            kind = item.metadata.get("kind", int)
+            made |= {"type": kind, "nargs": "*", "metavar": "N" if kind is int else "NAME"}
         else:
             kind = type(default)
             made |= {"type": kind, "choices": choices, "metavar": None if choices else kind.__name__.upper()}
@@ -120,7 +123,24 @@ def parse(argv: Sequence[str] | None, prog: str, runtime: type, presets: dict[st
     device = _override(device, given, "")
     validate(config)
     validate(device)
+    if "resume" not in given and "arch" not in given and not content:
+        config = _like_given(config)
     return config, device
+
+
+def _like_given(config: Config) -> Config:
+    """Return the settings with the architecture of the weights that `--start` names, where it names any."""
+    if not getattr(config.run, "start", ()):
+        return config
+    from duoreid.core.training.pipelines.given import arch_of, given_weights
+
+    files = given_weights(config, len(spec_of(config.method).students))
+    if not files or not Path(files[0].partition("#")[0]).exists():  # the run says what is not there
+        return config
+    data = config.data
+    return replace(
+        config, network=replace(config.network, arch=arch_of(files[0], config.network, data.height, data.width))
+    )
 
 
 def _check_flags(argv: Sequence[str], parser: Parser, spec: MethodSpec, runtime: type) -> None:
@@ -136,6 +156,8 @@ def _check_flags(argv: Sequence[str], parser: Parser, spec: MethodSpec, runtime:
                 f"{name} means nothing to {spec.name}: it is an option of {', '.join(owners)}. Leave it out, or train "
                 f"{owners[-1]}."
             )
+        if elsewhere := hint(name):
+            raise UserError(elsewhere)
         raise unknown(f"option of {spec.name}", name, flags)
 
 
@@ -155,6 +177,7 @@ def _start(argv: list[str], presets: dict[str, Config]) -> Start:
     first.add_argument("--preset")
     first.add_argument("--config", type=Path)
     first.add_argument("--resume", type=Path)
+    first.add_argument("--start", nargs="*")
     early, others = first.parse_known_args(argv)
     content = read_settings_file(early.config) if early.config else {}
     if early.resume:
@@ -166,9 +189,14 @@ def _start(argv: list[str], presets: dict[str, Config]) -> Start:
         raise UserError(f"{early.resume} is a run of {content.get('method')}, not of {named}: leave the method out.")
     method = named or content.get("method") or (presets[early.preset].method if early.preset else DEFAULT)
     spec = spec_of(method)
-    if early.preset:
-        _check_preset(spec, early.preset, presets)
-    return Start(spec, recipe_of(spec, presets, early.preset or ""), dict(content))
+    preset = early.preset or ""
+    if not preset and not content and early.start and spec.pretrains:
+        from duoreid.core.training.pipelines.given import is_run
+
+        preset = "" if is_run(early.start) else OWN_PICTURES
+    if preset:
+        _check_preset(spec, preset, presets)
+    return Start(spec, recipe_of(spec, presets, preset), dict(content))
 
 
 def _named_method(words: Sequence[str]) -> str:

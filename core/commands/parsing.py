@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from duoreid.core.commands.foreign_options import hint
 from duoreid.core.errors import UserError
 
 WIDTH = 100
@@ -34,7 +35,9 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, description=filled, **(usual | settings))
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}\nSee {self.prog} --help.")
+        words = message.split() if message.startswith("unrecognized arguments") else []
+        elsewhere = "".join(f"\n{hint(word.split('=')[0])}" for word in words if hint(word.split("=")[0]))
+        raise UserError(f"{message}{elsewhere}\nSee {self.prog} --help.")
 
     def flags(self) -> list[str]:
         """Return every option's long name."""

@@ -1,4 +1,4 @@
-"""`python -m core.evaluate FILE.npz`: mAP, CMC and mINP of anybody's features.
+"""`python -m core.evaluate FILE`: mAP, CMC and mINP of anybody's features.
 
 A file without a rule is tested as Market-1501 is: gallery images of a query's identity and camera are ignored. The
 arrays `ignore` ("same-camera", "same-place" or "nothing") and `distinct_identities` (bool), which `--save-features`
@@ -10,20 +10,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import zipfile
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from duoreid.core.commands.feature_files import ARRAYS, RULE, read
 from duoreid.core.data import Dataset, Search, Split, Trial
 from duoreid.core.errors import unknown
 from duoreid.core.numeric.inputs import as_count, as_features, as_integers
-from duoreid.core.protocols import IGNORE, rank_draw
+from duoreid.core.protocols import IGNORE, rank_draw, why_no_match
 from duoreid.core.ranking import Ranking
 
-ARRAYS = ("query", "gallery", "query_ids", "gallery_ids", "query_cameras", "gallery_cameras")
-RULE = ("ignore", "distinct_identities")
 SHOWN = (1, 5, 10, 20)
 
 
@@ -47,15 +45,24 @@ def evaluate(
     count, joined = len(query) + len(gallery), np.concatenate([query, gallery])
     split = Split(("",) * count, _column(arrays, "ids"), _column(arrays, "cameras"), np.zeros(count, np.uint8))
     search = Search("file", (Trial(np.arange(len(query)), np.arange(len(query), count)),), *_rule(arrays))
-    return rank_draw(
+    dataset = Dataset("the file", "", split, split, (search,))
+    ranking = rank_draw(
         joined,
-        Dataset("the file", "", split, split, (search,)),
+        dataset,
         search,
         search.trials[0],
         max_rank=as_count(max_rank, "max_rank"),
         metric=metric,
         rerank=rerank,
     )
+    if len(query) and not ranking.valid_queries and search.ignore == IGNORE[0] and _by_own_camera(arrays):
+        raise ValueError(f"nothing can be measured. {why_no_match(dataset, search, search.trials[0])}")
+    return ranking
+
+
+def _by_own_camera(arrays: dict[str, np.ndarray]) -> bool:
+    """Whether some query has matches, which then are all by its own camera."""
+    return bool(np.isin(arrays["query_ids"], arrays["gallery_ids"]).any())
 
 
 def _column(arrays: dict[str, np.ndarray], what: str) -> np.ndarray:
@@ -80,15 +87,6 @@ def _rule(arrays: dict[str, np.ndarray]) -> tuple[str, bool]:
     if str(ignore) not in IGNORE:
         raise unknown("rule in the array ignore", str(ignore), IGNORE)
     return str(ignore), bool(distinct)
-
-
-def read(file: str) -> dict[str, np.ndarray]:
-    """Read the arrays of an .npz file; pickled objects in it are refused."""
-    archive = np.load(file, allow_pickle=False)
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise ValueError(f"{file} holds a single array; save the arrays {', '.join(ARRAYS)} with numpy.savez")
-    with archive:
-        return {name: archive[name] for name in archive.files if name in (*ARRAYS, *RULE)}
 
 
 def summary(ranking: Ranking) -> dict[str, Any]:
@@ -116,11 +114,12 @@ def build(prog: str = "python -m core.evaluate") -> argparse.ArgumentParser:
     """Return the parser. prog: how the command was called."""
     parser = argparse.ArgumentParser(
         prog=prog,
-        description=f"Evaluate features from an .npz file that holds {', '.join(ARRAYS)}. Gallery images of a query's "
+        description=f"Evaluate features from an .npz or .mat file that holds {', '.join(ARRAYS)}, or the same under "
+        "the field's usual names, such as gallery_f, gallery_label and gallery_cam. Gallery images of a query's "
         f"identity and camera are ignored, unless the arrays {' and '.join(RULE)} say otherwise, as files of "
         "--save-features do.",
     )
-    parser.add_argument("file", metavar="FILE.npz")
+    parser.add_argument("file", metavar="FILE")
     parser.add_argument("--metric", choices=("cosine", "euclidean"), default="cosine", help="default: %(default)s")
     parser.add_argument("--max-rank", type=int, default=50, help="length of the CMC, default: %(default)s")
     parser.add_argument(
@@ -138,7 +137,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m core.eva
         parser.error("--rerank compares L2-normalised features: leave out --metric")
     try:
         ranking = evaluate(read(options.file), metric=options.metric, max_rank=options.max_rank, rerank=options.rerank)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError) as error:
         parser.error(str(error))
     scores = summary(ranking)
     sys.stdout.write((json.dumps(scores) if options.json else table(scores)) + "\n")

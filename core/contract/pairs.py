@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 
 def check_pairs(images: int, labels: int, noise: int | None, *, dropout: bool) -> None:
     """Raise ValueError where the parts of a batch do not belong together.
@@ -21,3 +23,19 @@ def check_pairs(images: int, labels: int, noise: int | None, *, dropout: bool) -
 def rows_of_branches(images: int) -> tuple[slice, slice, slice]:
     """Return the rows of noise of the visible, the infrared and the shared branch, which sees both forms."""
     return slice(images), slice(images, 2 * images), slice(2 * images, 4 * images)
+
+
+def mixed_rows(count: int, group: int) -> np.ndarray:
+    """Return the order, int64 (count,), that puts rows of two modalities side by side for groups of batch norm.
+
+    count: rows, the first half of one modality and the second of the other, person by person. Each group of `group`
+    rows takes as many consecutive ones of either half: what one of several devices has of a batch.
+    Raises ValueError where the groups cannot be equal.
+
+    Example:
+        >>> mixed_rows(8, 4).tolist()
+        [0, 1, 4, 5, 2, 3, 6, 7]
+    """
+    if group < 2 or group % 2 or count % group:
+        raise ValueError(f"mixed groups of {group} rows must be even and divide the batch of {count} rows")
+    return np.arange(count).reshape(2, -1, group // 2).transpose(1, 0, 2).reshape(-1)

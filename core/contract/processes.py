@@ -17,7 +17,7 @@ import numpy as np
 
 from duoreid.core.checkpoints.files import plain
 from duoreid.core.contract.learner import Learner, MakeLearner
-from duoreid.core.errors import UserError
+from duoreid.core.errors import FailedElsewhereError, UserError
 
 JSON = "__json__"
 """Entry of a message that holds all that is no array, as the bytes of its JSON."""
@@ -49,10 +49,6 @@ class Alone:
 
 
 ALONE = Alone()
-
-
-class FailedElsewhereError(UserError):
-    """Another process has failed and says why; this one only ends."""
 
 
 class LostProcessError(UserError):

@@ -64,6 +64,19 @@ def initial(config: LearnerConfig, seed: int, dtype: type = np.float32) -> dict[
     return state | {step_name(config): np.int64(0), "classes": np.int64(config.classes)}
 
 
+def at_rest(config: LearnerConfig, dtype: type = np.float32) -> dict[str, np.ndarray]:
+    """Return the state at the start without the networks: moments at zero, counters, the method's own arrays.
+
+    What stands beside networks that come from a file: to draw their weights first would take seconds.
+    """
+    state = {name: value.astype(dtype) for name, value in draw(arrays_of(config), 0).items()}
+    networks = tuple(f"{role}." for role in spec_of(config.method).all)
+    for name, shape in expected_shapes(config).items():
+        if name not in state and not name.startswith(networks):
+            state[name] = np.zeros(shape, dtype)
+    return state | {step_name(config): np.int64(0), "classes": np.int64(config.classes)}
+
+
 def check_state(state: Mapping[str, np.ndarray], config: LearnerConfig, where: str = "the state") -> None:
     """Raise UserError that lists what is missing, unexpected, of another shape, not finite or out of range."""
     expected, problems = expected_shapes(config), []

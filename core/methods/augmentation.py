@@ -26,7 +26,7 @@ class Augmentation:
 
     flip: probability of a horizontal flip. padding: pixels of black on each side, from which the old size is
     cropped at random. grey: probability of losing colour. erase: probability that a rectangle is painted over.
-    erase_fill: its colour, "mean" or "reference" (see ERASE_FILLS).
+    erase_fill: its colour, "mean" or "reference" (see ERASE_FILLS). erase_most: the largest share of the image.
     """
 
     flip: float = 0.5
@@ -34,6 +34,7 @@ class Augmentation:
     erase: float = 0.0
     erase_fill: str = "mean"
     grey: float = 0.0
+    erase_most: float = ERASE_AREA[1]
 
     def __post_init__(self) -> None:
         for name in ("flip", "erase", "grey"):
@@ -52,7 +53,7 @@ def augment(images: np.ndarray, options: Augmentation, generator: np.random.Gene
     images = flip(images, generator, options.flip)
     images = pad_crop(images, generator, options.padding)
     images = grey(images, generator, options.grey)
-    return erase(images, generator, options.erase, ERASE_FILLS[options.erase_fill])
+    return erase(images, generator, options.erase, ERASE_FILLS[options.erase_fill], most=options.erase_most)
 
 
 def flip(images: np.ndarray, generator: np.random.Generator, probability: float = 0.5) -> np.ndarray:
@@ -114,18 +115,22 @@ def erase(
     generator: np.random.Generator,
     probability: float = 0.5,
     fill: tuple[int, int, int] = ERASE_FILLS["mean"],
+    *,
+    most: float = ERASE_AREA[1],
 ) -> np.ndarray:
     """Return images uint8 (B, H, W, 3), each with this probability painted over in a random rectangle.
 
-    The rectangle has 2% to 40% of the image's area and a ratio of height to width of 0.3 to 1 / 0.3, both evenly
+    The rectangle has 2% to `most` of the image's area and a ratio of height to width of 0.3 to 1 / 0.3, both evenly
     drawn; of 100 attempts the first that fits inside counts, and where none does the image stays as it is.
     Source: Zhong et al., "Random Erasing Data Augmentation", AAAI 2020, algorithm 1.
     """
     _check_images(images)
     _check_probability("erase", probability)
+    if not ERASE_AREA[0] < most <= 1:
+        raise ValueError(f"most must lie in ({ERASE_AREA[0]}, 1], but is {most}: the largest share that is erased.")
     count, height, width, _ = images.shape
     chosen = generator.random(count) < probability
-    top, left, tall, wide = _rectangles(count, height, width, generator)
+    top, left, tall, wide = _rectangles(count, height, width, generator, most)
     erased = np.array(images, order="C")
     lines = _lines(erased)
     colour = np.tile(np.array(fill, dtype=np.uint8), width)
@@ -135,9 +140,11 @@ def erase(
     return erased
 
 
-def _rectangles(count: int, height: int, width: int, generator: np.random.Generator) -> tuple[np.ndarray, ...]:
+def _rectangles(
+    count: int, height: int, width: int, generator: np.random.Generator, most: float
+) -> tuple[np.ndarray, ...]:
     """Return top, left, height and width of a rectangle for each image, int (B,); height 0 where none fits."""
-    area = height * width * generator.uniform(*ERASE_AREA, (count, ERASE_ATTEMPTS))
+    area = height * width * generator.uniform(ERASE_AREA[0], most, (count, ERASE_ATTEMPTS))
     aspect = generator.uniform(*ERASE_ASPECT, (count, ERASE_ATTEMPTS))
     place = generator.random((count, 2))
     tall, wide = np.rint(np.sqrt(area * aspect)), np.rint(np.sqrt(area / aspect))

@@ -12,6 +12,9 @@ from duoreid.core.errors import UserError
 from duoreid.core.methods.base import Labelling
 from duoreid.core.settings.transfer import ClusterConfig
 
+COLLAPSED = 1e-6
+"""Largest difference of a component between features of length 1 that are no more than rounding apart."""
+
 
 def normalise(rows: np.ndarray) -> np.ndarray:
     """Rows (N, D) -> rows of unit length, float32."""
@@ -29,6 +32,16 @@ def average(features: np.ndarray) -> np.ndarray:
             "training has diverged. Lower --rate, or start from the last saved epoch."
         )
     return mean
+
+
+def check_spread(features: np.ndarray) -> None:
+    """Raise UserError where the features (N, D) of all images are the same: nothing can be told apart by them."""
+    rows = normalise(features)
+    if len(rows) > 1 and float(np.abs(rows - rows[0]).max()) < COLLAPSED:
+        raise UserError(
+            f"the features of all {len(rows)} training images are the same (to {COLLAPSED:g}), so they cannot be "
+            "clustered: the network has collapsed. Lower --rate, or start from other weights."
+        )
 
 
 def check_possible(config: ClusterConfig, images: int) -> None:
@@ -94,11 +107,15 @@ def check_clusters(labels: np.ndarray, classes: int, config: ClusterConfig) -> N
     if classes >= max(2, config.identities):
         return
     outliers = int((labels < 0).sum())
-    remedy = (
-        "raise --eps-share, lower --min-samples or use --clustering kmeans"
-        if config.clustering == "dbscan"
-        else "raise --clusters"
-    )
+    if config.clustering != "dbscan":
+        remedy = "raise --clusters"
+    elif classes and outliers < len(labels) / 2:  # nearly everything fell into few clusters: eps is too large
+        remedy = (
+            "lower --eps-share or raise --min-samples, so that clusters part, or use --clustering kmeans; where it "
+            "stays so, the features are nearly equal: start from better weights or lower --rate"
+        )
+    else:
+        remedy = "raise --eps-share, lower --min-samples or use --clustering kmeans"
     found = "every image is an outlier" if not classes else f"{classes} cluster(s), {outliers} outliers"
     raise UserError(
         f"clustering {len(labels)} target images gave too little to train on: {found}. A batch needs "
@@ -121,6 +138,7 @@ def labelling(
     """
     began = time.perf_counter()
     mean = average(features)
+    check_spread(mean)
     labels, centroids, eps = cluster(mean, config, seed=seed, epoch=epoch, eps=memory.get("eps"))
     if eps is not None:
         memory["eps"] = eps

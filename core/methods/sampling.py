@@ -121,23 +121,47 @@ def cross_modality_batches(
     Images repeat only where an identity has fewer than K in a modality.
     Raises UserError (a ValueError) where fewer than P identities are left.
     """
-    labels, modalities = np.asarray(labels), np.asarray(modalities)
-    if modalities.shape != labels.shape:
-        raise ValueError(
-            f"Each row needs a label and a modality, but there are {labels.shape} labels and {modalities.shape} "
-            "modalities."
-        )
-    _check_sizes(identities=identities, images=images, iterations=iterations)
-    in_both = np.intersect1d(labels[modalities == VISIBLE], labels[modalities == INFRARED])
-    usable = np.isin(labels, in_both) & (labels != -1)
-    visible = _group(labels, usable & (modalities == VISIBLE))
-    infrared = _group(labels, usable & (modalities == INFRARED))
-    _check_identities(len(visible.identities), identities, images, " with both visible and infrared images")
+    labels = np.asarray(labels)
+    visible, infrared = _paired_groups(labels, modalities, identities=identities, images=images, iterations=iterations)
     generator = rng(seed, purpose, epoch)
     draws = _passes(len(visible.identities), identities, iterations, generator).ravel()
     one_camera = np.zeros(len(labels), dtype=np.int64)
     picks = [_pick(groups, draws, images, one_camera, generator) for groups in (visible, infrared)]
     return np.stack([rows.reshape(iterations, identities * images) for rows in picks], axis=1)
+
+
+def independent_cross_modality_batches(
+    labels: np.ndarray,
+    modalities: np.ndarray,
+    *,
+    identities: int,
+    images: int,
+    iterations: int,
+    seed: int,
+    epoch: int,
+    purpose: str = "sampling",
+) -> np.ndarray:
+    """Return int64 (iterations, 2, P * K), drawn by the rules of MVD's MindSpore port.
+
+    Arguments, result and errors as of `cross_modality_batches`. Every batch is drawn by itself: P different identities
+    at random, and of each K images of each modality at random with replacement, so that an image may come twice and
+    some never in an epoch.
+    Source: the sampler of the MindSpore port of Tian et al., "Farewell to Mutual Information", CVPR 2021.
+    """
+    visible, infrared = _paired_groups(labels, modalities, identities=identities, images=images, iterations=iterations)
+    generator = rng(seed, purpose, epoch)
+    count = len(visible.identities)
+    draws = generator.random((iterations, count)).argsort(axis=1)[:, :identities]
+    owners = np.repeat(draws, images, axis=1)
+    picks = []
+    for groups in (visible, infrared):
+        within = (generator.random(owners.shape) * groups.counts[owners]).astype(np.int64)
+        picks.append(groups.rows[groups.starts[owners] + within])
+    return np.stack(picks, axis=1)
+
+
+CROSS_MODALITY_SAMPLERS = {"passes": cross_modality_batches, "independent": independent_cross_modality_batches}
+"""How batches of P identities with K images of each modality are drawn."""
 
 
 def shuffled_batches(
@@ -161,6 +185,24 @@ class _Groups(NamedTuple):
     starts: np.ndarray
     counts: np.ndarray
     rows: np.ndarray
+
+
+def _paired_groups(labels: np.ndarray, modalities: np.ndarray, **sizes: int) -> tuple[_Groups, _Groups]:
+    """Return the visible and the infrared rows by identity, of the same identities, or raise where that cannot be."""
+    labels, modalities = np.asarray(labels), np.asarray(modalities)
+    if modalities.shape != labels.shape:
+        raise ValueError(
+            f"Each row needs a label and a modality, but there are {labels.shape} labels and {modalities.shape} "
+            "modalities."
+        )
+    _check_sizes(**sizes)
+    in_both = np.intersect1d(labels[modalities == VISIBLE], labels[modalities == INFRARED])
+    usable = np.isin(labels, in_both) & (labels != -1)
+    visible = _group(labels, usable & (modalities == VISIBLE))
+    infrared = _group(labels, usable & (modalities == INFRARED))
+    both = " with both visible and infrared images"
+    _check_identities(len(visible.identities), sizes["identities"], sizes["images"], both)
+    return visible, infrared
 
 
 def _labelled(labels: np.ndarray, cameras: np.ndarray, **sizes: int) -> tuple[_Groups, np.ndarray]:

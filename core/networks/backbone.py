@@ -31,7 +31,7 @@ class Backbone(Protocol):
     the pooled feature. stages: names of its blocks in forward order; the parity report shows one line for each of them.
     options: fields of BackboneConfig and NetworkConfig that mean something to it; all others, but `arch`, `weights` and
     `batch_norm_group`, must stand at their defaults. layouts: how publishers name its tensors, beside this library's
-    own names.
+    own names and the layouts of its family in core/checkpoints/layouts.
     """
 
     @property

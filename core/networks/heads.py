@@ -3,17 +3,22 @@
 Every network has a BNNeck (Luo et al., CVPRW 2019) and a linear classifier without bias behind the pooled feature:
 `neck.*` and `classifier.weight`. A network of MVD (Tian et al., CVPR 2021) also has an information bottleneck,
 `bottleneck.*`: v -> 1000 -> 500 -> z with batch norm and ReLU between, and a classifier of z with one hidden layer. A
-linear layer in front of a batch norm has no bias, which the norm would remove.
+linear layer in front of a batch norm has no bias, which the norm would remove. MVD's public codes have it all the same,
+and a bias in the classifier of v, and the MindSpore port trains the neck's bias: see `Heads`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
 from duoreid.core.networks.tensors import Entry, norm
+
+GEM_FLOOR = 1e-6
+"""Numbers below it count as it in a generalised mean: powers of 0 have no gradient with respect to the exponent."""
 
 NECK = "neck.weight"
 """A tensor that every network has: by it files and states tell which networks they hold."""
@@ -31,21 +36,44 @@ GRANULE = 64
 """Classifiers grow to a multiple of so many rows: each growth costs a backend that compiles a new compilation."""
 
 
-def neck_and_classifier(features: int, capacity: int) -> Iterator[Entry]:
-    """Behind a pooled feature of some width; the neck's bias stays at 0. capacity: rows of the classifier."""
-    yield from _heads(norm("neck", features, frozen_bias=True))
+class Heads(NamedTuple):
+    """What may differ in the layers behind a backbone.
+
+    representation: dimension of z, 0 for no bottleneck. biases: also in the classifier of v and in linear layers in
+    front of a norm. neck_bias: the neck's bias is trained; else it stays at 0.
+    """
+
+    representation: int = 0
+    biases: bool = False
+    neck_bias: bool = False
+
+
+PLAIN = Heads()
+"""A neck and a classifier, as every method but MVD has them."""
+
+
+def neck_and_classifier(features: int, capacity: int, chosen: Heads = PLAIN) -> Iterator[Entry]:
+    """Behind a pooled feature of some width. capacity: rows of the classifier."""
+    yield from _heads(norm("neck", features, frozen_bias=not chosen.neck_bias))
     yield Entry("classifier.weight", (capacity, features), "classifier", head=True)
+    if chosen.biases:
+        yield Entry("classifier.bias", (capacity,), "zeros", head=True)
 
 
-def bottleneck(features: int, capacity: int, representation: int) -> Iterator[Entry]:
-    """Behind the neck. representation: dimension of z."""
+def bottleneck(features: int, capacity: int, chosen: Heads) -> Iterator[Entry]:
+    """Behind the neck."""
+    representation = chosen.representation
     widths = (features, *BOTTLENECK_WIDTHS, representation)
     for index, (inputs, outputs) in enumerate(pairwise(widths), start=1):
         yield Entry(f"bottleneck.linear{index}.weight", (outputs, inputs), "linear", head=True)
         if index < len(widths) - 1:
+            if chosen.biases:
+                yield Entry(f"bottleneck.linear{index}.bias", (outputs,), "zeros", head=True)
             yield from _heads(norm(f"bottleneck.bn{index}", outputs))
     yield Entry(f"bottleneck.linear{len(widths) - 1}.bias", (representation,), "zeros", head=True)
     yield Entry("bottleneck.hidden.weight", (HEAD_WIDTH, representation), "linear", head=True)
+    if chosen.biases:
+        yield Entry("bottleneck.hidden.bias", (HEAD_WIDTH,), "zeros", head=True)
     yield from _heads(norm("bottleneck.hidden_bn", HEAD_WIDTH))
     yield Entry("bottleneck.classifier.weight", (capacity, HEAD_WIDTH), "classifier", head=True)
     yield Entry("bottleneck.classifier.bias", (capacity,), "zeros", head=True)
@@ -58,6 +86,11 @@ def _heads(entries: Iterable[Entry]) -> Iterator[Entry]:
 def channel_attention(layer: int) -> Entry:
     """The weight of channel attention before a layer of a backbone: it starts without effect."""
     return Entry(f"attention{layer}.gamma", (1,), "zeros")
+
+
+def gem() -> Entry:
+    """The exponent of a generalised mean over places (GeM; Radenovic et al., TPAMI 2019), learnt, 3 at first."""
+    return Entry("pooling.exponent", (1,), "exponent")
 
 
 def rows_for(classes: int) -> int:

@@ -1,8 +1,10 @@
-"""How a publisher names the tensors of a network: patterns that map the names to ours."""
+"""How a publisher names the tensors of a network, and what else is known of a network in such a file."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from duoreid.core.networks.heads import NECK
 
@@ -25,11 +27,14 @@ OPTIMISER: Reasons = (
 
 @dataclass(frozen=True)
 class Layout:
-    """How some publisher names the tensors of a network.
+    """How some publisher names the tensors of a network. All patterns are of whole names without their outer prefix.
 
-    sign: a pattern that one name, without its outer prefix, must match. first: a pattern of one name that every such
-    file has, from which the outer prefix is read. renames: (pattern, replacement), in turn. ignored: (pattern of whole
-    names, reason). stem_relu: what the layout tells of the network, None where nothing.
+    sign: a pattern that one name must match. first: a pattern of one name that every such file has, from which the
+    outer prefix is read. renames: (pattern, replacement), in turn. ignored: (pattern, reason): what is dropped, and
+    why. refused: (pattern, what it is): parts that a network of this library has no place for, and without which the
+    rest means nothing. settings: what the layout tells of the network, by field of NetworkConfig; evaluation takes it
+    over, training warns where its own settings differ. cautions: what differs in meaning and cannot be taken over.
+    images: (name of a tensor, what it must hold, caution where it holds something else).
     """
 
     name: str
@@ -37,7 +42,10 @@ class Layout:
     first: str
     renames: Renames = ()
     ignored: Reasons = ()
-    stem_relu: bool | None = None
+    refused: Reasons = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    cautions: tuple[str, ...] = ()
+    images: tuple[tuple[str, tuple[float, ...], str], ...] = ()
 
 
 _NECK = NECK.removesuffix(".weight")

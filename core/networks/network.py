@@ -7,21 +7,29 @@ import numpy as np
 from duoreid.core.errors import UserError
 from duoreid.core.networks.backbone import BackboneConfig
 from duoreid.core.networks.backbones import backbone, check_options
-from duoreid.core.networks.heads import bottleneck, neck_and_classifier
+from duoreid.core.networks.heads import Heads, bottleneck, neck_and_classifier
 from duoreid.core.networks.tensors import Entry, draw
 from duoreid.core.settings.config import NetworkConfig
 
 
-def network_tensors(config: BackboneConfig, capacity: int, *, representation: int = 0) -> list[Entry]:
-    """List every tensor of a network. capacity: rows of its classifiers. representation: dimension of z, 0 for none.
+def network_tensors(
+    config: BackboneConfig,
+    capacity: int,
+    *,
+    representation: int = 0,
+    biases: bool = False,
+    neck_bias: bool = False,
+) -> list[Entry]:
+    """List every tensor of a network. capacity: rows of its classifiers. The others: see `Heads`.
 
     UserError for an option that means nothing to the backbone.
     """
     check_options(config.network, attention=config.attention)
     chosen = backbone(config.network.arch)
-    found = [*chosen.tensors(config), *neck_and_classifier(chosen.features, capacity)]
-    if representation:
-        found += bottleneck(chosen.features, capacity, representation)
+    heads = Heads(representation, biases, neck_bias)
+    found = [*chosen.tensors(config), *neck_and_classifier(chosen.features, capacity, heads)]
+    if heads.representation:
+        found += bottleneck(chosen.features, capacity, heads)
     return found
 
 

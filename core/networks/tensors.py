@@ -30,7 +30,7 @@ class Entry(NamedTuple):
     head: bool = False
 
 
-CONSTANTS = {"zeros": 0.0, "ones": 1.0}
+CONSTANTS = {"zeros": 0.0, "ones": 1.0, "exponent": 3.0}
 """Kinds that start as one number."""
 
 DEVIATIONS = {"classifier": 0.001, "embedding": 0.02}
@@ -44,9 +44,9 @@ def draw(tensors: Iterable[Entry], seed: int) -> dict[str, np.ndarray]:
     """Draw initial weights, float32, by kind: He-normal by fan-out, normal of a fixed deviation, or constant.
 
     "conv" and "linear": deviation sqrt(2 / fan-out), the fan-out being the product of all axes but the inputs'.
-    "classifier": deviation 0.001. "embedding", for positions and tokens: 0.02. "ones" and "zeros". Every tensor has a
-    generator of its own, keyed by its name: a wider classifier or another architecture does not move the numbers of the
-    tensors they share. Raises ValueError for another kind.
+    "classifier": deviation 0.001. "embedding", for positions and tokens: 0.02. "ones", "zeros" and "exponent",
+    which is 3. Every tensor has a generator of its own, keyed by its name: a wider classifier or another architecture
+    does not move the numbers of the tensors they share. Raises ValueError for another kind.
     """
     return {entry.name: _drawn(entry, seed) for entry in tensors}
 

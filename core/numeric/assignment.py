@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from duoreid.core.numeric.inputs import row_blocks, squared_norms
+from duoreid.core.numeric.products import product
 from duoreid.core.numeric.projections import narrowed
 from duoreid.core.numeric.threads import each
 
@@ -74,7 +75,7 @@ class Assignment:
         def settle(block: slice) -> np.ndarray:
             part = rows[block]
             points, label, slack = self._narrow.points[part], self.labels[part], self._slack(part, reach)
-            scores = points @ centroids.T
+            scores = product(points, centroids.T)
             np.subtract(half, scores, out=scores)
             place = np.arange(len(part))
             own = scores[place, label] + 2 * points[:, -1] * centroids[label, -1] + slack
@@ -143,7 +144,7 @@ class Assignment:
         """Set labels and bounds of rows that only their own centroid and those of some groups can be nearest to."""
         columns = np.flatnonzero(doubtful[self._group])
         others = self.centroids if len(columns) == len(self.centroids) else self.centroids[columns]
-        scores = points @ others.T
+        scores = product(points, others.T)
         np.subtract(half[columns], scores, out=scores)  # half the squared distance, less |x|^2 / 2
         place, before = np.arange(len(rows)), self.labels[rows]
         column = np.minimum(np.searchsorted(columns, before), len(columns) - 1)

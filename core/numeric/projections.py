@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from duoreid.core.numeric.inputs import row_blocks, squared_norms
+from duoreid.core.numeric.products import product
 from duoreid.core.numeric.threads import each
 
 COLUMNS = 128  # of the narrow rows: enough for the directions in which features of a network differ most
@@ -32,7 +33,7 @@ class Narrow:
 
         def project(block: slice) -> None:
             part = narrow[block]
-            part[:, :-1] = rows[block] @ self._basis
+            part[:, :-1] = product(rows[block], self._basis)
             missed = np.maximum(squared[block] - squared_norms(part[:, :-1]), 0, dtype=np.float64)
             # what errors of both rows' coordinates can change: 2.2 times the squared length missed, 2.1 the product
             part[:, -1] = np.sqrt(missed + 4.4 * self._error * squared[block]) * (1 + 1e-6)
@@ -53,7 +54,7 @@ def narrowed(features: np.ndarray, squared: np.ndarray, others: int) -> Narrow |
     chosen = np.linspace(0, count - 1, COLUMNS - 1).astype(np.int64)
     between = (chosen[:-1] + chosen[1:]) // 2
     basis = np.linalg.qr(features[chosen].T.astype(np.float64))[0].astype(np.float32)
-    held = squared_norms(features[between] @ basis).sum(dtype=np.float64)
+    held = squared_norms(product(features[between], basis)).sum(dtype=np.float64)
     if held < (1 - MISSED) * squared[between].sum(dtype=np.float64):
         return None
     return Narrow(basis, features, squared)

@@ -13,6 +13,7 @@ import math
 import numpy as np
 
 from duoreid.core.numeric.inputs import as_count, as_features, row_blocks, squared_norms
+from duoreid.core.numeric.products import product
 from duoreid.core.random import rng
 
 EXACT = 1 << 24  # float32 holds whole numbers up to here
@@ -55,7 +56,7 @@ def start_rows(features: np.ndarray, clusters: int, *, seed: int, restart: int =
 
 def _half_distances(points: np.ndarray, half: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Return half the squared distance of each row to each point: float32 (R, N), exact to a half."""
-    distances = points[rows] @ points.T
+    distances = product(points[rows], points.T)
     np.subtract(half, distances, out=distances)
     distances += half[rows, None]
     return distances
@@ -72,7 +73,7 @@ def _sketch(features: np.ndarray, random: np.random.Generator) -> np.ndarray:
         scale = np.float32(min(scale, float(np.finfo(np.float32).max)))
         points = np.empty((len(features), WIDTH), np.float32)
         for block in row_blocks(len(features), width):
-            points[block] = np.rint(features[block] * scale) @ signs
+            points[block] = product(np.rint(features[block] * scale), signs)
     norm = np.sqrt(squared_norms(points).max(initial=0), dtype=np.float64)
     # the squared distance of two points is at most 4 |p|^2; rounding may lengthen a point by sqrt(width) / 2
     longest = math.sqrt(EXACT / 4) - math.sqrt(points.shape[1])

@@ -17,6 +17,8 @@ from typing import TypeVar
 
 from threadpoolctl import ThreadpoolController
 
+from duoreid.core.numeric.products import chosen
+
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
@@ -62,7 +64,8 @@ _lock, _limits = Lock(), []  # one entry for each `each` that runs, the first of
 
 @cache
 def _controller() -> ThreadpoolController:
-    return ThreadpoolController()  # looks through the libraries of the process: NumPy's is among them by now
+    chosen()  # loads the library whose threads are to be limited
+    return ThreadpoolController()  # looks through the libraries of the process
 
 
 @contextmanager

@@ -25,14 +25,16 @@ def option(
     below: float | None = None,
     most: float | None = None,
     everyday: bool = False,
+    kind: type = int,
 ) -> Any:
     """Return a dataclass field with its help text and its limits: value > above, >= least, < below, <= most.
 
-    everyday: shown by `--help`; the others by `--help-all`.
+    everyday: shown by `--help`; the others by `--help-all`. kind: of the entries, where the default is a tuple.
     """
     limits = {"help": text, "choices": choices, "above": above, "least": least}
     rarer = {name: value for name, value in (("below", below), ("most", most)) if value is not None}
-    return field(default=default, metadata=limits | rarer | ({"everyday": True} if everyday else {}))
+    others = ({"everyday": True} if everyday else {}) | ({"kind": kind} if kind is not int else {})
+    return field(default=default, metadata=limits | rarer | others)
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,19 @@ class DataConfig:
     data_seed: int = option(0, "seed of the synthetic datasets")
     height: int = option(64, "image height in pixels", least=32, everyday=True)
     width: int = option(32, "image width in pixels", least=16, everyday=True)
-    interpolation: str = option("bicubic", "filter of the resize", choices=("bicubic", "bilinear"))
+    interpolation: str = option("bicubic", "filter of the resize", choices=("bicubic", "bilinear", "lanczos"))
+    camera_pattern: str = option(
+        "",
+        "what the names of one's own pictures tell; a regular expression with some of the named groups identity, "
+        r"camera and time, such as '(?P<identity>\d+)_c(?P<camera>\d+)'",
+        everyday=True,
+    )
+    draws: str = option(
+        "own",
+        "how SYSU-MM01's galleries are drawn; own: officially where rand_perm_cam.mat lies there, else from a seed; "
+        "field: by Python's random, seeded by the trial, as the field's public codes do",
+        choices=("own", "field"),
+    )
     cache: bool = option(True, "keep decoded images in a memory-mapped file; without it they are decoded on the fly")
     cache_folder: str = option("", "folder of decoded images; empty: DATA/cache")
 
@@ -60,6 +74,26 @@ class NetworkConfig:
         True, "ReLU between the first normalisation and the max-pooling; the reference MMT ResNet-50 has none"
     )
     last_stride: int = option(1, "stride of layer4", choices=(1, 2))
+    conv_padding: str = option(
+        "symmetric",
+        "padding of convolutions and of the pooling; same: where it is uneven, more behind than in front, as "
+        "MindSpore's networks have it",
+        choices=("symmetric", "same"),
+    )
+    last_norm_epsilon: float = option(1e-5, "epsilon of the norm that ends a residual block", above=0)
+    last_norm_momentum: float = option(
+        0.1, "share of a batch in the running statistics of the norm that ends a residual block", above=0, most=1
+    )
+    stem_pool: str = option(
+        "both",
+        "where the max-pooling of the stem pads: on both sides, or at the end only, as in fast-reid and MindCV",
+        choices=("both", "end"),
+    )
+    pooling: str = option(
+        "mean",
+        "how the last maps become the feature: their mean, or a generalised mean (GeM) with a learnt exponent",
+        choices=("mean", "gem"),
+    )
     weights: str = option(
         "",
         "file of ImageNet or re-ID weights, or a run's folder, to start stage 1 from; FILE#ROLE chooses a network",
@@ -106,11 +140,23 @@ class RunConfig:
     save_every: int = option(
         0, "iterations of an epoch between two saves, beside the one at its end; 0: that one alone", least=0
     )
+    save_period: int = option(
+        0, "epochs between networks that are kept under their own names, beside the last; 0: none", least=0
+    )
+    log: str = option(
+        "none",
+        "show losses, facts and tests elsewhere too, each with an extra of its name; metrics.jsonl always has them",
+        choices=("none", "tensorboard", "wandb", "mlflow"),
+    )
     resume: str = option(
         "",
         "folder of a run to continue exactly, with its own settings; --epochs may be given beside it to extend it",
         everyday=True,
     )
+
+
+SELECTIONS = {"test": ("mean_ap", "mAP"), "test-rank1": ("rank1", "rank-1")}
+"""Choices of --select that use test labels: the score that decides, as a field of Metrics and in words."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +166,9 @@ class EvaluatedRunConfig(RunConfig):
     evaluate_every: int = option(1, "epochs between tests; the last epoch is always tested", least=1)
     select: str = option(
         "last",
-        "epoch whose networks are kept; 'test' takes the best on the TARGET TEST labels, as the reference does",
-        choices=("last", "test"),
+        "epoch whose networks are kept; 'test' takes the best mAP on the TARGET TEST labels, as the reference of mmt "
+        "does, 'test-rank1' the best rank-1, as that of mvd",
+        choices=("last", *SELECTIONS),
         everyday=True,
     )
 

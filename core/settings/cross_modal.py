@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from duoreid.core.networks.images import GREY_FORMS
 from duoreid.core.settings.config import Config, DataConfig, EvaluatedRunConfig, ScheduleConfig, option
 
 
@@ -23,12 +24,29 @@ class CrossModalDataConfig(DataConfig):
 class MVDConfig(ScheduleConfig):
     """Visible-infrared training. `identities` x `images` of each modality make a batch."""
 
-    iterations: int = option(0, "iterations an epoch; 0: one pass over the larger modality", least=0)
+    iterations: int = option(0, "iterations an epoch; 0: one pass, see --pass-over", least=0)
+    pass_over: str = option(
+        "images",
+        "what --iterations 0 passes once; images: those of the larger modality; people: each once, as the PyTorch code",
+        choices=("images", "people"),
+    )
+    sampler: str = option(
+        "passes",
+        "passes: shuffled passes without repetition; independent: each batch by itself, images with repetition, as the "
+        "MindSpore port",
+        choices=("passes", "independent"),
+    )
     identities: int = option(8, "identities in a batch (P)", least=2)
     images: int = option(4, "visible, and as many infrared, images of each identity in a batch (K)", least=1)
     rate: float = option(2.6e-4, "learning rate of necks, bottlenecks and classifiers", above=0)
     optimiser: str = option("adam", "sgd: Nesterov's, with momentum 0.9", choices=("adam", "sgd"))
     backbone_factor: float = option(1.0, "rate of the backbones, as a factor of --rate", above=0)
+    factor_reach: str = option(
+        "backbone",
+        "what --backbone-factor holds for; observation: necks and classifiers of v too, as in the MindSpore port",
+        choices=("backbone", "observation"),
+    )
+    erase_most: float = option(0.4, "largest share of an image that is erased", above=0.02, most=1)
     grey: float = option(0.0, "probability that a visible image loses its colour", least=0, most=1)
     warmup_epochs: int = option(10, "epochs of linear warm-up", least=0)
     warmup_factor: float = option(0.01, "factor of the rate at the first epoch of the warm-up", above=0)
@@ -72,6 +90,29 @@ class MVDConfig(ScheduleConfig):
     dropout: float = option(0.5, "dropout before the classifier of a representation", least=0, below=1)
     channel_attention: bool = option(
         False, "attention over channels before layers 2, 3 and 4, as in the PyTorch reference"
+    )
+    grey_form: str = option(
+        "raw",
+        "how images become grey; raw: their luminance, then normalised; normalised: of the normalised image, as in the "
+        "PyTorch code; port: the same with the port's 0.1440 for blue",
+        choices=tuple(GREY_FORMS),
+    )
+    shared_norm: str = option(
+        "together",
+        "batch norm of the shared branch; together: over both forms; else each form by itself, one after the other",
+        choices=("together", "colour-first", "grey-first"),
+    )
+    mixed_groups: bool = option(
+        False,
+        "groups of --batch-norm-group hold as many visible as infrared images, as on several devices; needs "
+        "--shared-norm colour-first or grey-first",
+    )
+    biases: bool = option(False, "biases also in classifiers of v and in front of batch norms, as in both public codes")
+    neck_bias: bool = option(False, "train the bias of the necks, as the MindSpore port does")
+    feature: str = option(
+        "joint",
+        "feature of the test; joint: four observations normalised together; each: every one by itself, as in the port",
+        choices=("joint", "each"),
     )
     search: str = option(
         "every",

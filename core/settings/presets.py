@@ -60,6 +60,20 @@ TRANSFERS = {
 DATASETS = {"market": "market1501", "duke": "dukemtmc", "msmt17": "msmt17"}
 
 
+OWN_PICTURES = "mmt-own"
+"""The recipe that holds where `--start` names weights and no other is named."""
+
+
+def _own() -> Config:
+    """Return MMT's recipe for pictures of one's own: how many people they show is not known, so DBSCAN finds it."""
+    return MMTRecipe(
+        preset=OWN_PICTURES,
+        data=TransferDataConfig(source="market1501", target="folder", height=256, width=128),
+        network=NetworkConfig(arch="resnet50"),
+        adapt=AdaptConfig(epochs=40, iterations=400, clustering="dbscan", erase=0.5),
+    )
+
+
 def _published(source: str, target: str, arch: str, clusters: int) -> Config:
     return MMTRecipe(
         preset=f"mmt-{'ibn' if arch.endswith('ibn_a') else 'resnet50'}-{source}-{target}",
@@ -76,53 +90,103 @@ def _published(source: str, target: str, arch: str, clusters: int) -> Config:
     )
 
 
-# name in a preset -> (dataset, training splits, (P, K) of the PyTorch reference)
-CROSS_MODAL = {"sysu": ("sysu", (1,), (16, 4)), "regdb": ("regdb", tuple(range(1, 11)), (8, 4))}
+# name in a preset -> (dataset, training splits, (P, K) of the PyTorch reference, epochs of the port and of our own)
+CROSS_MODAL = {
+    "sysu": ("sysu", (1,), (16, 4), 60, 60),
+    "regdb": ("regdb", tuple(range(1, 11)), (8, 4), 80, 160),
+}
 
 
 def _reference(name: str) -> Config:
     """Return MVD's recipe in its public PyTorch code, whose distillation is not the paper's."""
-    dataset, trials, (identities, images) = CROSS_MODAL[name]
+    dataset, trials, (identities, images), _, _ = CROSS_MODAL[name]
     return MVDRecipe(
         preset=f"mvd-{name}",
-        data=CrossModalDataConfig(dataset=dataset, trials=trials, height=256, width=128),
-        network=NetworkConfig(arch="resnet50"),
+        data=CrossModalDataConfig(dataset=dataset, trials=trials, height=256, width=128, interpolation="bilinear"),
+        network=NetworkConfig(arch="resnet50", batch_norm_group=identities * images),  # half of a step: two GPUs
         mvd=MVDConfig(
             epochs=600,
+            pass_over="people",
             identities=identities,
             images=images,
             padding=0,
+            schedule_ahead=1,
             distillation="reference",
             channel_attention=True,
+            grey_form="normalised",
+            shared_norm="grey-first",
+            mixed_groups=True,
+            biases=True,
         ),
         run=EvaluatedRunConfig(evaluate_every=10),
     )
 
 
 def _port(name: str) -> Config:
-    """Return MVD's recipe in its public MindSpore code."""
-    dataset, _, _ = CROSS_MODAL[name]
+    """Return MVD's recipe in its public MindSpore code, whose rate falls tenfold at each epoch from 14 to 26."""
+    dataset, _, _, epochs, _ = CROSS_MODAL[name]
     return MVDRecipe(
         preset=f"mvd-{name}-port",
-        data=CrossModalDataConfig(dataset=dataset, height=288, width=144),
-        network=NetworkConfig(arch="resnet50"),
+        data=CrossModalDataConfig(dataset=dataset, height=288, width=144, interpolation="lanczos"),
+        network=NetworkConfig(
+            arch="resnet50", last_stride=2, conv_padding="same", last_norm_epsilon=1e-3, last_norm_momentum=0.003
+        ),
         mvd=MVDConfig(
-            epochs=80,
+            epochs=epochs,
+            sampler="independent",
             rate=3.5e-3,
             backbone_factor=0.1,
+            factor_reach="observation",
+            smoothing=0.0,
+            padding=0,
             erase=0.5,
+            erase_most=0.33,
             grey=0.5,
-            warmup_epochs=5,
-            decay="log-linear",
+            warmup_epochs=4,
+            warmup_factor=0.2,
+            milestones=tuple(range(14, 27)),
             objective="id+tri",
             metric="triplet",
+            grey_form="port",
+            shared_norm="colour-first",
+            biases=True,
+            neck_bias=True,
+            feature="each",
         ),
+    )
+
+
+def _recommended(name: str) -> Config:
+    """Return the recipe that this library recommends; docs/methods.md says which choices were measured, and where."""
+    dataset, trials, (identities, images), _, epochs = CROSS_MODAL[name]
+    return MVDRecipe(
+        preset=f"mvd-{name}-duoreid",
+        data=CrossModalDataConfig(dataset=dataset, trials=trials, height=288, width=144),
+        network=NetworkConfig(arch="resnet50"),
+        mvd=MVDConfig(
+            epochs=epochs,
+            identities=identities,
+            images=images,
+            rate=3.5e-4,
+            grey=0.5,
+            erase=0.5,
+            decay="log-linear",
+            decay_start=epochs // 2,
+            decay_end=epochs,
+            final_factor=0.03,
+            cml=0.0,
+            vsd=0.3,
+            vcd=3.0,
+            vml=3.0,
+        ),
+        run=EvaluatedRunConfig(evaluate_every=10),
     )
 
 
 def presets() -> dict[str, Config]:
     """Return every recipe by name."""
-    found = [SYNTHETIC, SYNTHETIC_VI, *(make(name) for name in CROSS_MODAL for make in (_reference, _port))]
+    kinds = (_reference, _port, _recommended)
+    found = [SYNTHETIC, SYNTHETIC_VI, _own(), *(make(name) for name in CROSS_MODAL for make in kinds)]
     for (source, target), clusters in TRANSFERS.items():
         found += [_published(source, target, arch, clusters) for arch in ("resnet50", "resnet50_ibn_a")]
     return {config.preset: config for config in found}

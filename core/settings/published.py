@@ -9,6 +9,7 @@ MVD: Tian et al., CVPR 2021, and the table of its public MindSpore code, whose n
 
 from __future__ import annotations
 
+from duoreid.core.data import name_of
 from duoreid.core.settings.config import Config
 from duoreid.core.settings.transfer import AdaptConfig
 
@@ -89,7 +90,7 @@ def of_transfer(config: Config, dataset: str, search: str, adapted: bool) -> dic
     stage = getattr(config, "adapt", None)
     if adapted and (not isinstance(stage, AdaptConfig) or stage.clustering != "kmeans"):
         return {}
-    rows = MMT.get((config.data.source, dataset), {})
+    rows = MMT.get((name_of(config.data.source), name_of(dataset)), {})
     row = rows.get((config.network.arch, stage.clusters if adapted else 0))
     return {"the paper": row} if row else {}
 

@@ -22,19 +22,23 @@ def from_dict(config: Any, given: Mapping[str, Any], where: str = "") -> Any:
     for key, value in given.items():
         if key not in known:
             raise unknown("setting", where + key, [where + name for name in known])
-        changes[key] = _value(known[key], value, where + key)
+        kind = next(item.metadata.get("kind", int) for item in fields(config) if item.name == key)
+        changes[key] = _value(known[key], value, where + key, kind)
     return replace(config, **changes)
 
 
-def _value(old: Any, value: Any, name: str) -> Any:
-    """Return the new value of a setting whose old one shows its type."""
+def _value(old: Any, value: Any, name: str, kind: type = int) -> Any:
+    """Return the new value of a setting whose old one shows its type. kind: of the entries of a tuple."""
     if is_dataclass(old):
         if not isinstance(value, Mapping):
             raise UserError(f"setting {name} must be an object of settings, got {value!r}.")
         return from_dict(old, value, f"{name}.")
+    if isinstance(old, tuple) and kind is str and isinstance(value, str):
+        return (value,) if value else ()  # as versions before 0.3 wrote it, and as one types it
     if isinstance(old, tuple) and isinstance(value, list):
-        if not all(type(entry) is int for entry in value):
-            raise UserError(f"setting {name} must be a list of whole numbers, like {list(old)!r}; got {value!r}.")
+        if not all(type(entry) is kind for entry in value):
+            what = "whole numbers" if kind is int else "texts"
+            raise UserError(f"setting {name} must be a list of {what}, like {list(old)!r}; got {value!r}.")
         return tuple(value)
     if type(value) is type(old) or (type(old) is float and type(value) is int):
         return type(old)(value)

@@ -12,8 +12,16 @@ from duoreid.core.settings.config import Config, DataConfig, EvaluatedRunConfig,
 class TransferDataConfig(DataConfig):
     """Two datasets: one to learn from, one to adapt to and to test on."""
 
-    source: str = option("synthetic-a", "labelled dataset of stage 1", everyday=True)
-    target: str = option("synthetic-b", "dataset to adapt to; its labels are used for testing only", everyday=True)
+    source: str = option(
+        "synthetic-a",
+        "labelled dataset of stage 1: a name, NAME=PATH, a path, or several of these with commas between",
+        everyday=True,
+    )
+    target: str = option(
+        "synthetic-b",
+        "dataset to adapt to: a name, NAME=PATH or a path; its labels are used for testing only",
+        everyday=True,
+    )
 
 
 SAMPLER: Any = option(
@@ -74,9 +82,15 @@ class AdaptConfig(ClusterConfig):
 
 @dataclass(frozen=True)
 class AdaptationRunConfig(EvaluatedRunConfig):
-    """A run whose stage 1 may be another run's."""
+    """A run whose stage 1 may be another run's, or anybody's networks."""
 
-    start: str = option("", "run folder whose stage-1 networks are used instead of training them", everyday=True)
+    start: tuple[str, ...] = option(
+        (),
+        "run folder whose stage-1 networks are used instead of training them; or weights files, one for all networks "
+        "or one for each, for which no source is needed",
+        everyday=True,
+        kind=str,
+    )
 
 
 @dataclass(frozen=True)

@@ -11,41 +11,36 @@ from dataclasses import dataclass, field
 from tqdm import tqdm
 
 from duoreid.core.contract.learner import Learner
-from duoreid.core.errors import UserError
 from duoreid.core.methods.base import Host, Labelling
+from duoreid.core.training.divergence import check_losses
 from duoreid.core.training.prefetch import prefetch
 
 
 @dataclass
 class Means:
-    """Means of an epoch's losses from the means of its stretches. done: iterations that they are of."""
+    """Means of losses over iterations of an epoch, from the means of stretches: those after `start`, up to `done`."""
 
     done: int = 0
     sums: dict[str, float] = field(default_factory=dict)
+    start: int = 0
 
-    def add(self, means: dict[str, float], step: int, epoch: int) -> None:
-        """Take in the means up to iteration `step` of an epoch; UserError where one is not finite."""
-        bad = [f"{name} = {value}" for name, value in means.items() if not math.isfinite(value)]
-        if bad:
-            raise UserError(
-                f"{', '.join(bad)} between iterations {self.done + 1} and {step} of epoch {epoch + 1}: "
-                "training has diverged and stops here. The states saved before are good. Lower the learning rate, or "
-                "look for what is unusual in the data."
-            )
+    def add(self, means: dict[str, float], step: int) -> None:
+        """Take in the means up to iteration `step` of an epoch."""
         for name, value in means.items():
             self.sums[name] = self.sums.get(name, 0.0) + value * (step - self.done)
         self.done = step
 
     def means(self) -> dict[str, float]:
         """Return the means so far."""
-        return {name: value / self.done for name, value in self.sums.items()}
+        return {name: value / (self.done - self.start) for name, value in self.sums.items()}
 
 
 @dataclass
 class Progress:
     """An epoch under way: with the learner's state, all that is needed to go on from the middle of it.
 
-    epoch counts from 0; step: its iterations that are done; labelling: None until the method has labelled.
+    epoch counts from 0; step: its iterations that are done; labelling: None until the method has labelled. losses: of
+    the epoch; lately: since they were last noted; images: seen, each of all views.
     """
 
     epoch: int = 0
@@ -54,18 +49,20 @@ class Progress:
     losses: Means = field(default_factory=Means)
     label_seconds: float = 0.0
     train_seconds: float = 0.0
+    lately: Means = field(default_factory=Means)
+    images: int = 0
 
     def report(self) -> EpochReport:
         """Return what the epoch did."""
         facts = dict(self.labelling.facts) if self.labelling else {}
-        return EpochReport(self.epoch, self.losses.means(), facts, self.label_seconds, self.train_seconds)
+        return EpochReport(self.epoch, self.losses.means(), facts, self.label_seconds, self.train_seconds, self.images)
 
 
 @dataclass
 class EpochReport:
     """What an epoch did. epoch counts from 0; losses: means over the epoch; facts: of the labelling.
 
-    seconds: of labelling (embedding and clustering), of training, in all of its iterations.
+    seconds: of labelling (embedding and clustering), of training, in all of its iterations. images: seen by them.
     """
 
     epoch: int
@@ -73,6 +70,7 @@ class EpochReport:
     facts: dict[str, float] = field(default_factory=dict)
     label_seconds: float = 0.0
     train_seconds: float = 0.0
+    images: int = 0
 
     @property
     def seconds(self) -> float:
@@ -88,6 +86,9 @@ class Keeper:
     def due(self, step: int) -> bool:
         """Whether to keep the snapshot after `step` iterations of an epoch; its end is always kept."""
         return False
+
+    def note(self, progress: Progress, rate: float, ema: float) -> None:
+        """Note `progress.lately`, the losses of the last `loss_every` iterations, and the rates of the last one."""
 
     def keep(self, progress: Progress) -> None:
         """Keep this snapshot. The learner's losses have been read and are finite."""
@@ -139,13 +140,22 @@ def run_epoch(
     )
     with keeper.stepping(), bar:
         for batch in bar:
-            learner.step(batch, *method.rates(epoch, progress.step))
+            rates = method.rates(epoch, progress.step)
+            learner.step(batch, *rates)
             progress.step += 1
-            kept = progress.step == len(plan) or keeper.due(progress.step)
+            progress.images += batch.images.shape[0] * batch.images.shape[1]
+            last = progress.step == len(plan)
+            kept = last or keeper.due(progress.step)
             if kept or progress.step % loss_every == 0:
                 means = learner.losses()
-                progress.losses.add(means, progress.step, epoch)
+                where = f"between iterations {progress.losses.done + 1} and {progress.step} of epoch {epoch + 1}"
+                check_losses(means, where, learner)
+                progress.losses.add(means, progress.step)
+                progress.lately.add(means, progress.step)
                 progress.train_seconds += clock.lap()
+                if last or progress.step % loss_every == 0:
+                    keeper.note(progress, *rates)
+                    progress.lately = Means(progress.step, start=progress.step)
                 bar.set_postfix(loss=f"{means.get('total', math.nan):.3f}")
             if kept:
                 keeper.keep(progress)

@@ -13,10 +13,13 @@ from duoreid.core.methods.registry import spec_of
 from duoreid.core.settings.config import Config
 from duoreid.core.settings.reading import current
 
-MAY_CHANGE = ("epochs", "data", "cache", "cache_folder", "save_every")
-"""Options beside --resume: a longer training, images that have moved, more or fewer saves."""
+MAY_CHANGE = ("epochs", "data", "cache", "cache_folder", "save_every", "save_period", "log")
+"""Options beside --resume: a longer training, images that have moved, more or fewer saves, another logger."""
 
-FREE = ("data.data", "data.cache", "data.cache_folder", "run.save_every", "run.output", "run.resume")
+FREE = (
+    *("data.data", "data.cache", "data.cache_folder"),
+    *("run.save_every", "run.save_period", "run.log", "run.output", "run.resume"),
+)
 """The settings that they change, and the run's own place; the epochs of the last stage come to them."""
 
 
@@ -25,7 +28,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"--resume {folder}: {path} cannot be read ({error}). Give the folder of a run, the one that it printed "
             "at its beginning."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -20,8 +20,10 @@ from duoreid.core.methods.base import Host
 from duoreid.core.methods.registry import spec_of
 from duoreid.core.methods.spec import MethodSpec
 from duoreid.core.protocols import Metrics, SearchResult, as_plain, evaluate, from_plain
-from duoreid.core.settings.config import Config, DataConfig
+from duoreid.core.settings.config import SELECTIONS, Config, DataConfig
+from duoreid.core.training import divergence, memory
 from duoreid.core.training.loop import EpochReport, Keeper, Progress, train
+from duoreid.core.training.pace import Pace
 from duoreid.core.training.record import Record
 from duoreid.core.training.snapshot import History, Position, Snapshot
 from duoreid.core.training.stop import Stop
@@ -52,6 +54,8 @@ class Run:
     stop: Stop = field(default_factory=Stop)
     snapshot: Snapshot | None = None
     processes: Processes = ALONE
+    pace: Pace = field(default_factory=Pace)
+    warned: bool = False
 
     @property
     def spec(self) -> MethodSpec:
@@ -121,7 +125,8 @@ class Run:
             learner.import_state(here.state)
             host.remember(here.memory)
             start, self.snapshot = here.progress, replace(here, state={})
-        keeper = _Keeper(self, host, learner, stage, network)
+        keeper = _Keeper(self, host, learner, stage, network, title)
+        self.pace.begin()
         train(host, learner, after, loss_every=self.config.run.loss_every, title=title, start=start, keeper=keeper)
 
     def keep(self, position: Position, learner: Learner, memory: dict[str, Any], progress: Progress) -> None:
@@ -129,6 +134,9 @@ class Run:
         with self.timed("saving"):
             record, state = self.record, learner.export_state()
             record.clock()
+            if (told := divergence.warning_of(state)) and not self.warned:
+                self.warned = True
+                self.say(told)
             if self.processes.size > 1:
                 check_same(self.processes, digest(state), f"their networks at {position}")
             record.keep(Snapshot(position, state, progress, memory, self.history, record.settings()))
@@ -138,13 +146,28 @@ class Run:
         self.stop.asked = largest(self.processes, self.stop.asked or 0) or None
         return self.stop.asked is not None
 
-    def is_best(self, score: float, labels: str) -> bool:
-        """Note a score; whether it is the best so far and `--select test` wants it kept. labels: whose, in words."""
-        if self.config.run.select != "test" or score <= self.history.best:
+    def is_best(self, metrics: Sequence[Metrics], of: Callable[[list[float]], float], labels: str) -> bool:
+        """Note a test; whether it is the best so far and `--select` wants it kept.
+
+        of: makes one score of those of several networks or searches. labels: whose they are, in words.
+        """
+        select = self.config.run.select
+        if select not in SELECTIONS:
+            return False
+        field, words = SELECTIONS[select]
+        score = float(of([getattr(one, field) for one in metrics]))
+        if score <= self.history.best:
             return False
         self.history.best = score
-        self.say(f"  best so far ON THE {labels.upper()} (--select test): mAP {100 * score:.1f}")
+        self.say(f"  best so far ON THE {labels.upper()} (--select {select}): {words} {100 * score:.1f}")
         return True
+
+    def period(self, name: str, learner: Learner, epoch: EpochReport, **metadata: Any) -> None:
+        """Keep an epoch's networks as NAME-epoch-N.safetensors, where `--save-period` asks for this one."""
+        period, done = self.config.run.save_period, epoch.epoch + 1
+        if period and done % period == 0:
+            with self.timed("saving"):
+                self.record.save(f"{name}-epoch-{done}".lstrip("-"), learner.export_state(), epoch=done, **metadata)
 
     def due(self, done: int, epochs: int) -> bool:
         """Whether to test after `done` of so many epochs."""
@@ -207,6 +230,7 @@ class Run:
         made = f" · {facts['clusters']:.0f} clusters, {facts['outliers']:.0f} outliers" if "clusters" in facts else ""
         agreed = f", ARI {facts['adjusted_rand']:.3f}" if "adjusted_rand" in facts else ""
         self.say(f"{stage} · epoch {epoch.epoch + 1}/{epochs} · {epoch.seconds:.1f} s{made}{agreed} · {losses}")
+        self.say(f"  {self.pace.after(stage, epoch, epochs)}{memory.in_words(self.runtime)}")
         backends = self.history.backends
         self.record.line("epoch", stage=stage, backend=backends[-1]["backend"] if backends else "", **vars(epoch))
 
@@ -220,6 +244,7 @@ class _Keeper(Keeper):
     learner: Learner
     stage: int
     network: int
+    title: str
 
     @property
     def silent(self) -> bool:
@@ -231,6 +256,11 @@ class _Keeper(Keeper):
         if settings.save_every > 0 and step % settings.save_every == 0:
             return True
         return (self.run.processes.size == 1 or step % settings.loss_every == 0) and self.run.asked_to_stop()
+
+    def note(self, progress: Progress, rate: float, ema: float) -> None:
+        done = progress.epoch * self.host.schedule.iterations + progress.step
+        position = {"stage": self.title, "epoch": progress.epoch, "step": progress.step, "iteration": done}
+        self.run.record.line("losses", **position, rate=rate, ema=ema, losses=progress.lately.means())
 
     def keep(self, progress: Progress) -> None:
         asked, position = self.run.asked_to_stop(), Position(self.stage, self.network, progress.epoch, progress.step)

@@ -19,8 +19,8 @@ def check_batches(processes: Processes, config: Config) -> None:
     if processes.size == 1:
         _check_groups(config)
         return
-    group = config.network.batch_norm_group
-    for prefix, schedule in spec_of(config.method).schedules(config):
+    group, spec = config.network.batch_norm_group, spec_of(config.method)
+    for prefix, schedule in spec.schedules(config):
         prefix = prefix.replace("_", "-")
         size = schedule.identities * schedule.images
         if size % processes.size:
@@ -29,7 +29,8 @@ def check_batches(processes: Processes, config: Config) -> None:
                 f"images cannot be cut into {processes.size} equal parts, one for each process: start a number of "
                 "processes that divides it, or change the batch."
             )
-        part = size // processes.size
+        mixed = getattr(schedule, "mixed_groups", False)  # a group then holds rows of every modality
+        part = size // processes.size * (spec.modalities if mixed else 1)
         if group > part or (group and part % group):
             raise UserError(
                 f"--batch-norm-group {group} must divide the {part} images that each of the {processes.size} processes "

@@ -8,7 +8,7 @@ history: table, times, log and backends so far).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,9 @@ class Position:
 class History:
     """What a run has seen so far; it grows with the run, and each snapshot holds it as it was.
 
-    rows: of the table. seconds: by stage. best: the best mAP that `--select test` has seen. backends: who computed from
-    which position on. data: fingerprints of the datasets. log: lines of metrics.jsonl. elapsed: seconds since the
-    start, pauses left out.
+    rows: of the table. seconds: by stage. best: the best score that `--select` has seen on test labels. backends: who
+    computed from which position on. data: fingerprints of the datasets. log: lines of metrics.jsonl. elapsed: seconds
+    since the start, pauses left out.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -67,7 +67,10 @@ class History:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """See the head of this file. state: the learner's; config: the run's settings as in config.json."""
+    """See the head of this file. state: the learner's; config: the run's settings as in config.json.
+
+    file: the name of the one that it was read from.
+    """
 
     position: Position
     state: dict[str, np.ndarray]
@@ -75,6 +78,7 @@ class Snapshot:
     memory: dict[str, Any]
     history: History
     config: dict[str, Any]
+    file: str = LAST
 
     def save(self, path: Path) -> None:
         """Write the snapshot; UserError where a tensor is not finite, with what stood at `path` untouched."""
@@ -124,6 +128,8 @@ def _snapshot(tensors: dict[str, np.ndarray], metadata: dict[str, Any]) -> Snaps
         raise ValueError(f"stage {position.stage} of {len(stages)}")
     epoch["labelling"] = Labelling(labels, **epoch["labelling"])
     epoch["losses"] = Means(**epoch["losses"])
+    lately = epoch.get("lately", {"done": epoch["step"], "start": epoch["step"]})  # version 0.2 had none
+    epoch["lately"] = Means(**lately)
     past["rows"] = [Row(**(row | {"metrics": Metrics(**row["metrics"])})) for row in past["rows"]]
     return Snapshot(position, tensors, Progress(**epoch), metadata["memory"], History(**past), config)
 
@@ -131,8 +137,8 @@ def _snapshot(tensors: dict[str, np.ndarray], metadata: dict[str, Any]) -> Snaps
 def latest(folder: Path, config: Config, settings: Mapping[str, Any], warn: Callable[[str], None]) -> Snapshot | None:
     """Return the last snapshot of a run, or the one before where the last file is damaged; None before the first.
 
-    settings: the run's, as in config.json. Going on is exact, so the older snapshot costs time and nothing else; it
-    takes the damaged file's place. UserError where both are damaged, were made with other settings, or are past the
+    settings: the run's, as in config.json. Going on is exact, so the older snapshot costs time and nothing else.
+    Nothing is written. UserError where both are damaged, were made with other settings, or are past the
     last epoch of the configuration.
     """
     paths = [path for path in (folder / LAST, folder / PREVIOUS) if path.exists()]
@@ -154,16 +160,5 @@ def latest(folder: Path, config: Config, settings: Mapping[str, Any], warn: Call
                 f"--epochs {schedule.epochs} is too few: {folder} has begun epoch {snapshot.position.epoch + 1} and "
                 "cannot go back."
             )
-        if path.name == PREVIOUS:
-            _put_back(folder)
-        return snapshot
+        return replace(snapshot, file=path.name)
     return None
-
-
-def _put_back(folder: Path) -> None:
-    """Let LAST be PREVIOUS again where LAST is damaged.
-
-    The next save makes PREVIOUS of LAST before it writes: a damaged LAST would then push out the only good snapshot,
-    and a full disk would leave none. Without hard links nothing is moved, neither here nor there.
-    """
-    files.stand_for(folder / PREVIOUS, folder / LAST)

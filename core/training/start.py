@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from duoreid.core.checkpoints import files
+from duoreid.core.commands.streams import OutputError
 from duoreid.core.contract.learner import MakeLearner
 from duoreid.core.contract.processes import Processes, check_same, first, together
 from duoreid.core.errors import UserError
 from duoreid.core.settings.config import Config, as_dict
+from duoreid.core.training import logs
 from duoreid.core.training.pipelines import PIPELINES
 from duoreid.core.training.record import Record, free_folder
 from duoreid.core.training.resume import finished
@@ -46,13 +49,17 @@ def run(
     if config.run.resume and (summary := finished(Path(config.run.resume), config)):
         say(f"{config.run.resume} has finished: see its summary.json. A larger --epochs extends it.")
         return summary
+    logs.check_installed(config.run.log)
     current = _open(config, who, make_learner, runtime, say, stop or Stop())
+    if current.record.writes:
+        current.record.log = logs.opened(config.run.log, current.record.folder, current.record.settings())
     try:
         return PIPELINES[current.spec.pipeline](current, current.checked(open_dataset))
     except KeyboardInterrupt:
-        say(f"interrupted: go on with --resume {current.record.folder}")
+        with suppress(OutputError):  # the terminal may be gone, as after SIGHUP
+            say(f"interrupted: go on with --resume {current.record.folder}")
         raise
-    except (UserError, OSError):
+    except Exception:
         if not config.run.resume and not (current.record.folder / LAST).exists():
             current.record.take_back()
         raise
@@ -87,9 +94,12 @@ def _open(
             check_same_processes(processes, config, snapshot.history.backends)
             current.snapshot = snapshot
     except UserError:
-        record.close()
+        record.close(forget=True)
         raise
-    record.go_back(who, snapshot.history if snapshot else History())
+    if snapshot:
+        record.go_back(who, snapshot.history, snapshot.file)
+    else:
+        record.go_back(who, History())
     where = str(snapshot.position) if snapshot else "the start"
     record.line("resumed" if snapshot else "run", **who, since=where)
     current.history.backends.append({**who, "since": where})

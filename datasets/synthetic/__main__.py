@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from duoreid.core.commands.command import guarded
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
@@ -20,12 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not options.preview and (options.name is None or options.root is None):
         parser.error("NAME and ROOT are needed, e.g. synthetic-a data; or --preview")
-    try:
-        print(_run(options))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return guarded(lambda: print(_run(options)))
 
 
 def _run(options: argparse.Namespace) -> str:
@@ -49,5 +46,6 @@ def _run(options: argparse.Namespace) -> str:
 
 if __name__ == "__main__":
     import duoreid.datasets.synthetic.__main__ as module
+    from duoreid.core.commands.command import finished
 
-    sys.exit(module.main())
+    sys.exit(finished(module.main))

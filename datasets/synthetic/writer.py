@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import operator
 import os
 import re
 import shutil
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -18,8 +16,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from duoreid.core.locking import alone
+from duoreid.datasets.synthetic.crew import drawn
 from duoreid.datasets.synthetic.layouts import plan
-from duoreid.datasets.synthetic.plans import Item
+from duoreid.datasets.synthetic.worker import draw
 
 MANIFEST = "manifest.json"
 IMPORTS = re.compile(rb"(?m)^(?:from|import) [^\n(]*(?:\([^)]*\))?\n")
@@ -95,7 +94,7 @@ def code_digest() -> str:
     """Digest of this package's source without its imports: a set drawn by other code is another set."""
     digest = blake2b(digest_size=8)
     for source in sorted(Path(__file__).parent.glob("*.py")):
-        if source.name not in ("__main__.py", "preview.py", "writer.py"):
+        if source.name not in ("__main__.py", "crew.py", "preview.py", "worker.py", "writer.py"):
             digest.update(IMPORTS.sub(b"", source.read_bytes()))
     return digest.hexdigest()
 
@@ -123,28 +122,12 @@ def _draw_all(domain, items, folder: Path, seed: int, workers: int | None, progr
     workers = workers or (1 if len(items) <= SERIAL else _cores())
     chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
     with tqdm(total=len(items), desc=label, unit="image", disable=not progress, mininterval=0.5) as bar:
-        if workers == 1:
+        if workers == 1 or not sys.executable:  # Python inside another program cannot start another Python
             for chunk in chunks:
-                bar.update(_draw(domain, chunk, folder, seed))
+                bar.update(draw(domain, chunk, folder, seed))
             return
-        # spawned, not forked: the caller may already run the threads of a framework
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            tasks = [pool.submit(_draw, domain, chunk, folder, seed) for chunk in chunks]
-            for task in as_completed(tasks):
-                bar.update(task.result())
-
-
-def _draw(domain: str, items: tuple[Item, ...], folder: Path, seed: int) -> int:
-    from duoreid.datasets.synthetic.views import junk_jpeg, view_jpeg
-
-    for item in items:
-        if item.junk:
-            data = junk_jpeg(domain, seed, item.person, item.camera)
-        else:
-            data = view_jpeg(domain, seed, item.person, item.camera, item.frame)
-        (folder / item.path).write_bytes(data)
-    return len(items)
+        for count in drawn(domain, chunks, folder, seed, workers):
+            bar.update(count)
 
 
 def _cores() -> int:

@@ -29,6 +29,9 @@ def variant(
     return replace(base, optimiser=optimiser, backbone_factor=factor, section=replace(base.section, **changes))
 
 
+PORT = {"conv_padding": "same", "last_norm_epsilon": 1e-3, "last_norm_momentum": 0.003}
+"""How the layers of the MindSpore port differ."""
+
 CONFIGS = {
     "full": FULL,
     "no dropout": variant(dropout=0.0),
@@ -38,7 +41,7 @@ CONFIGS = {
     "id": variant(objective="id"),
     "sgd, slow backbone": variant(optimiser="sgd", factor=0.1),
     "adam, slow backbone": variant(factor=0.1),
-    "all the others": variant(
+    "groups, attention": variant(
         replace(FULL, network=NetworkConfig("shallow", batch_norm_group=4)),
         "sgd",
         0.1,
@@ -47,6 +50,45 @@ CONFIGS = {
         channel_attention=True,
         dropout=0.0,
         vml=0.0,
+    ),
+    "the PyTorch code's": variant(
+        replace(FULL, network=NetworkConfig("shallow", batch_norm_group=8)),
+        distillation="reference",
+        channel_attention=True,
+        vml=0.0,
+        grey_form="normalised",
+        shared_norm="grey-first",
+        mixed_groups=True,
+        biases=True,
+    ),
+    "the port's": variant(
+        replace(FULL, network=NetworkConfig("shallow", **PORT)),
+        factor=0.1,
+        objective="id+tri",
+        metric="triplet",
+        grey_form="port",
+        shared_norm="colour-first",
+        biases=True,
+        neck_bias=True,
+        factor_reach="observation",
+        feature="each",
+    ),
+    "all the others": variant(
+        replace(FULL, network=NetworkConfig("shallow", batch_norm_group=4, **PORT)),
+        "sgd",
+        0.1,
+        distillation="reference",
+        metric="centre",
+        channel_attention=True,
+        dropout=0.0,
+        vml=0.0,
+        grey_form="port",
+        shared_norm="grey-first",
+        mixed_groups=True,
+        biases=True,
+        neck_bias=True,
+        factor_reach="observation",
+        feature="each",
     ),
 }
 

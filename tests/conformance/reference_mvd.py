@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from duoreid.core.contract.learner import Batch
-from duoreid.core.contract.pairs import rows_of_branches
+from duoreid.core.contract.pairs import mixed_rows, rows_of_branches
 from duoreid.core.contract.state import network
 from duoreid.core.losses.float64.network import Network
 from duoreid.core.losses.mvd import View, mvd
@@ -30,8 +30,12 @@ def view(outputs: dict[str, np.ndarray]) -> View:
 
 def embedding(config: LearnerConfig, state: State, images: np.ndarray) -> np.ndarray:
     """Images uint8 (b, H, W, 3) -> the feature of the test (b, 4 D)."""
-    forms = {"visible": [images], "infrared": [grey(images)], "shared": [images, grey(images)]}
+    section = config.section
+    plain = grey(images, section.grey_form)
+    forms = {"visible": [images], "infrared": [plain], "shared": [images, plain]}
     parts = [branch(config, state, role)(form, False)["neck"] for role, seen in forms.items() for form in seen]
+    if section.feature == "each":
+        parts = [part / np.linalg.norm(part, axis=1, keepdims=True) for part in parts]
     joined = np.concatenate(parts, axis=1)
     return joined / np.linalg.norm(joined, axis=1, keepdims=True)
 
@@ -45,8 +49,8 @@ class MVDObjective:
         count = len(colour)
         self.pixels = {
             "visible": colour,
-            "infrared": grey(colour),
-            "shared": np.concatenate([colour, grey(colour)]),
+            "infrared": grey(colour, config.section.grey_form),
+            "shared": np.concatenate([colour, grey(colour, config.section.grey_form)]),
         }
         parts = zip(ROLES, rows_of_branches(count), strict=True)
         self.noise = {role: None if batch.noise is None else batch.noise[rows] for role, rows in parts}
@@ -57,7 +61,20 @@ class MVDObjective:
         self.observed: dict[str, np.ndarray] | None = None
 
     def _run(self, role: str) -> View:
-        return view(self.networks[role](self.pixels[role], True, self.noise[role]))
+        images, noise, order = self.pixels[role], self.noise[role], self.config.section.shared_norm
+        if role != "shared" or order == "together":
+            return self._pass(role, images, noise)
+        forms, found = np.arange(len(images)).reshape(2, -1), {}
+        for form in (0, 1) if order == "colour-first" else (1, 0):
+            found[form] = self._pass(role, images[forms[form]], None if noise is None else noise[forms[form]])
+        return View(*(np.concatenate(parts) for parts in zip(found[0], found[1], strict=True)))
+
+    def _pass(self, role: str, images: np.ndarray, noise: np.ndarray | None) -> View:
+        """Run one batch of a branch; with mixed groups in an order that puts those of a group side by side."""
+        section, group = self.config.section, self.config.network.batch_norm_group
+        order = mixed_rows(len(images), group) if section.mixed_groups else np.arange(len(images))
+        found = self.networks[role](images[order], True, None if noise is None else noise[order])
+        return View(*(part[order.argsort()] for part in view(found)))
 
     def views(self) -> dict[str, View]:
         """Return the four views."""

@@ -16,9 +16,10 @@ OUTPUTS = ("features", "logits", "embedding")
 
 
 @cache
-def weights(arch: str) -> dict[str, np.ndarray]:
+def weights(arch: str, pooling: str = "mean") -> dict[str, np.ndarray]:
     """One network's tensors, float32 and all different, statistics included."""
-    return example_network(arch, seed=3)
+    exponent = {"pooling.exponent": np.float32([2.6])} if pooling == "gem" else {}
+    return example_network(arch, seed=3) | exponent
 
 
 def images(count: int) -> np.ndarray:
@@ -27,7 +28,7 @@ def images(count: int) -> np.ndarray:
 
 @cache
 def expected(config: NetworkConfig, count: int, train: bool) -> dict[str, np.ndarray]:
-    reference = Network(config, weights(config.arch))
+    reference = Network(config, weights(config.arch, config.pooling))
     found = reference(images(count), train)
     outputs = (found["features"], found["classifier"], embedding(found))
     return dict(zip(OUTPUTS, outputs, strict=True)) | reference.buffers
@@ -45,7 +46,7 @@ def compare(found, reference, train, kind):
 @cache
 def run(probe, config, count, train, dtype):
     """The outputs and statistics of one network, run once a session, and the kind of tolerance they have."""
-    state = {name: value.astype(dtype) for name, value in weights(config.arch).items()}
+    state = {name: value.astype(dtype) for name, value in weights(config.arch, config.pooling).items()}
     found = probe.forward(config, state, images(count), train=train)
     assert found["features"].dtype == dtype
     mode = "" if dtype == np.float64 else f"{'train' if train else 'test'}."
@@ -57,17 +58,25 @@ CONFIGS = {
     "no ReLU in the stem": NetworkConfig("tiny", stem_relu=False),
     "last stride 2": NetworkConfig("tiny", last_stride=2),
     "groups of 4": NetworkConfig("tiny", batch_norm_group=4),
+    "uneven padding": NetworkConfig("tiny", conv_padding="same"),
+    "another last norm": NetworkConfig("tiny", last_norm_epsilon=0.05, last_norm_momentum=0.003),
+    "GeM and padding at the end": NetworkConfig("tiny", pooling="gem", stem_pool="end"),
 }
 
 
-@pytest.mark.parametrize(("name", "train"), [*((name, True) for name in CONFIGS), ("last stride 2", False)])
+IN_TEST = ("last stride 2", "uneven padding", "another last norm")
+
+
+@pytest.mark.parametrize(("name", "train"), [*((name, True) for name in CONFIGS), *((name, False) for name in IN_TEST)])
 def test_network_float64(probe, name, train):
     found, kind = run(probe, CONFIGS[name], 8, train, np.float64)
     compare(found, expected(CONFIGS[name], 8, train), train, kind)
 
 
 @pytest.mark.parametrize("train", [True, False], ids=["train", "test"])
-@pytest.mark.parametrize("name", ["tiny", "groups of 4"])
+@pytest.mark.parametrize(
+    "name", ["tiny", "groups of 4", "uneven padding", "another last norm", "GeM and padding at the end"]
+)
 def test_network_float32(probe, name, train):
     found, kind = run(probe, CONFIGS[name], 8, train, np.float32)
     compare(found, expected(CONFIGS[name], 8, train), train, kind)

@@ -10,6 +10,7 @@ from duoreid.backends.torch import learner as learner_module
 from duoreid.backends.torch.learner import TorchLearner
 from duoreid.backends.torch.processes import Single
 from duoreid.backends.torch.runtime import Runtime, RuntimeConfig, _choose_kernels, open_runtime
+from duoreid.core.errors import UserError
 from tests.conformance import examples, examples_mvd
 
 CONFIGS = {
@@ -87,3 +88,9 @@ def test_kernels_are_searched_for_or_sum_in_a_fixed_order(precision, determinist
         assert torch.is_deterministic_algorithms_warn_only_enabled()  # max-pooling has no other backward pass
     finally:
         torch.use_deterministic_algorithms(before)
+
+
+def test_bfloat16_is_refused_on_the_cpu():
+    """torch's convolution (8, 64, 4, 2) -> (8, 128, 2, 1) of stride 2 returns NaN at random there."""
+    with pytest.raises(UserError, match="--precision bfloat16 is for CUDA"):
+        open_runtime(RuntimeConfig(device="cpu", precision="bfloat16"))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from duoreid.benchmarks import algorithms, growth
-from duoreid.benchmarks.cases import CASES
+from duoreid.benchmarks.algorithms import CASES
 from duoreid.benchmarks.features import clustered, query_and_gallery
 from duoreid.benchmarks.measure import extra_memory, interleaved
 from duoreid.benchmarks.peers import dense_jaccard
@@ -89,9 +89,11 @@ def test_features_are_those_of_people():
 
 def test_growth_measures_every_stage_and_plots(tmp_path):
     pytest.importorskip("matplotlib")
-    row = growth.measure(600, 32, approximate=True)
+    row = growth.measure(600, 32, exact=True)
     assert {"search", "encoding", "minimum sums", "bytes", "approximate search"} <= set(row)
-    assert 0.5 < row["recall"] <= 1
+    assert 0.9 < row["recall"] <= 1
+    assert 0.9 < row["rand, exact labels"] <= 1
+    assert "search" not in growth.measure(200, 32, exact=False)
     report = {"commit": "0", "cores": 1, "processor": "any", "width": 32, "rows": [row]}
     growth.plot(report, tmp_path / "growth.png")
     assert (tmp_path / "growth.png").stat().st_size > 1000

@@ -240,3 +240,14 @@ def test_bad_arguments_are_refused():
     ):
         with pytest.raises(ValueError, match="must"):
             call()
+
+
+def test_the_largest_share_that_is_erased():
+    white = np.full((200, 64, 32, 3), 255, np.uint8)
+    erased = erase(white, rng(0, "a"), 1.0, most=0.1)
+    shares = (erased[..., 0] != 255).mean(axis=(1, 2))
+    assert 0.01 < shares.min() < shares.max() < 0.12
+    assert (erase(white, rng(0, "a"), 1.0)[..., 0] != 255).mean(axis=(1, 2)).max() > 0.3
+    for most in (0.02, 1.1):
+        with pytest.raises(ValueError, match="most must lie in"):
+            erase(white, rng(0, "a"), 1.0, most=most)

@@ -86,3 +86,16 @@ def test_refusals_are_messages(arrays, file, tmp_path, capsys):
         np.savez(tmp_path / "rule.npz", **arrays | wrong)
         assert told in refusal(capsys, str(tmp_path / "rule.npz"))
     assert "query must be finite" in refusal(capsys, str(tmp_path / "nan.npz"))
+
+
+def test_one_camera_is_refused_with_its_reason(arrays, tmp_path, capsys):
+    one = arrays | {"query_cameras": np.ones(40, int), "gallery_cameras": np.ones(110, int)}
+    np.savez(tmp_path / "one.npz", **one)
+    with pytest.raises(SystemExit) as end:
+        main([str(tmp_path / "one.npz")])
+    assert end.value.code == 2
+    message = capsys.readouterr().err
+    assert "by their own camera alone" in message
+    assert "ignore = 'nothing'" in message
+    np.savez(tmp_path / "all.npz", **one, ignore="nothing")
+    assert main([str(tmp_path / "all.npz")]) == 0

@@ -11,20 +11,26 @@ MODULES = (
     "agreement",
     "approximate",
     "dbscan",
+    "grouping",
     "jaccard",
     "kmeans",
     "mining",
     "neighbours",
+    "openset",
     "protocols",
     "random",
     "ranking",
     "rerank",
+    "searches",
+    "threshold",
 )
 INNER = {
+    "approximate": {"search_approximate", "search_by_size"},  # `nearest_approximate` without its checks
     # stages of jaccard_similarity and rerank
     "jaccard": {"encoding_of", "farthest", "set_similarities", "similarity_of", "upper_similarity"},
     "mining": {"same_identity"},  # what the miners check first
     "neighbours": {"search"},  # `nearest` without its checks
+    "protocols": {"groups", "labels"},  # how a search pairs queries with its gallery
 }
 """Functions without an example, which other modules of core call: their public form has one."""
 

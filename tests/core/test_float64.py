@@ -8,6 +8,7 @@ from duoreid.core.losses.float64.network import Network, distance, own_errors, t
 from duoreid.core.networks.backbone import BackboneConfig
 from duoreid.core.networks.images import DEVIATION, GREY_WEIGHTS, MEAN, grey, standardise
 from duoreid.core.networks.network import initial_state, network_tensors
+from duoreid.core.networks.padding import same_padding
 from duoreid.core.networks.tensors import draw
 from duoreid.core.random import rng
 from duoreid.core.settings.config import NetworkConfig
@@ -44,6 +45,42 @@ def test_pooling_and_its_places(shape):
     np.testing.assert_array_equal(
         np.take_along_axis(x.reshape(2, 3, -1), places.reshape(2, 3, -1), 2), found.reshape(2, 3, -1)
     )
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("length", [4, 7, 8, 9])
+def test_uneven_padding_fits_its_windows(length, size, stride):
+    """As many windows as strides begin inside, the last one ends at the border or inside, and more lies behind."""
+    front, behind = same_padding(length, size, stride)
+    assert behind - front in (0, 1)
+    assert (length + front + behind - size) // stride + 1 == -(-length // stride)
+    assert front + behind == 0 or (-(-length // stride) - 1) * stride + size == length + front + behind
+
+
+def test_uneven_padding_of_nothing():
+    with pytest.raises(ValueError, match="must be 1 or more, but are 8, 3 and 0"):
+        same_padding(8, 3, 0)
+
+
+@pytest.mark.parametrize("shape", [(9, 8), (8, 4)])
+def test_uneven_convolution_and_pooling(shape):
+    """By loops over windows that begin at a multiple of the stride, less what lies in front."""
+    x, weight = array(2, 3, *shape), array(4, 3, 3, 3, key="w")
+    borders = [same_padding(side, 3, 2) for side in shape]
+    padded = np.pad(x, ((0, 0), (0, 0), *borders))
+    lowest = np.pad(x, ((0, 0), (0, 0), *borders), constant_values=-np.inf)
+    convolved, pooled = operations.convolve(x, weight, 2, uneven=True), operations.max_pool(x, uneven=True)
+    assert convolved.shape[2:] == pooled.shape[2:] == tuple(-(-side // 2) for side in shape)
+    for image, channel, row, column in np.ndindex(*convolved.shape):
+        window = padded[image, :, 2 * row : 2 * row + 3, 2 * column : 2 * column + 3]
+        assert convolved[image, channel, row, column] == pytest.approx((window * weight[channel]).sum(), abs=1e-12)
+    for image, channel, row, column in np.ndindex(*pooled.shape):
+        window = lowest[image, channel, 2 * row : 2 * row + 3, 2 * column : 2 * column + 3]
+        assert pooled[image, channel, row, column] == window.max()
+    places = operations.max_places(x, uneven=True).reshape(2, 3, -1)
+    np.testing.assert_array_equal(np.take_along_axis(x.reshape(2, 3, -1), places, 2), pooled.reshape(2, 3, -1))
+    assert np.abs(convolved - operations.convolve(x, weight, 2)).max() > 0.1
 
 
 @pytest.mark.parametrize("shape", [(6, 4), (6, 4, 3, 2)])
@@ -91,6 +128,18 @@ def test_standardised_images_and_grey_ones():
     assert standardise(images, np.float32).dtype == np.float32
     light = sum(share * images[..., channel] for channel, share in enumerate(GREY_WEIGHTS))
     np.testing.assert_allclose(grey(images), np.stack([light] * 3, axis=3), atol=1e-12)
+
+
+@pytest.mark.parametrize(("form", "blue"), [("normalised", 0.1140), ("port", 0.1440)])
+def test_grey_of_the_normalised_image(form, blue):
+    """One number for all channels, without a second normalisation."""
+    images = rng(0, "float64/images").integers(0, 256, (2, 4, 3, 3), dtype=np.uint8)
+    seen = standardise(images)
+    light = 0.2989 * seen[:, 0] + 0.5870 * seen[:, 1] + blue * seen[:, 2]
+    found = standardise(grey(images, form))
+    np.testing.assert_allclose(found, np.stack([light] * 3, axis=1), atol=1e-12)
+    with pytest.raises(ValueError, match="form must be one of raw, normalised, port"):
+        grey(images, "plain")
 
 
 SMALL = NetworkConfig(arch="tiny")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from duoreid.core.contract.pairs import check_pairs, rows_of_branches
+from duoreid.core.contract.pairs import check_pairs, mixed_rows, rows_of_branches
 from duoreid.core.contract.state import check_state, initial, tensors_of
 from duoreid.core.contract.treatment import Treatment, distinct, treatments
 from duoreid.core.methods.registry import spec_of
@@ -81,3 +81,26 @@ def test_parts_of_a_pair_that_belong_together():
 def test_parts_that_do_not_are_refused(parts, words):
     with pytest.raises(ValueError, match=words):
         check_pairs(*parts, dropout=True)
+
+
+def test_rows_of_two_devices():
+    """Of 6 people with one image of each modality each device has 3, both modalities."""
+    order = mixed_rows(12, 6)
+    assert order.tolist() == [0, 1, 2, 6, 7, 8, 3, 4, 5, 9, 10, 11]
+    for count, group in ((12, 5), (12, 8), (12, 0)):
+        with pytest.raises(ValueError, match=f"mixed groups of {group} rows must be even and divide"):
+            mixed_rows(count, group)
+
+
+def test_mvd_s_biases_and_its_trained_neck():
+    plain, full = (
+        {entry.name: entry for entry in tensors_of(learner("mvd", section=MVDConfig(**changes)))}
+        for changes in ({}, {"biases": True, "neck_bias": True})
+    )
+    added = {"classifier.bias", *(f"bottleneck.{name}.bias" for name in ("linear1", "linear2", "hidden"))}
+    assert full.keys() - plain.keys() == added
+    assert all(full[name].kind == "zeros" and full[name].trained for name in added)
+    assert (plain["neck.bias"].trained, full["neck.bias"].trained) == (False, True)
+    assert {name: entry for name, entry in full.items() if name in plain and name != "neck.bias"} == {
+        name: entry for name, entry in plain.items() if name != "neck.bias"
+    }

@@ -48,6 +48,9 @@ class Learner:
         self.values = []
         return {"total": mean}
 
+    def export_state(self):
+        return {"layer1.weight": np.array([np.nan]), "bn2.running_var": np.array([np.inf]), "steps": np.int64(3)}
+
 
 def test_every_batch_in_order_with_its_rates_and_the_means_of_the_losses():
     learner, reports = Learner(), []
@@ -104,6 +107,50 @@ def test_from_any_moment_the_rest_is_the_same(index):
 
 def test_a_loss_that_is_not_finite_stops_and_says_where():
     reports = []
-    with pytest.raises(UserError, match=r"total = nan between iterations 4 and 6 of epoch 2"):
+    words = r"total = nan between iterations 4 and 6 of epoch 2: .* first of 2 arrays .* is bn2.running_var, so "
+    with pytest.raises(UserError, match=words):
         train(Method(), Learner(broken=7 + 5), reports.append, loss_every=3)
     assert [report.epoch for report in reports] == [0]
+
+
+class Notes(Copies):
+    """Notes what the loop hands over, and keeps snapshots."""
+
+    def __init__(self, every, noted=()):
+        super().__init__(every)
+        self.noted = list(noted)
+
+    def note(self, progress, rate, ema):
+        self.noted.append((progress.epoch, progress.step, progress.lately.means()["total"], rate, ema, progress.images))
+
+    def keep(self, progress):
+        super().keep(progress)
+        self.kept[-1] = (self.kept[-1], list(self.noted))
+
+
+def test_losses_are_noted_every_so_many_iterations_and_at_the_end():
+    """Saves in between, which read the losses as well, neither add a note nor change one."""
+    expected = [
+        (0, 3, pytest.approx(2), pytest.approx(0.2), 0.5, 6),
+        (0, 6, pytest.approx(5), pytest.approx(0.5), 0.5, 12),
+        (0, 7, pytest.approx(7), pytest.approx(0.6), 0.5, 14),
+        (1, 3, pytest.approx(9), pytest.approx(1.2), 0.5, 6),
+    ]
+    for every in (2, 50):
+        keeper = Notes(every)
+        train(Method(), Learner(), lambda report: None, loss_every=3, keeper=keeper)
+        assert keeper.noted[:4] == expected
+        assert len(keeper.noted) == 9
+
+
+@pytest.mark.parametrize("index", range(9))
+def test_from_any_moment_no_note_is_missing_and_none_made_twice(index):
+    keeper = Notes(2)
+    train(Method(), Learner(), lambda report: None, loss_every=3, keeper=keeper)
+    snapshot, noted = copy.deepcopy(keeper.kept[index])
+    rest = Learner()
+    rest.offset = 7 * snapshot.epoch + snapshot.step
+    again = Notes(2, noted)
+    train(Method(), rest, lambda report: None, loss_every=3, keeper=again, start=snapshot)
+    assert [note[:2] for note in again.noted] == [note[:2] for note in keeper.noted]
+    assert [note[2] for note in again.noted] == pytest.approx([note[2] for note in keeper.noted])

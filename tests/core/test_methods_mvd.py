@@ -1,11 +1,15 @@
 """MVD's host half, objective and settings: what is trained on, the batches, the rates, the loss by hand."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from duoreid.backends.torch.runtime import RuntimeConfig
 from duoreid.core.commands import options
 from duoreid.core.contract.state import MOMENTUM, check_state, expected_shapes, initial
+from duoreid.core.contract.treatment import treatments
 from duoreid.core.data import INFRARED, VISIBLE, Dataset, Search, Split, TrainingSet, Trial
 from duoreid.core.errors import UserError
 from duoreid.core.losses import (
@@ -19,17 +23,19 @@ from duoreid.core.losses import (
     triplet,
 )
 from duoreid.core.losses.mvd import VIEW_WEIGHTS, VIEWS, View
-from duoreid.core.methods.mvd import MVD
+from duoreid.core.methods.mvd import MVD, check_groups, variational_tensors
 from duoreid.core.methods.registry import spec_of
 from duoreid.core.networks.backbone import BackboneConfig
 from duoreid.core.networks.network import network_tensors
 from duoreid.core.protocols import Metrics, summarise
 from duoreid.core.random import rng
+from duoreid.core.searches import chosen
 from duoreid.core.settings.config import NetworkConfig
 from duoreid.core.settings.cross_modal import CrossModalDataConfig, MVDConfig, MVDRecipe
 from duoreid.core.settings.presets import presets
 from duoreid.core.settings.published import of_cross_modal
-from duoreid.core.training.pipelines.cross_modal import chosen, table
+from duoreid.core.training.pipelines.cross_modal import table
+from duoreid.core.training.sharing import check_batches
 from tests.core.gradients import assert_gradient
 
 SEEN = [(5, VISIBLE, 4), (5, INFRARED, 3), (9, VISIBLE, 2), (2, INFRARED, 2), (2, VISIBLE, 5), (7, VISIBLE, 3)]
@@ -370,8 +376,98 @@ def test_the_published_recipes():
     assert (port.data.height, port.data.width, port.mvd.identities, port.mvd.images) == (288, 144, 8, 4)
     assert (port.mvd.rate, port.mvd.backbone_factor, port.mvd.epochs) == (3.5e-3, 0.1, 80)
     assert (port.mvd.objective, port.mvd.metric, port.mvd.margin) == ("id+tri", "triplet", 0.3)
-    assert (port.mvd.decay_start, port.mvd.decay_end, port.mvd.warmup_epochs) == (15, 27, 5)
-    assert (port.mvd.grey, port.mvd.erase) == (0.5, 0.5)
+    assert (port.mvd.decay, port.mvd.milestones, port.mvd.warmup_epochs) == ("steps", tuple(range(14, 27)), 4)
+    assert (port.mvd.grey, port.mvd.erase, port.mvd.erase_most) == (0.5, 0.5, 0.33)
+
+
+@pytest.mark.parametrize(("name", "group"), [("mvd-sysu", 64), ("mvd-regdb", 32)])
+def test_recipes_of_the_pytorch_code(name, group):
+    """Two GPUs have half of a step's rows each, both modalities mixed, and the shared network's forms apart."""
+    found = presets()[name]
+    section = found.mvd
+    assert found.network == NetworkConfig("resnet50", batch_norm_group=group)
+    assert group == section.identities * section.images
+    assert (section.mixed_groups, section.shared_norm, section.grey_form) == (True, "grey-first", "normalised")
+    assert (section.pass_over, section.schedule_ahead, section.padding, section.smoothing) == ("people", 1, 0, 0.1)
+    assert (section.biases, section.neck_bias, section.feature) == (True, False, "joint")
+    assert found.data.interpolation == "bilinear"
+    check_groups(found)
+
+
+@pytest.mark.parametrize(("name", "epochs"), [("mvd-sysu-port", 60), ("mvd-regdb-port", 80)])
+def test_recipes_of_the_port(name, epochs):
+    found = presets()[name]
+    section, network = found.mvd, found.network
+    assert (network.last_stride, network.conv_padding) == (2, "same")
+    assert (network.last_norm_epsilon, network.last_norm_momentum) == (1e-3, 0.003)
+    assert (section.epochs, section.sampler, section.smoothing, section.padding) == (epochs, "independent", 0, 0)
+    assert (section.grey_form, section.shared_norm, section.mixed_groups) == ("port", "colour-first", False)
+    assert (section.biases, section.neck_bias, section.factor_reach, section.feature) == (
+        True,
+        True,
+        "observation",
+        "each",
+    )
+    assert found.data.interpolation == "lanczos"
+
+
+def test_rates_of_the_port_s_tensors():
+    """Its 48 tensors of bottlenecks with their classifiers of z have the full rate, its 489 others a tenth."""
+    found = presets()["mvd-sysu-port"]
+    settings = spec_of("mvd").learner_config(
+        found.network, 8, 8, 288, 144, section=found.mvd, backbone_factor=found.mvd.backbone_factor
+    )
+    names = [entry.name for entry in variational_tensors(settings) if entry.trained]
+    chosen = treatments(settings, [f"visible.{name}" for name in names])
+    factors = {name: one.factor for name, one in zip(names, chosen, strict=True)}
+    full = [name for name, factor in factors.items() if factor == 1.0]
+    assert 3 * len(full) == 48
+    assert 3 * (len(factors) - len(full)) == 489
+    assert {factors[name] for name in ("neck.bias", "classifier.weight", "classifier.bias", "conv1.weight")} == {0.1}
+
+
+@pytest.mark.parametrize(
+    ("group", "changes", "message"),
+    [
+        (6, {"mixed_groups": True}, "--mixed-groups needs --shared-norm"),
+        (0, {"mixed_groups": True, "shared_norm": "grey-first"}, "got 0: give 6"),
+        (3, {"mixed_groups": True, "shared_norm": "grey-first"}, "even and to divide the 12 images"),
+        (8, {"mixed_groups": True, "shared_norm": "colour-first"}, "got 8"),
+    ],
+)
+def test_groups_that_cannot_be_mixed(group, changes, message):
+    wrong = replace(config(**changes), network=NetworkConfig("tiny", batch_norm_group=group))
+    with pytest.raises(UserError, match=message):
+        MVD(wrong, {"dataset": training_set()})
+
+
+@pytest.mark.parametrize("name", ["mvd-sysu", "mvd-regdb"])
+def test_two_processes_are_the_two_devices_of_the_pytorch_code(name):
+    """Each sees half of a step's rows in both modalities, which are one mixed group; four see less than a group."""
+    check_batches(SimpleNamespace(size=2), presets()[name])
+    check_batches(SimpleNamespace(size=1), presets()[name])
+    with pytest.raises(UserError, match="must divide the"):
+        check_batches(SimpleNamespace(size=4), presets()[name])
+    apart = replace(presets()[name], mvd=replace(presets()[name].mvd, mixed_groups=False))
+    with pytest.raises(UserError, match="must divide the"):
+        check_batches(SimpleNamespace(size=2), apart)
+
+
+def test_one_pass_over_people():
+    """4 people in both modalities, 3 a batch: the fourth sits out."""
+    assert MVD(config(iterations=0, pass_over="people"), {"dataset": training_set()}).schedule.iterations == 1
+    assert (
+        MVD(config(iterations=0, pass_over="people", identities=2), {"dataset": training_set()}).schedule.iterations
+        == 2
+    )
+
+
+def test_independent_batches_and_smaller_rectangles():
+    method = MVD(config(sampler="independent", images=8, erase_most=0.1), {"dataset": training_set()})
+    rows = method.sample(method.label(None, 0), 0)
+    assert rows.shape == (4, 2, 24)
+    assert any(len(set(part.tolist())) < 8 for part in rows.reshape(-1, 8)), "images come with repetition"
+    assert {one.erase_most for one in method.augmentations.values()} == {0.1}
 
 
 # Searches and the table

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies
 
-from duoreid.core.approximate import nearest_approximate
 from duoreid.core.neighbours import nearest
 from tests.core import references
 from tests.core.features import clustered, exact_unit_rows, generators
@@ -71,28 +70,3 @@ def test_similarities_are_those_of_float64_up_to_rounding():
 def test_refuses(features, k, text):
     with pytest.raises(ValueError, match=text):
         nearest(features, k)
-
-
-def test_approximate_search_finds_most_with_exact_similarities():
-    pytest.importorskip("faiss")
-    features, _ = clustered(np.random.default_rng(3), 3000, 150, width=32)
-    indices, similarities = nearest_approximate(features, 10)
-    exact, _ = nearest(features, 10)
-    assert indices.dtype == np.int32
-    assert (indices[:, 0] == np.arange(3000)).all()
-    assert np.mean([len(np.intersect1d(*rows)) for rows in zip(indices, exact, strict=True)]) > 9
-    products = np.einsum("id,ikd->ik", features, features[indices])
-    np.testing.assert_allclose(similarities, products, atol=1e-5)
-
-
-def test_approximate_search_is_exact_when_it_visits_every_cell():
-    pytest.importorskip("faiss")
-    features, _ = clustered(np.random.default_rng(4), 400, 20)
-    indices, _ = nearest_approximate(features, 400, cells=5, probes=1)
-    assert (np.sort(indices, axis=1) == np.arange(400)).all()
-    indices, _ = nearest_approximate(features, 7, cells=5, probes=5)
-    np.testing.assert_array_equal(np.sort(indices, axis=1), np.sort(nearest(features, 7)[0], axis=1))
-    with pytest.raises(ValueError, match="k is 401"):
-        nearest_approximate(features, 401)
-    with pytest.raises(ValueError, match="probes"):
-        nearest_approximate(features, 4, probes=-1)

@@ -6,7 +6,10 @@ import pytest
 
 from duoreid.backends.torch.runtime import RuntimeConfig
 from duoreid.core.commands import options
+from duoreid.core.commands.foreign_options import ELSEWHERE, hint
+from duoreid.core.commands.parsing import Parser
 from duoreid.core.errors import UserError
+from duoreid.core.methods.registry import METHODS
 from duoreid.core.settings.config import as_dict
 from duoreid.core.settings.presets import presets
 
@@ -125,3 +128,37 @@ def test_a_folder_of_another_program_is_not_resumed(tmp_path, content, needle):
     (tmp_path / "config.json").write_bytes(content.encode("latin-1"))
     with pytest.raises(UserError, match=needle):
         parse("--resume", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("argv", "ours"),
+    [
+        (["mvd", "--loss_func", "id"], "--objective"),
+        (["mvd", "--loss-func=id"], "--objective"),
+        (["mvd", "--lr", "0.1"], "--rate"),
+        (["mvd", "--sysu_mode", "all"], "--search"),
+        (["mvd", "--pretrain", "resnet50.ckpt"], "--weights"),
+        (["mmt", "--num-clusters", "500"], "--clusters"),
+        (["mmt", "--soft-tri-weight", "0.8"], "--hard-triplet 1-W"),
+    ],
+)
+def test_options_of_the_public_codes_point_to_ours(argv, ours):
+    with pytest.raises(UserError, match=f"is an option of .*public code.*; here it is .*{ours}"):
+        parse(*argv)
+
+
+def test_every_command_points_from_the_options_of_the_public_codes():
+    parser = Parser(prog="duoreid evaluate")
+    with pytest.raises(UserError, match="--sysu_mode is an option of MVD's public codes; here it is --search"):
+        parser.parse_args(["--sysu_mode", "all"])
+    assert hint("--epochz") == ""
+
+
+def test_what_an_option_of_a_public_code_points_to_is_there():
+    known = {"--output", "--mode"} | {f"--{item}" for item in vars(RuntimeConfig())}
+    known = {name.replace("_", "-") for name in known} | set().union(*map(options.flags_of, METHODS.values()))
+    known |= {"--trial"}  # of `evaluate`
+    for words in (ours for _, ours in ELSEWHERE.values()):
+        named = [word.strip(",.;:()") for word in words.split() if word.strip("(").startswith("--")]
+        assert named or words.startswith("nothing: ")
+        assert set(named) <= known, words

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from duoreid.core.errors import UserError
-from duoreid.core.methods.pseudo_labels import centroids_of, cluster, labelling
+from duoreid.core.methods.pseudo_labels import centroids_of, check_clusters, check_spread, cluster, labelling
 from duoreid.core.random import rng
 from duoreid.core.settings.transfer import AdaptConfig
 
@@ -77,7 +77,7 @@ def test_every_point_an_outlier():
 
 def test_one_cluster_only():
     features, identities = blobs(identities=1, images=40)
-    with pytest.raises(UserError, match="1 cluster"):
+    with pytest.raises(UserError, match=r"1 cluster.*: lower --eps-share, raise --min-samples"):
         labelling(features, identities, replace(DBSCAN, eps_share=0.15), seed=1, epoch=0, memory={"eps": 0.99})
 
 
@@ -92,3 +92,28 @@ def test_features_that_are_not_finite():
     features[0, 3, 2] = np.nan
     with pytest.raises(UserError, match=r"1 of 72 training images are not finite"):
         labelling(features, identities, KMEANS, seed=1, epoch=0, memory={})
+
+
+@pytest.mark.parametrize("config", [KMEANS, DBSCAN], ids=["kmeans", "dbscan"])
+def test_features_that_are_all_the_same(config):
+    """Whatever their lengths: a network that has collapsed maps every image to one direction."""
+    features = np.ones((2, 40, 16), np.float32) * np.linspace(1, 2, 40, dtype=np.float32)[:, None]
+    with pytest.raises(UserError, match=r"features of all 40 training images are the same .* has collapsed"):
+        labelling(features, np.zeros(40, int), config, seed=1, epoch=0, memory={})
+    features[:, 0, 0] += 0.01
+    check_spread(features[0])
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "advice"),
+    [
+        (np.zeros(50, int), 1, "lower --eps-share"),  # all fell together
+        (np.full(50, -1), 0, "raise --eps-share"),  # nothing did
+        (np.r_[np.zeros(4, int), np.full(46, -1)], 1, "raise --eps-share"),
+    ],
+)
+def test_the_advice_of_dbscan_points_the_right_way(labels, classes, advice):
+    with pytest.raises(UserError) as error:
+        check_clusters(labels, classes, AdaptConfig(clustering="dbscan"))
+    assert advice in str(error.value)
+    assert {"lower": "raise", "raise": "lower"}[advice.split()[0]] + " --eps-share" not in str(error.value)

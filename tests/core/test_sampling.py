@@ -7,7 +7,12 @@ import pytest
 
 from duoreid.core.data import INFRARED, VISIBLE
 from duoreid.core.errors import UserError
-from duoreid.core.methods.sampling import cross_modality_batches, identity_batches, shuffled_batches
+from duoreid.core.methods.sampling import (
+    cross_modality_batches,
+    identity_batches,
+    independent_cross_modality_batches,
+    shuffled_batches,
+)
 from duoreid.core.random import rng
 
 
@@ -186,6 +191,30 @@ def test_cross_modality_needs_enough_identities():
         modal(identities=12)
     with pytest.raises(ValueError, match="modality"):
         cross_modality_batches(np.arange(3), np.zeros(2), identities=1, images=1, iterations=1, seed=0, epoch=0)
+
+
+def test_independent_cross_modality_batches():
+    """Each batch by itself: P different people, of each K images with repetition, every image as often as another."""
+    labels = np.tile(np.repeat([4, 7, 9], 5), 2)
+    modalities = np.repeat([VISIBLE, INFRARED], 15)
+    sizes = {"identities": 2, "images": 3, "iterations": 4000, "seed": 0}
+    rows = independent_cross_modality_batches(labels, modalities, **sizes, epoch=0)
+    assert (rows.shape, rows.dtype) == ((4000, 2, 6), np.int64)
+    np.testing.assert_array_equal(labels[rows[:, 0]], labels[rows[:, 1]])
+    assert (modalities[rows[:, 0]] == VISIBLE).all()
+    assert (modalities[rows[:, 1]] == INFRARED).all()
+    people = labels[rows[:, 0]].reshape(4000, 2, 3)
+    assert (people == people[:, :, :1]).all()
+    assert (people[:, 0, 0] != people[:, 1, 0]).all()
+    counts = np.bincount(rows.ravel(), minlength=30)
+    assert abs(counts / counts.mean() - 1).max() < 0.1
+    distinct = [len(set(chosen.tolist())) for chosen in rows.reshape(-1, 3)]
+    assert np.mean(distinct) == pytest.approx(1 * 1 / 25 + 2 * 12 / 25 + 3 * 12 / 25, abs=0.02)
+    again = independent_cross_modality_batches(labels, modalities, **sizes, epoch=0)
+    np.testing.assert_array_equal(again, rows)
+    assert (independent_cross_modality_batches(labels, modalities, **sizes, epoch=1) != rows).any()
+    with pytest.raises(UserError, match="only 3 with both"):
+        independent_cross_modality_batches(labels, modalities, **(sizes | {"identities": 4}), epoch=0)
 
 
 def test_shuffled_batches_pass_over_all_rows_in_turn():

@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from duoreid.core.contract.state import FIRST, SECOND, capacity_of, check_state, expected_shapes, initial, network
+from duoreid.core.contract.state import (
+    FIRST,
+    SECOND,
+    at_rest,
+    capacity_of,
+    check_state,
+    expected_shapes,
+    initial,
+    network,
+)
 from duoreid.core.errors import UserError
 from duoreid.core.methods.registry import METHODS, spec_of
 from duoreid.core.networks.backbone import BackboneConfig
@@ -23,6 +32,16 @@ def test_names_of_the_state():
     assert shapes[f"{SECOND}student2.classifier.weight"] == (6, 256)
     for absent in ("teacher1.conv1.weight", "student1.neck.bias", "student1.bn1.running_mean"):
         assert f"{FIRST}{absent}" not in shapes
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_stands_beside_the_networks_at_the_start(method):
+    config = spec_of(method).learner_config(NetworkConfig("tiny"), 6, 4, 32, 16)
+    whole, found = initial(config, 5), at_rest(config)
+    networks = tuple(f"{role}." for role in spec_of(method).all)
+    assert found.keys() == {name for name in whole if not name.startswith(networks)}
+    for name, value in found.items():
+        np.testing.assert_array_equal(value, whole[name], err_msg=name)
 
 
 def test_the_start_of_mmt():

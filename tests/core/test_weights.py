@@ -14,11 +14,11 @@ import pytest
 
 from duoreid.core.checkpoints import files as checkpoint
 from duoreid.core.checkpoints import weights
+from duoreid.core.checkpoints.layouts import LAYOUTS
 from duoreid.core.contract.state import initial, network
 from duoreid.core.errors import UserError
 from duoreid.core.methods.registry import spec_of
 from duoreid.core.networks.backbone import BackboneConfig
-from duoreid.core.networks.backbones.resnet import LAYOUTS
 from duoreid.core.networks.network import initial_state, network_tensors
 from duoreid.core.settings.config import NetworkConfig
 
@@ -98,7 +98,7 @@ def test_torchvision(tmp_path, prefix):
     file = {prefix + name: value for name, value in torchvision(state).items()}
     found, report = weights.load(write(tmp_path / "w.npz", file), RESNET18, capacity=CLASSES)
     same(found, state)
-    assert report.layout.name == "torchvision ResNet"
+    assert report.layout.name == "torchvision or timm ResNet"
     assert report.matched == len(state) == 100
     assert sorted(map(len, report.ignored.values())) == [2, 20]
     text = str(report)
@@ -174,7 +174,7 @@ def test_every_name_of_the_fifty_layer_networks(arch, rename, count):
         for entry in network_tensors(built(arch), 1)
         if not entry.name.startswith(("neck.", "classifier."))
     }
-    layout, named = weights.recognise(rename(state), Path("file"), arch)
+    layout, named, _ = weights.recognise(rename(state), Path("file"), arch)
     ignored = [name for name, _ in named if any(re.fullmatch(pattern, name) for pattern, _ in layout.ignored)]
     ours = {weights.canonical(layout, name, dict(named)) for name, _ in named if name not in ignored} - {
         "classifier.weight"
@@ -195,11 +195,11 @@ def test_the_published_names(tmp_path):
         "module.feat_bn.running_mean": "neck.running_mean",
     }
     named = mmt({e.name: np.broadcast_to(np.float32(1), e.shape) for e in backbone_entries("resnet50")}, relu=False)
-    layout, _ = weights.recognise(named, Path("file"), "resnet50")
+    layout, _, _ = weights.recognise(named, Path("file"), "resnet50")
     for theirs, ours in written.items():
         assert theirs in named
         assert weights.canonical(layout, theirs.removeprefix("module."), ()) == ours
-    layout = next(layout for layout in LAYOUTS if "zoo" in layout.name)
+    layout = next(layout for layout in LAYOUTS["resnet"] if "zoo" in layout.name)
     for theirs, ours in {
         "bn1.gamma": "bn1.weight",
         "bn1.moving_variance": "bn1.running_var",
@@ -297,7 +297,7 @@ def test_half_a_neck_is_an_error(tmp_path):
 
 def test_an_embedding_layer_that_ours_has_not_is_an_error(tmp_path):
     state = mmt(backbone(), relu=False) | {"module.feat.weight": np.ones((128, 512), np.float32)}
-    with pytest.raises(UserError, match=r"unexpected: feat\.weight \(in the file: module\.feat\.weight\)"):
+    with pytest.raises(UserError, match=r"holds an embedding layer .*: 1 tensors \(module\.feat\.weight\)"):
         weights.load(write(tmp_path / "w.npz", state), RESNET18, capacity=CLASSES)
 
 

@@ -121,6 +121,18 @@ def damage(place, kind):
         images.write_bytes(b"")
 
 
+def test_a_cache_cut_short_while_it_is_mapped_is_told_and_does_not_end_the_process(tmp_path):
+    split = split_of(tmp_path / "images", 3)
+    images = load_images(split, 64, 32, folder=tmp_path / "c", progress=False)
+    (file,) = (tmp_path / "c").glob("*/images.npy")
+    os.truncate(file, file.stat().st_size - 1)
+    with pytest.raises(DatasetError, match=r"images\.npy was cut short while it was read(.|\n)*--resume"):
+        _ = images[np.array([2])]
+    again = load_images(split, 64, 32, folder=tmp_path / "c", progress=False)  # found damaged, and built again
+    shutil.rmtree(tmp_path / "c")  # a removed file stays mapped
+    assert again[np.array([2])].shape == (1, 64, 32, 3)
+
+
 @pytest.mark.parametrize("kind", ["cut", "zeroed", "no checksums", "no description", "another", "empty"])
 def test_damage_is_noticed_on_opening_and_repaired(tmp_path, kind):
     split = split_of(tmp_path / "images")

@@ -1,5 +1,6 @@
 """Readers of SYSU-MM01 and RegDB, and the draws of SYSU-MM01's gallery."""
 
+import random
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,44 @@ def test_sysu_official_draws(tmp_path):
                 for image in (cells[camera - 1, 0][person - 1, 0][number : number + 1].ravel()[:shots])
             ]
             assert files == expected
+
+
+def test_sysu_official_draws_are_matched_in_order_where_names_have_gaps(tmp_path):
+    root = trees.sysu(tmp_path)
+    cells = trees.permutations(root, 12)
+    expected = [trial.gallery.tolist() for trial in open_dataset("sysu", root).searches[1].trials]
+    for number in range(12, 4, -1):  # 0005 is missing: its followers move up
+        (root / f"cam1/0004/{number:04d}.jpg").rename(root / f"cam1/0004/{number + 1:04d}.jpg")
+    data = open_dataset("sysu", root)
+    assert [trial.gallery.tolist() for trial in data.searches[1].trials] == expected
+    assert Path(data.test.files[expected[0][0]]).stem != f"{cells[0, 0][3, 0][0, 0]:04d}" or cells[0, 0][3, 0][0, 0] < 5
+    (remark,) = [one for one in data.remarks if "gaps" in one]
+    assert "cam1/0004: 12 images, the last is 0013" in remark
+    (root / "cam1/0004/0013.jpg").unlink()
+    with pytest.raises(DatasetError, match="permutes 12 images"):
+        open_dataset("sysu", root)
+
+
+def test_the_fields_draws(tmp_path):
+    """By Python's random, seeded by the trial: person by person, camera by camera, one of the sorted files."""
+    root = trees.sysu(tmp_path, draws=True)
+    data = open_dataset("sysu", root, draws="field")
+    assert [one.name for one in data.searches] == ["all, single-shot", "indoor, single-shot"]
+    assert not any(one.official for one in data.searches)
+    for one, cameras in zip(data.searches, ((1, 2, 4, 5), (1, 2)), strict=True):
+        for number, trial in enumerate(one.trials):
+            random.seed(number)
+            expected = [
+                random.choice(sorted(str(file) for file in (root / f"cam{camera}/{person}").glob("0*.jpg")))
+                for person in ("0004", "0009")
+                for camera in cameras
+                if (root / f"cam{camera}/{person}").is_dir()
+            ]
+            assert [data.test.files[row] for row in trial.gallery] == expected
+    with pytest.raises(ValueError, match="--draws field is for datasets whose galleries are drawn"):
+        open_dataset("market1501", trees.market(tmp_path / "m"), draws="field")
+    with pytest.raises(ValueError, match="field"):
+        open_dataset("sysu", root, draws="feild")
 
 
 def test_sysu_official_draws_that_do_not_fit(tmp_path):

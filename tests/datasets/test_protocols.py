@@ -60,7 +60,10 @@ def close(one, other):
     assert vars(one) == pytest.approx({name: float(value) for name, value in vars(other).items()}, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["market1501", "dukemtmc", "msmt17", "sysu", "regdb", "folder"])
+@pytest.mark.parametrize(
+    "name",
+    ["market1501", "dukemtmc", "msmt17", "sysu", "regdb", "folder", "cuhk03-labeled", "veri776", "vehicleid", "llcm"],
+)
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_against_a_literal_ranking(tmp_path, name, seed):
     data = open_dataset(name, trees.TREES[name](tmp_path))

@@ -1,8 +1,11 @@
 """Readers of the visible datasets, and where a dataset is looked for."""
 
+import random
+
 import numpy as np
 import pytest
 
+from duoreid.core.data import INFRARED, VISIBLE
 from duoreid.datasets import NAMES, open_dataset
 from duoreid.datasets.errors import DatasetError
 from tests.datasets import trees
@@ -23,6 +26,12 @@ HOMES = [
     ("sysu", "SYSU-MM01"),
     ("regdb", "regdb"),
     ("regdb", "RegDB"),
+    ("occluded-duke", "Occluded_Duke"),
+    ("cuhk03-detected", "cuhk03-np/detected"),
+    ("cuhk03-labeled", "CUHK03/labeled"),
+    ("veri776", "VeRi"),
+    ("vehicleid", "VehicleID_V1.0"),
+    ("llcm", "LLCM"),
     ("synthetic-a", "synthetic-a"),
     ("synthetic-sysu", "synthetic-sysu"),
     ("synthetic-regdb", "synthetic-regdb"),
@@ -215,3 +224,75 @@ def test_sysu_identities_that_are_no_numbers(tmp_path, word):
     trees.text(trees.sysu(tmp_path) / "exp/test_id.txt", f"4,{word}")
     with pytest.raises(DatasetError, match="expected identities separated by commas"):
         open_dataset("sysu", tmp_path)
+
+
+def test_cuhk03_in_its_two_forms(tmp_path):
+    for form in ("detected", "labeled"):
+        trees.cuhk03(tmp_path / "cuhk03-np" / form)
+        data = open_dataset(f"cuhk03-{form}", tmp_path)
+        assert (data.train.identities.tolist(), data.train.cameras.tolist()) == ([1, 1], [1, 2])
+        assert data.test.identities.tolist() == [2, 2, 2]
+
+
+def test_veri_is_read_and_pointed_to_from_a_market_folder(tmp_path):
+    data = open_dataset("veri776", trees.veri(tmp_path / "VeRi"))
+    assert data.test.cameras.tolist() == [2, 2, 20]
+    assert data.searches[0].ignore == "same-camera"
+    for theirs, ours in (("train", "train"), ("query", "query"), ("test", "test")):
+        source = tmp_path / "VeRi" / f"image_{theirs}"
+        source.rename(tmp_path / "VeRi" / ("query" if ours == "query" else f"bounding_box_{ours}"))
+    with pytest.raises(DatasetError, match="those of veri776"):
+        open_dataset("market1501", tmp_path / "VeRi")
+
+
+def test_vehicleid_draws_one_image_of_each_vehicle(tmp_path):
+    data = open_dataset("vehicleid", trees.vehicleid(tmp_path))
+    assert data.train.identities.tolist() == [5, 5, 9]
+    assert [search.name for search in data.searches] == ["small", "medium"]
+    for search, vehicles in zip(data.searches, ((20, 21, 22), (20, 21, 23)), strict=True):
+        assert (len(search.trials), search.ignore, search.official) == (10, "nothing", False)
+        for trial in search.trials:
+            assert data.test.identities[trial.gallery].tolist() == list(vehicles)
+            both = np.concatenate([trial.query, trial.gallery])
+            assert len(np.unique(both)) == len(both) == 7
+            assert set(data.test.identities[both].tolist()) == set(vehicles)
+    galleries = {tuple(trial.gallery.tolist()) for trial in data.searches[0].trials}
+    assert len(galleries) > 1
+    again = open_dataset("vehicleid", tmp_path)
+    assert {tuple(trial.gallery.tolist()) for trial in again.searches[0].trials} == galleries
+    (tmp_path / "image/0000004.jpg").unlink()
+    with pytest.raises(DatasetError, match=r"0000004\.jpg"):
+        open_dataset("vehicleid", tmp_path)
+
+
+@pytest.mark.parametrize("draws", ["own", "field"])
+def test_llcm_draws_one_image_of_each_person_and_camera(tmp_path, draws):
+    data = open_dataset("llcm", trees.llcm(tmp_path), draws=draws)
+    assert (data.train.identities.tolist(), data.train.cameras.tolist()) == ([0, 1, 0, 1], [1, 2, 1, 2])
+    assert data.train.modalities.tolist() == [VISIBLE, VISIBLE, INFRARED, INFRARED]
+    forth, back = data.searches
+    assert (forth.name, back.name) == ("visible to infrared", "infrared to visible")
+    assert (forth.ignore, forth.distinct_identities, len(forth.trials)) == ("same-camera", True, 10)
+    for search, cameras, asked in ((forth, (1, 4), 18), (back, (1, 3, 4), 12)):
+        for trial in search.trials:
+            places = zip(data.test.identities[trial.gallery], data.test.cameras[trial.gallery], strict=True)
+            assert [(int(i), int(c)) for i, c in places] == [(i, c) for i in (8, 9) for c in cameras]
+            assert len(trial.query) == asked
+    random.seed(3)
+    files = [sorted((tmp_path / f"test_nir/cam{c}/{p:04d}").iterdir()) for p in (8, 9) for c in (1, 4)]
+    expected = [str(random.choice(found)) for found in files]
+    drawn = [data.test.files[row] for row in forth.trials[3].gallery]
+    assert (drawn == expected) == (draws == "field")
+
+
+def test_llcm_lists_that_do_not_fit(tmp_path):
+    root = trees.llcm(tmp_path)
+    (root / "vis/0001").rename(root / "vis/moved")
+    with pytest.raises(DatasetError, match=r"1 images that train_vis\.txt lists are missing"):
+        open_dataset("llcm", root)
+    trees.text(root / "idx/test_id.txt", "8,x")
+    with pytest.raises(DatasetError, match="'x'"):
+        open_dataset("llcm", root)
+    trees.text(root / "idx/test_id.txt", "77")
+    with pytest.raises(DatasetError, match="holds no image of the identities"):
+        open_dataset("llcm", root)

@@ -156,7 +156,64 @@ def folder(root: Path) -> Path:
     return root
 
 
+def cuhk03(root: Path) -> Path:
+    """One training and one test person, both on two cameras."""
+    for split, person in (("bounding_box_train", 1), ("bounding_box_test", 2)):
+        for camera in (1, 2):
+            image(root / split / f"{person:04d}_c{camera}_{camera}.png")
+    image(root / "query" / "0002_c1_7.png")
+    return root
+
+
+def veri(root: Path) -> Path:
+    """One training and one test vehicle, both on two of twenty cameras."""
+    for split, vehicle in (("image_train", 1), ("image_test", 2)):
+        for camera in (2, 20):
+            image(root / split / f"{vehicle:04d}_c{camera:03d}_00030600_0.jpg")
+    image(root / "image_query" / "0002_c002_00030605_0.jpg")
+    return root
+
+
+def vehicleid(root: Path) -> Path:
+    """Two training vehicles; three in the small test, of which the medium one shares two and has one more."""
+    lists = {
+        "train_list": {5: (1, 2), 9: (3,)},
+        "test_list_800": {20: (4, 5, 6), 21: (7, 8), 22: (9, 10)},
+        "test_list_1600": {20: (4, 5, 6), 21: (7, 8), 23: (11, 12)},
+    }
+    for name, vehicles in lists.items():
+        lines = [f"{number:07d} {vehicle}" for vehicle, numbers in vehicles.items() for number in numbers]
+        for line in lines:
+            image(root / "image" / f"{line.split()[0]}.jpg")
+        text(root / f"train_test_split/{name}.txt", "\n".join(lines) + "\n")
+    return root
+
+
+def llcm(root: Path) -> Path:
+    """Two training and two test people; three images of each camera, of which the third has no infrared ones."""
+    for kind, letter in (("vis", "vis"), ("nir", "nir")):
+        lines = []
+        for person in (1, 2):
+            path = f"{kind}/{person:04d}/{person:04d}_c0{person}_s185535_f7010_{letter}.jpg"
+            image(root / path)
+            lines.append(f"{path} {person - 1}")
+        text(root / f"idx/train_{kind}.txt", "\n".join(lines) + "\n")
+        for person in (8, 9):
+            for camera in (1, 3, 4) if kind == "vis" else (1, 4):
+                for number in range(3):
+                    name = f"{person:04d}_c0{camera}_s1_f{number}_{letter}.jpg"
+                    image(root / f"test_{kind}/cam{camera}/{person:04d}/{name}")
+    text(root / "idx/test_id.txt", "8,9\n")
+    return root
+
+
 TREES = {
+    "occluded-duke": duke,
+    "cuhk03-detected": cuhk03,
+    "cuhk03-labeled": cuhk03,
+    "veri776": veri,
+    "vehicleid": vehicleid,
+    "llcm": llcm,
     "market1501": market,
     "dukemtmc": duke,
     "msmt17": msmt,

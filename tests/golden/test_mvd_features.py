@@ -1,58 +1,52 @@
-"""Test features of the public PyTorch MVD: what its networks make of 8 pictures, in both backends."""
-
-from functools import cache
+"""Test features of both public MVD codes: what the networks of a file make of 8 pictures, in both backends."""
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from duoreid.benchmarks.golden import mvd
-from tests.conftest import BACKENDS, probe_of
-from tests.golden import mvd_views
+from duoreid.benchmarks.golden.values import images
+from duoreid.core.settings.presets import presets
+from duoreid.datasets.decode import resize
+from tests.conftest import BACKENDS
+from tests.golden.mvd_networks import file_of, learner_of
 from tests.golden.numbers import arrays
 from tests.tolerances import check_close
 
-NUMBERS = arrays("mvd/mvd-torch-features")
-PLACES = {"infrared": 0, "shared_grey": 1, "visible": 2, "shared_colour": 3}
-"""Where the 2048 numbers of a view stand among the 8192."""
-
-
-@cache
-def outputs(backend):
-    """Return v and z of every view: two pictures at a time, since a probe's layers keep all that they compute."""
-    probe, found = probe_of(backend), {name: [] for name in PLACES}
-    learner, biases = mvd_views.learner_of(probe, "float32")
-    for pictures in np.split(mvd.embedded_pictures(256, 128), 4):
-        for name, seen in mvd_views.views(probe, learner, biases, pictures, train=False):
-            found[name].append((seen.v, seen.z))
-    return {name: [np.concatenate(rows) for rows in zip(*parts, strict=True)] for name, parts in found.items()}
-
-
-def unit(rows):
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+# The order of the views among the 8192 numbers, by their place in ours: visible, infrared, shared colour and grey.
+CODES = {
+    "torch code": ("mvd/mvd-torch-features", (256, 128), (1, 3, 0, 2), 1.0, "golden.mvd.features"),
+    "port": ("mvd/mvd-mindspore-features", (288, 144), (0, 2, 1, 3), 2.0, "golden.mvd.port.features"),
+}
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("view", PLACES)
-def test_observations(backend, view):
-    recorded = NUMBERS["features"][:, 2048 * PLACES[view] :][:, :2048] * NUMBERS["norms"][:, None]
-    found = outputs(backend)[view][0]
-    check_close("golden.mvd.features", found / NUMBERS["norms"][:, None], recorded / NUMBERS["norms"][:, None], scale=1)
+@pytest.mark.parametrize("code", CODES)
+def test_feature(backend, code):
+    """The port's has length 2: four observations of length 1. Ours has length 1; the ranking is the same."""
+    name, size, order, length, kind = CODES[code]
+    numbers = arrays(name)
+    embedded = learner_of(backend, code).embed(np.split(mvd.embedded_pictures(*size), 4))[0]
+    found = length * embedded.reshape(8, 4, 2048)[:, order].reshape(8, -1).astype(np.float64)
+    check_close(kind, found, numbers["features"], scale=1)
+    check_close("golden.mvd.similarity", found @ found.T, numbers["similarity"], scale=length**2)
+    assert numbers["similarity"].min() < 0.3 * length**2, "the pictures are told apart"
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_feature(backend):
-    """All four joined and normalised together. Pictures are told apart: cosines from 0.21 to 0.99."""
-    found = unit(np.concatenate([outputs(backend)[view][0].astype(np.float64) for view in PLACES], axis=1))
-    check_close("golden.mvd.features", found, NUMBERS["features"], scale=1)
-    check_close("golden.mvd.similarity", found @ found.T, NUMBERS["similarity"], scale=1)
-    assert NUMBERS["similarity"].min() < 0.3
+@pytest.mark.parametrize("code", CODES)
+def test_the_recipe_has_the_size_and_the_filter_of_the_code(code):
+    name, size, *_ = CODES[code]
+    data = file_of(code).config.data
+    picture = images("visible", 1, 171, 83)[0]
+    found = resize(Image.fromarray(picture), data.height, data.width, data.interpolation)
+    assert (data.height, data.width) == size
+    np.testing.assert_array_equal(found, arrays(name)["resized"])
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_feature_that_ranks_during_training(backend):
-    """v of a modality's two views, then z of both; of the 10240 numbers every 16th is recorded."""
-    order = [outputs(backend)[view] for view in PLACES]
-    parts = [order[0][0], order[1][0], order[0][1], order[1][1], order[2][0], order[3][0], order[2][1], order[3][1]]
-    joined = unit(np.concatenate(parts, axis=1).astype(np.float64))
-    assert joined.shape == (8, 10240)
-    check_close("golden.mvd.features", joined[:, ::16], NUMBERS["during_training"], scale=1)
+def test_the_file_takes_the_settings_of_its_recipe():
+    made = file_of("port")
+    assert made.config == presets()["mvd-sysu-port"]
+    assert file_of("torch code").config == presets()["mvd-sysu"]
+    assert "epoch 58, rank-1 60.08, mAP 57.55" in made.report
+    assert "not used: epoch, best_top1" in file_of("torch code").report
+    assert "ImageNet's classifiers, which were never trained: 6" in file_of("torch code").report

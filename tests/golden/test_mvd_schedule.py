@@ -1,8 +1,14 @@
-"""Rates by epoch of the two public MVD codes, from our schedules."""
+"""Rates and lengths of epochs of the two public MVD codes, from our schedules and from the presets that follow them."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
+from duoreid.core.data import INFRARED, VISIBLE
+from duoreid.core.methods.mvd import MVD, one_pass
 from duoreid.core.methods.schedules import warmup_multistep
+from duoreid.core.settings.presets import presets
 from tests.golden.numbers import document
 
 
@@ -28,3 +34,42 @@ def test_rates_of_the_mindspore_port(group, factor):
     assert found[:30] == pytest.approx(expected, rel=1e-6)
     rate = numbers["groups"][group]["rate"]
     assert [found[0], found[4], found[13], found[14], found[59]] == pytest.approx(list(rate.values()), rel=1e-6)
+
+
+def rates(preset):
+    """Return the rate of every epoch of a recipe."""
+    section = presets()[preset].mvd
+    return [MVD.rates(SimpleNamespace(schedule=section), epoch, 0)[0] for epoch in range(section.epochs)]
+
+
+@pytest.mark.parametrize("preset", ["mvd-sysu", "mvd-regdb"])
+def test_presets_of_the_torch_code_have_its_rates(preset):
+    numbers, found = document("mvd/mvd-torch-step"), rates(preset)
+    assert len(found) == 600
+    assert found[:12] == pytest.approx(numbers["rates_by_epoch_index_0_to_11"], rel=1e-9)
+    assert [found[208], found[209], found[599]] == pytest.approx([2.6e-4, 2.6e-5, 2.6e-5])
+
+
+@pytest.mark.parametrize(("preset", "epochs"), [("mvd-sysu-port", 60), ("mvd-regdb-port", 80)])
+def test_presets_of_the_port_have_its_rates(preset, epochs):
+    numbers, found = document("mvd/mvd-mindspore-step"), rates(preset)
+    assert len(found) == epochs
+    assert found[:30] == pytest.approx(numbers["rates_of_the_bottlenecks_by_epoch_index_0_to_29"], rel=1e-6)
+    assert found[-1] == pytest.approx(3.5e-16)
+
+
+@pytest.mark.parametrize(
+    ("preset", "people", "images", "expected"),
+    [
+        ("mvd-sysu", 395, (22258, 11909), 24),
+        ("mvd-regdb", 206, (2060, 2060), 25),
+        ("mvd-sysu-port", 395, (22258, 11909), 695),
+        ("mvd-regdb-port", 206, (2060, 2060), 64),
+        ("mvd-sysu-duoreid", 395, (22258, 11909), 347),
+        ("mvd-regdb-duoreid", 206, (2060, 2060), 64),
+    ],
+)
+def test_steps_of_an_epoch(preset, people, images, expected):
+    labels = np.concatenate([np.arange(count) % people for count in images])
+    modalities = np.repeat([VISIBLE, INFRARED], images)
+    assert one_pass(labels, modalities, presets()[preset]) == expected

@@ -6,7 +6,6 @@ A file's kind is told from its first bytes, not from its name: both `.pth` and `
 from __future__ import annotations
 
 import zipfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from duoreid.core.checkpoints import files as checkpoint
-from duoreid.core.checkpoints.formats import ckpt, pth
+from duoreid.core.checkpoints import tensor_file
+from duoreid.core.checkpoints.formats import ckpt, npz, pth
+from duoreid.core.checkpoints.formats.guard import guarded
 from duoreid.core.checkpoints.run_folder import file_of
 from duoreid.core.errors import UserError
 
@@ -30,7 +31,7 @@ class Contents:
 
     path: the file; where a run's folder was given, the file in it that was taken.
     kind: CHECKPOINT (written by this library), SAFETENSORS, NPZ, PTH or CKPT.
-    tensors: by the file's own names, in its own floating type; bfloat16 comes as float32.
+    tensors: by the file's own names, in its own floating type; bfloat16 and types of eight bits come as float32.
     aside: what else the file holds ("epoch", "optimizer"), named so that a report can say that it was not used.
     metadata: of a CHECKPOINT; empty otherwise.
     """
@@ -53,11 +54,11 @@ def read(path: str | Path) -> Contents:
             head, size = file.read(16), path.stat().st_size
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): give a file of weights.") from error
-    if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8:
+    if tensor_file.is_one(head, size):
         return _safetensors(path)
-    if head.startswith(b"PK") and pth.guarded(path, lambda: zipfile.is_zipfile(path)):
-        if pth.guarded(path, lambda: _holds_arrays(path)):
-            return Contents(path, NPZ, _npz(path))
+    if head.startswith(b"PK") and guarded(path, "a zip archive", lambda: zipfile.is_zipfile(path)):
+        if guarded(path, "a zip archive", lambda: npz.is_one(path)):
+            return Contents(path, NPZ, npz.read(path))
         tensors, aside = pth.read_zip(path)
         return Contents(path, PTH, tensors, aside)
     if head.startswith(pth.LEGACY_HEAD):
@@ -76,29 +77,9 @@ def read(path: str | Path) -> Contents:
     )
 
 
-def _holds_arrays(path: Path) -> bool:
-    """Return whether a zip archive is NumPy's."""
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    return bool(names) and all(name.endswith(".npy") for name in names)
-
-
-def _npz(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (*pth.BROKEN, zlib.error) as error:
-        raise UserError(f"{path} cannot be read as .npz ({error}): it is damaged or holds Python objects.") from error
-
-
 def _safetensors(path: Path) -> Contents:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            if (file.metadata() or {}).get("format", "").startswith(FAMILY):  # another version is load's to refuse
-                tensors, metadata = checkpoint.load(path)
-                return Contents(path, CHECKPOINT, tensors, metadata=metadata)
-            return Contents(path, SAFETENSORS, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    except (SafetensorError, OSError, TypeError) as error:
-        raise UserError(f"{path} cannot be read as safetensors ({error}): it is damaged or of another kind.") from error
+    tensors, metadata = checkpoint.contents(path)
+    if metadata.get("format", "").startswith(FAMILY):  # another version is load's to refuse
+        tensors, metadata = checkpoint.verified(path, tensors, metadata)
+        return Contents(path, CHECKPOINT, tensors, metadata=metadata)
+    return Contents(path, SAFETENSORS, tensors)

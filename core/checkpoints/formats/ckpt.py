@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from duoreid.core.checkpoints.numbers import MOST_AXES
 from duoreid.core.errors import UserError
 
 TYPES = {
@@ -36,7 +37,7 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     content = path.read_bytes()
     try:
         return _parse(memoryview(_without_checksum(content)))
-    except (_DamagedError, UnicodeDecodeError) as error:
+    except (_DamagedError, ValueError, OverflowError, MemoryError) as error:
         raise UserError(
             f"{path} cannot be read as a MindSpore checkpoint ({error}): it is damaged, cut short, encrypted, or of "
             "another kind. Save it again without an encryption key, or fetch it again."
@@ -93,13 +94,15 @@ def _tensor(message: memoryview) -> tuple[tuple[int, ...], str, memoryview]:
 def _join(name: str, parts: list[tuple[tuple[int, ...], str, memoryview]]) -> np.ndarray:
     dims, kind, _ = parts[0]
     if kind not in TYPES:
-        raise _DamagedError(f"{name} has the unknown type {kind!r}")
+        raise _DamagedError(f"{name[:80]} has the unknown type {kind[:40]!r}")
+    if len(dims) > MOST_AXES:
+        raise _DamagedError(f"{name[:80]} has {len(dims):,} axes, more than the {MOST_AXES} of any array")
     if any(part[:2] != (dims, kind) for part in parts):
-        raise _DamagedError(f"the slices of {name} differ in shape or type")
+        raise _DamagedError(f"the slices of {name[:80]} differ in shape or type")
     array = np.frombuffer(b"".join(part[2] for part in parts), np.dtype(TYPES[kind]))
     shape = () if dims == (0,) and array.size == 1 else dims  # MindSpore writes a scalar's dims as [0]
     if array.size != math.prod(shape):
-        raise _DamagedError(f"{name} should hold {math.prod(shape):,} values {shape} but holds {array.size:,}")
+        raise _DamagedError(f"{name[:80]} should hold {math.prod(shape):,} values {shape} but holds {array.size:,}")
     if kind == "BFloat16":
         array = (array.astype(np.uint32) << 16).view(np.float32)
     return array.reshape(shape)

@@ -17,6 +17,7 @@ from duoreid.core.losses.float64.operations import (
     attend,
     by_groups,
     convolve,
+    generalised_mean,
     max_pool,
     normalise,
 )
@@ -40,10 +41,11 @@ class Source(NamedTuple):
 
 
 class Choosing(NamedTuple):
-    """A ReLU, leaky or not, or a pooled maximum (`windows`), by what comes before it."""
+    """A ReLU, leaky or not, or a pooled maximum (`windows`, perhaps unevenly padded), by what comes before it."""
 
     before: Source
     windows: bool
+    uneven: bool = False
 
 
 def output(name: str) -> Source:
@@ -70,9 +72,9 @@ class Walk:
         self.stages.append(Stage(name, rule, compute))
         return output(name)
 
-    def chosen(self, before: Source, *, windows: bool = False) -> Source:
+    def chosen(self, before: Source, *, windows: bool = False, uneven: bool = False) -> Source:
         """Note that a ReLU, or pooling, takes this; return it."""
-        self.choosing.append(Choosing(before, windows))
+        self.choosing.append(Choosing(before, windows, uneven))
         return before
 
     def relu(self, source: Source) -> Source:
@@ -80,13 +82,16 @@ class Walk:
         before = self.chosen(source)
         return Source(f"relu({before.text})", lambda outputs: np.maximum(before.of(outputs), 0))
 
-    def convolve(self, name: str, source: Source, stride: int = 1, padding: int | None = None) -> Source:
-        """A square convolution without bias. padding: half its size unless given."""
+    def convolve(
+        self, name: str, source: Source, stride: int = 1, padding: int | None = None, *, uneven: bool = False
+    ) -> Source:
+        """A square convolution without bias. padding: half its size unless given. uneven: as `same_padding` instead."""
         weight = self.tensors[f"{name}.weight"]
         size = weight.shape[2]
         border = size // 2 if padding is None else padding
-        rule = f"{size}x{size} convolution of {source.text}, stride {stride}, padding {border}"
-        return self.add(name, rule, lambda outputs: convolve(source.of(outputs), weight, stride, border))
+        padded = "'same'" if uneven else border
+        rule = f"{size}x{size} convolution of {source.text}, stride {stride}, padding {padded}"
+        return self.add(name, rule, lambda outputs: convolve(source.of(outputs), weight, stride, border, uneven=uneven))
 
     def linear(self, name: str, source: Source) -> Source:
         """(B, D) -> (B, O), with a bias where there is a tensor for it."""
@@ -94,21 +99,23 @@ class Walk:
         rule = f"product of {source.text} with {name}.weight"
         return self.add(name, rule, lambda outputs: source.of(outputs) @ weight.T + bias)
 
-    def batch_norm(self, name: str, source: Source) -> Source:
+    def batch_norm(self, name: str, source: Source, epsilon: float = EPSILON, momentum: float = MOMENTUM) -> Source:
         """Over all axes but the channels; in training also its running statistics."""
         scale, shift, mean, var = (
             self.tensors[f"{name}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")
         )
         if not self.train:
-            rule = f"{source.text} normalised by the running statistics, epsilon {EPSILON}"
-            return self.add(name, rule, lambda outputs: normalise(source.of(outputs), mean, var, scale, shift))
+            rule = f"{source.text} normalised by the running statistics, epsilon {epsilon}"
+            return self.add(name, rule, lambda outputs: normalise(source.of(outputs), mean, var, scale, shift, epsilon))
         group = self.group
-        rule = f"{source.text} normalised by the statistics of {group or 'all'} images, epsilon {EPSILON}"
-        found = self.add(name, rule, lambda outputs: by_groups(source.of(outputs), group, scale, shift)[0])
+        rule = f"{source.text} normalised by the statistics of {group or 'all'} images, epsilon {epsilon}"
+        found = self.add(
+            name, rule, lambda outputs: by_groups(source.of(outputs), group, scale, shift, epsilon=epsilon)[0]
+        )
         for kind, old, index in (("running_mean", mean, 1), ("running_var", var, 2)):
             unbiased = " (unbiased)" if index == 2 else ""
-            rule = f"(1 - {MOMENTUM}) old + {MOMENTUM} the batch's{unbiased}, of {source.text}"
-            self.add(f"{name}.{kind}", rule, _moved(source, group, old, index))
+            rule = f"(1 - {momentum}) old + {momentum} the batch's{unbiased}, of {source.text}"
+            self.add(f"{name}.{kind}", rule, _moved(source, group, old, index, momentum))
         return found
 
     def split_norm(self, name: str, source: Source) -> Source:
@@ -126,11 +133,12 @@ class Walk:
             name, "both halves", lambda outputs: np.concatenate([instance.of(outputs), batch.of(outputs)], 1)
         )
 
-    def max_pool(self, name: str, source: Source) -> Source:
-        """3 x 3 windows, stride 2, padding 1."""
-        x = self.chosen(source, windows=True)
-        rule = f"largest of 3x3 windows of {x.text}, stride 2, padding 1"
-        return self.add(name, rule, lambda outputs: max_pool(x.of(outputs)))
+    def max_pool(self, name: str, source: Source, *, uneven: bool = False) -> Source:
+        """3 x 3 windows, stride 2, padding 1. uneven: padded as `same_padding` has it instead."""
+        x = self.chosen(source, windows=True, uneven=uneven)
+        padded = "'same'" if uneven else 1
+        rule = f"largest of 3x3 windows of {x.text}, stride 2, padding {padded}"
+        return self.add(name, rule, lambda outputs: max_pool(x.of(outputs), uneven=uneven))
 
     def attention(self, name: str, source: Source) -> Source:
         """Channel attention, where the network has a tensor for it; else nothing."""
@@ -140,13 +148,19 @@ class Walk:
         rule = f"channel attention on {source.text}"
         return self.add(name, rule, lambda outputs: attend(source.of(outputs), gamma))
 
+    def gem_over_places(self, source: Source) -> Source:
+        """(B, C, H, W) -> (B, C): the generalised mean, whose exponent is `pooling.exponent`."""
+        exponent = self.tensors["pooling.exponent"]
+        text = f"generalised mean of {source.text} over all places, exponent pooling.exponent"
+        return Source(text, lambda outputs: generalised_mean(source.of(outputs), exponent))
+
     def mean_over_places(self, source: Source) -> Source:
         """(B, C, H, W) -> (B, C): no stage of its own, but part of what comes next."""
         return Source(f"mean of {source.text} over all places", lambda outputs: source.of(outputs).mean((2, 3)))
 
 
-def _moved(source: Source, group: int, old: np.ndarray, index: int) -> Callable[[Outputs], np.ndarray]:
+def _moved(source: Source, group: int, old: np.ndarray, index: int, momentum: float) -> Callable[[Outputs], np.ndarray]:
     def compute(outputs: Outputs) -> np.ndarray:
-        return (1 - MOMENTUM) * old + MOMENTUM * by_groups(source.of(outputs), group, 1.0, 0.0)[index]
+        return (1 - momentum) * old + momentum * by_groups(source.of(outputs), group, 1.0, 0.0)[index]
 
     return compute

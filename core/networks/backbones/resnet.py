@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from duoreid.core.errors import UserError
 from duoreid.core.losses.float64.walk import Source, Walk
 from duoreid.core.networks.backbone import BackboneConfig
-from duoreid.core.networks.heads import channel_attention
-from duoreid.core.networks.layouts import COUNTERS, IMAGENET, MINDSPORE_NORMS, OPTIMISER, Layout
+from duoreid.core.networks.heads import channel_attention, gem
 from duoreid.core.networks.tensors import Entry, conv, norm
 
 ATTENTIVE_LAYERS = (2, 3, 4)
@@ -49,7 +49,13 @@ class ResNet:
     stem: int = 64
 
     family = "resnet"
-    options = frozenset({"stem_relu", "last_stride", "attention"})
+    layouts = ()
+    options = frozenset(
+        {
+            *("stem_relu", "stem_pool", "last_stride", "pooling", "attention"),
+            *("conv_padding", "last_norm_epsilon", "last_norm_momentum"),
+        }
+    )
 
     @property
     def expansion(self) -> int:
@@ -65,11 +71,6 @@ class ResNet:
     def stages(self) -> Sequence[str]:
         """Its residual blocks."""
         return [block.name for layer in self.blocks() for block in layer]
-
-    @property
-    def layouts(self) -> Sequence[Layout]:
-        """See below."""
-        return LAYOUTS
 
     def blocks(self, last_stride: int = 1) -> list[list[Block]]:
         """Return the blocks of the four layers, in order. last_stride: stride of layer4, 1 or 2."""
@@ -97,11 +98,17 @@ class ResNet:
 
     def tensors(self, config: BackboneConfig) -> list[Entry]:
         """See Backbone: the same for images of any size."""
+        if config.network.stem_pool == "end" and (config.height % 4 or config.width % 4):
+            raise UserError(
+                f"--stem-pool end needs images whose height and width are multiples of 4, not "
+                f"{config.height}x{config.width}: the codes that pad so differ on others. Choose another size."
+            )
         found = [conv("conv1", 3, self.stem, 7), *norm("bn1", self.stem)]
         for layer in self.blocks(config.network.last_stride):
             for block in layer:
                 found.extend(self._block(block))
-        return found + [channel_attention(layer) for layer in ATTENTIVE_LAYERS if config.attention]
+        found += [channel_attention(layer) for layer in ATTENTIVE_LAYERS if config.attention]
+        return found + ([gem()] if config.network.pooling == "gem" else [])
 
     def _block(self, block: Block) -> Iterator[Entry]:
         for index, (inputs, outputs, size, _) in enumerate(self.kernels(block), start=1):
@@ -116,21 +123,26 @@ class ResNet:
 
     def walk(self, walk: Walk, image: Source, config: BackboneConfig) -> Source:
         """See Backbone."""
-        x = walk.batch_norm("bn1", walk.convolve("conv1", image, 2))
-        x = walk.max_pool("maxpool", walk.relu(x) if config.network.stem_relu else x)
-        for number, layer in enumerate(self.blocks(config.network.last_stride), start=1):
+        network = config.network
+        uneven = network.conv_padding == "same"
+        x = walk.batch_norm("bn1", walk.convolve("conv1", image, 2, uneven=uneven))
+        x = walk.relu(x) if network.stem_relu else x
+        x = walk.max_pool("maxpool", x, uneven=uneven or network.stem_pool == "end")
+        for number, layer in enumerate(self.blocks(network.last_stride), start=1):
             x = walk.attention(f"attention{number}", x)
             for block in layer:
-                x = self._walk_block(walk, x, block)
-        return walk.mean_over_places(x)
+                x = self._walk_block(walk, x, block, network)
+        return walk.gem_over_places(x) if network.pooling == "gem" else walk.mean_over_places(x)
 
-    def _walk_block(self, walk: Walk, x: Source, block: Block) -> Source:
+    def _walk_block(self, walk: Walk, x: Source, block: Block, network: Any) -> Source:
         y, kernels = x, self.kernels(block)
         for index, (_, _, _, stride) in enumerate(kernels, start=1):
-            y = walk.convolve(f"{block.name}.conv{index}", y, stride)
-            normalise = walk.split_norm if block.ibn and index == 1 else walk.batch_norm
-            y = normalise(f"{block.name}.bn{index}", y)
-            y = walk.relu(y) if index < len(kernels) else y
+            y = walk.convolve(f"{block.name}.conv{index}", y, stride, uneven=network.conv_padding == "same")
+            name = f"{block.name}.bn{index}"
+            if index == len(kernels):
+                y = walk.batch_norm(name, y, network.last_norm_epsilon, network.last_norm_momentum)
+            else:
+                y = walk.relu(walk.split_norm(name, y) if block.ibn and index == 1 else walk.batch_norm(name, y))
         if block.downsample:
             x = walk.convolve(f"{block.name}.downsample.0", x, block.stride)
             x = walk.batch_norm(f"{block.name}.downsample.1", x)
@@ -151,37 +163,3 @@ BACKBONES = {
     "resnet50": ResNet("bottleneck", (3, 4, 6, 3), (64, 128, 256, 512)),
     "resnet50_ibn_a": ResNet("bottleneck", (3, 4, 6, 3), (64, 128, 256, 512), ibn=True),
 }
-
-# -- how others name the tensors --------------------------------------------------------------------------------------
-
-
-def _mmt(name: str, first: int, stem_relu: bool) -> Layout:
-    """Return the reference MMT's layout: a sequence conv1, bn1, [relu,] maxpool, layer1 to layer4, then feat_bn."""
-    stages = tuple((rf"^base\.{first + i}\.", f"layer{i + 1}.") for i in range(4))
-    stem = ((r"^base\.0\.", "conv1."), (r"^base\.1\.", "bn1."), (r"^feat_bn\.", "neck."))
-    sign = rf"base\.{first + 3}\.0\.conv1\.weight"
-    return Layout(name, sign, r"base\.0\.weight", stages + stem, COUNTERS, stem_relu)
-
-
-STEM = r"conv1\.weight"
-
-LAYOUTS = (
-    _mmt("reference MMT, stem with ReLU", 4, True),
-    _mmt("reference MMT, stem without ReLU", 3, False),
-    Layout(
-        "MindSpore model zoo ResNet",
-        r"end_point\.weight|.*\.down_sample_layer\.1\.gamma",
-        STEM,
-        ((r"\.down_sample_layer\.", ".downsample."), *MINDSPORE_NORMS),
-        ((r"end_point\.(weight|bias)", "classifier of the file's own classes"), *OPTIMISER),
-    ),
-    Layout(
-        "MindCV ResNet",
-        r".*\.down_sample\.1\.gamma",
-        STEM,
-        ((r"\.down_sample\.", ".downsample."), *MINDSPORE_NORMS),
-        ((r"classifier\.(weight|bias)", "classifier of the file's own classes"), *OPTIMISER),
-    ),
-    Layout("IBN-Net-a", r"layer1\.0\.bn1\.IN\.weight", STEM, (), IMAGENET),
-    Layout("torchvision ResNet", r"bn1\.running_mean", STEM, (), IMAGENET),
-)

@@ -5,18 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from duoreid.core.checkpoints import files, weights
+from duoreid.core.checkpoints.layouts_mvd import branches, load_public
 from duoreid.core.contract.learner import Learner
 from duoreid.core.contract.state import overlay
-from duoreid.core.data import VISIBLE, Dataset, OpenData, Search
+from duoreid.core.data import Dataset, OpenData
 from duoreid.core.errors import UserError
 from duoreid.core.methods.mvd import MVD
 from duoreid.core.methods.registry import spec_of
 from duoreid.core.protocols import SearchResult, across_trials, as_plain, from_plain, require_matches
+from duoreid.core.searches import chosen
 from duoreid.core.settings.cross_modal import MVDRecipe
 from duoreid.core.training import tables
 from duoreid.core.training.loop import EpochReport
@@ -56,7 +59,7 @@ def run(current: Run, open_dataset: OpenDataset) -> dict[str, Any]:
     with current.timed("data"):
         parts = open_parts(current.config, open_dataset)
     results = across_trials([_part(current, part) for part in parts])
-    return _finish(current, parts[0].data.dataset.name, results)
+    return _finish(current, parts[0].data.dataset, results)
 
 
 def open_parts(config: MVDRecipe, open_dataset: OpenDataset) -> list[Part]:
@@ -77,27 +80,6 @@ def open_parts(config: MVDRecipe, open_dataset: OpenDataset) -> list[Part]:
             return [Part(0, 0, method, data)]
         parts.append(Part(index, trial, f"trial {trial}" if len(trials) > 1 else method, data))
     return parts
-
-
-def chosen(dataset: Dataset, which: str) -> tuple[Search, ...]:
-    """Return the searches of a dataset that `--search` asks for; UserError where it has none of them."""
-
-    def direction(search: Search) -> str:
-        visible = dataset.test.modalities[search.trials[0].query[0]] == VISIBLE
-        return "visible-to-infrared" if visible else "infrared-to-visible"
-
-    asked = tuple(
-        search
-        for search in dataset.searches
-        if which in ("every", direction(search)) or search.name.split(",")[0] == which
-    )
-    if not asked:
-        names = "; ".join(search.name for search in dataset.searches) or "none"
-        raise UserError(
-            f"--search {which} is none of the searches of {dataset.name} ({names}): choose one of these, or leave "
-            "--search out."
-        )
-    return asked
 
 
 def _part(current: Run, part: Part) -> list[SearchResult]:
@@ -121,10 +103,11 @@ def _part(current: Run, part: Part) -> list[SearchResult]:
         done = epoch.epoch + 1
         current.log_epoch(part.name, epoch, epochs)
         current.spend("training", epoch.seconds)
+        current.period(part.file, learner, epoch, stage=STAGE, trial=part.trial)
         if not current.due(done, epochs):
             return
         results = measure(current, learner, part, epoch)
-        if current.is_best(float(np.mean([result.mean.mean_ap for result in results])), "test labels"):
+        if current.is_best([result.mean for result in results], np.mean, "test labels"):
             kept = {"selected_on": "test labels", "trial": part.trial}
             current.record.save(f"{part.file}-best", learner.export_state(), stage=STAGE, epoch=done, **kept)
 
@@ -142,6 +125,8 @@ def _introduce(current: Run, part: Part, host: MVD) -> None:
         f"{part.name} · {data.dataset.name}, {host.classes} identities, {len(data.train):,} training and "
         f"{len(data.test):,} test images, {host.schedule.iterations} iterations an epoch"
     )
+    for remark in data.dataset.remarks:
+        current.say(f"  {remark}")
     for modality, people in host.left_out.items():
         shown = ", ".join(map(str, people[:10])) + (", ..." if len(people) > 10 else "")
         current.say(f"  left out of training, since only {modality} images show them: {len(people)} ({shown})")
@@ -150,10 +135,16 @@ def _introduce(current: Run, part: Part, host: MVD) -> None:
 def _start(current: Run, learner: Learner, host: MVD) -> None:
     """Give every branch the weights of `--weights`, where there are any."""
     path = current.config.network.weights
-    if path:
+    if not path:
+        return
+    if public := (load_public(Path(path)) if Path(path).is_file() else None):
+        found, report = branches(public, host.learner_config())
+        learner.import_state(learner.export_state() | found)
+        current.say(f"each branch from its own · {report}")
+    else:
         tensors, imported = weights.load(path, host.learner_config(), capacity=host.classes)
-        branches = [tensors] * len(current.spec.students)
-        learner.import_state(overlay(learner.export_state(), current.config.method, branches))
+        copies = [tensors] * len(current.spec.students)
+        learner.import_state(overlay(learner.export_state(), current.config.method, copies))
         current.say(f"every branch · {imported}")
 
 
@@ -193,13 +184,15 @@ def measure(current: Run, learner: Learner, part: Part, epoch: EpochReport | Non
     return results
 
 
-def _finish(current: Run, dataset: str, results: Sequence[SearchResult]) -> dict[str, Any]:
+def _finish(current: Run, data: Dataset, results: Sequence[SearchResult]) -> dict[str, Any]:
     """Print the tables, write the summary and return it."""
-    history = current.history
+    history, dataset = current.history, data.name
     beside = {result.name: current.spec.published(current.config, dataset, result.name, True) for result in results}
     current.say("\n" + table(f"{current.config.method}, {dataset}", results, beside))
     if not all(result.official for result in results):
         current.say("The draws of the gallery are not the dataset's own but made from a seed.")
+    for remark in dict.fromkeys(search.remark for search in data.searches if search.remark):
+        current.say(remark)
     current.say("\n" + tables.stages(history.seconds))
     current.say(f"Run: {current.record.folder}")
     summary = {

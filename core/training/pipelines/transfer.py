@@ -24,39 +24,54 @@ from duoreid.core.methods.source import Source
 from duoreid.core.methods.spec import PRETRAIN
 from duoreid.core.protocols import require_matches
 from duoreid.core.random import network_seed
-from duoreid.core.settings.config import LearnerConfig
+from duoreid.core.settings.config import SELECTIONS, LearnerConfig
 from duoreid.core.settings.transfer import ClusterConfig
 from duoreid.core.training import tables
 from duoreid.core.training.loop import EpochReport
+from duoreid.core.training.pipelines.given import given_weights, load_given
 from duoreid.core.training.run import OpenDataset, Run
 
 
 def run(current: Run, open_dataset: OpenDataset) -> dict[str, Any]:
     """Train through the stages of the method and return the summary."""
-    data = _open(current, open_dataset)
+    given = given_weights(current.config, len(current.spec.students))
+    data = _open(current, open_dataset, given)
     spec, target = current.spec, data[current.spec.datasets[-1]]
     states = []
-    if PRETRAIN in spec.stages and not current.passed(1, len(spec.students) - 1):
+    if PRETRAIN in spec.stages and not given and not current.passed(1, len(spec.students) - 1):
         states = [_stage1(current, data, target, index) for index in range(len(spec.students))]
     if spec.section != PRETRAIN:
-        _stage2(current, data, target, states)
-    return _finish(current)
+        _stage2(current, data, target, states, given)
+    return _finish(current, target)
 
 
-def _open(current: Run, open_dataset: OpenDataset) -> dict[str, OpenData]:
-    """Open every dataset by the name of its field, and refuse at once what would fail after hours."""
+def _open(current: Run, open_dataset: OpenDataset, given: tuple[str, ...]) -> dict[str, OpenData]:
+    """Open every dataset by the name of its field, and refuse at once what would fail after hours.
+
+    given: weights in place of stage 1, beside which the source is not read.
+    """
     config, spec = current.config, current.spec
     with current.timed("data"):
-        data = {field: open_dataset(getattr(config.data, field), config.data) for field in spec.datasets}
+        needed = spec.datasets[-1:] if given else spec.datasets
+        data = {field: open_dataset(getattr(config.data, field), config.data) for field in needed}
     for field, opened in data.items():
         counts = f"{len(opened.train):,} training and {len(opened.test):,} test images"
         current.say(f"  {field}: {opened.dataset.name}, {counts}")
+        for remark in opened.dataset.remarks:
+            current.say(f"    {remark}")
     target = data[spec.datasets[-1]]
+    if "," in target.dataset.name:
+        raise UserError(
+            f"--target names several datasets ({target.dataset.name}), expected one to adapt to and test on: give one, "
+            "or put the pictures of all into one folder."
+        )
+    if not len(target.train):
+        raise UserError(f"{target.dataset.name} in {target.dataset.root} has no training image to adapt to.")
     require_matches(target.dataset)
     if not target.dataset.searches:
         name = getattr(config.data, spec.datasets[-1])
-        if getattr(config.run, "select", "last") == "test":
-            raise UserError(f"--select test needs labels to test by, and {name} has none: use --select last.")
+        if (select := getattr(config.run, "select", "last")) in SELECTIONS:
+            raise UserError(f"--select {select} needs labels to test by, and {name} has none: use --select last.")
         current.say(f"  {name} has no labels to test by: the networks are trained and saved, not tested")
     section = getattr(config, spec.section)
     if isinstance(section, ClusterConfig):
@@ -77,13 +92,13 @@ def _stage1(current: Run, data: dict[str, OpenData], target: OpenData, index: in
     host = Source(config, _training_sets(data), seed=seed)
     settings = host.learner_config()
     learner = current.make_learner(settings, current.runtime, seed)
-    start = getattr(config.run, "start", "")
+    start = getattr(config.run, "start", ())
     if start:
-        path = Path(start) / f"{name}.safetensors"
+        path = Path(start[0]) / f"{name}.safetensors"
         state, _ = files.load(path)
         check_state(state, replace(settings, capacity=capacity_of(state, settings)), str(path))
         learner.import_state(state)
-        current.say(f"{title} · read from {start}")
+        current.say(f"{title} · read from {start[0]}")
     else:
         if not current.within(1, index):
             _import(current, learner, settings, title)
@@ -91,6 +106,7 @@ def _stage1(current: Run, data: dict[str, OpenData], target: OpenData, index: in
         def after(epoch: EpochReport) -> None:
             current.log_epoch(title, epoch, host.schedule.epochs)
             current.spend(title, epoch.seconds)
+            current.period(name, learner, epoch, stage=1)
 
         current.train(host, learner, after, stage=1, network=index, title=title)
         current.record.save(name, learner.export_state(), stage=1, epoch=host.schedule.epochs)
@@ -109,16 +125,29 @@ def _import(current: Run, learner: Learner, settings: LearnerConfig, title: str)
         current.say(f"{title} · {imported}")
 
 
-def _stage2(current: Run, data: dict[str, OpenData], target: OpenData, states: list[dict[str, np.ndarray]]) -> None:
-    """Adapt to the target, starting students and their teachers from the networks of stage 1, where there are any."""
+def _stage2(
+    current: Run,
+    data: dict[str, OpenData],
+    target: OpenData,
+    states: list[dict[str, np.ndarray]],
+    given: tuple[str, ...] = (),
+) -> None:
+    """Adapt to the target, starting students and their teachers from the networks of stage 1, where there are any.
+
+    given: weights files to start from instead, which are tested first.
+    """
     config, spec = current.config, current.spec
     host: Host = spec.host(config, _training_sets(data), seed=config.run.seed, processes=current.processes)
     settings, stage = host.learner_config(), current.stage(spec.section)
     learner = current.make_learner(settings, current.runtime, config.run.seed)
+    if given and not current.within(stage):
+        states = load_given(given, settings, current.say)
     if states:
         learner.import_state(overlay(learner.export_state(), config.method, states))
     elif not spec.pretrains and not current.within(stage):
         _import(current, learner, settings, config.method)
+    if given and not current.within(stage):
+        current.test(learner, target, [f"as given, network {index + 1}" for index in range(len(spec.embedders))])
     names = [role.replace("teacher", "teacher ") for role in spec.embedders]
 
     def after(epoch: EpochReport) -> None:
@@ -126,17 +155,18 @@ def _stage2(current: Run, data: dict[str, OpenData], target: OpenData, states: l
         current.log_epoch(config.method, epoch, host.schedule.epochs)
         current.spend("labelling", epoch.label_seconds)
         current.spend("adaptation", epoch.train_seconds)
+        current.period("", learner, epoch, stage=stage)
         if not current.due(done, host.schedule.epochs) or not target.dataset.searches:
             return
         metrics = current.test(learner, target, [f"epoch {done}, {name}" for name in names], epoch)
-        if current.is_best(max(one.mean_ap for one in metrics), "target's test labels"):
+        if current.is_best(metrics, max, "target's test labels"):
             kept = {"stage": stage, "epoch": done, "selected_on": "target test labels"}
             current.record.save("best", learner.export_state(), **kept)
 
     current.train(host, learner, after, stage=stage, title=config.method)
 
 
-def _finish(current: Run) -> dict[str, Any]:
+def _finish(current: Run, target: OpenData) -> dict[str, Any]:
     """Print the tables, write the summary and return it."""
     config, spec, history = current.config, current.spec, current.history
     summary: dict[str, Any] = {
@@ -150,31 +180,36 @@ def _finish(current: Run) -> dict[str, Any]:
         current.record.summary(summary)
         return summary
     adapted, name = spec.section != PRETRAIN, getattr(config.data, spec.datasets[-1])
-    beside = [("source only", _published(current, adapted=False))] if PRETRAIN in spec.stages else []
-    if adapted:
+    given = given_weights(config, len(spec.students))
+    beside = [("source only", _published(current, adapted=False))] if PRETRAIN in spec.stages and not given else []
+    if adapted and not given:
         beside.append((config.method, _published(current, adapted=True)))
     current.say("\n" + tables.results(history.rows, beside))
     current.say("\n" + times)
     summary["published"] = dict(beside)
     before = final = None
     if PRETRAIN in spec.stages:
-        before = summary["source_only_mean_ap"] = _mean_ap(history.rows[: len(spec.students)])
+        before = _mean_ap(history.rows[: len(spec.students)])
+        summary["given_mean_ap" if given else "source_only_mean_ap"] = before
     if adapted:
         final = summary["final_mean_ap"] = _mean_ap(history.rows[-len(spec.embedders) :])
-    current.say(_outcome(name, config.method, before, final))
+    for search in target.dataset.searches:
+        if search.remark:
+            current.say(search.remark)
+    current.say(_outcome(name, config.method, before, final, "as given" if given else "from the source alone"))
     current.say(f"Run: {current.record.folder}")
     current.record.summary(summary)
     return summary
 
 
-def _outcome(name: str, method: str, before: float | None, final: float | None) -> str:
-    """Return the last sentence of a run: mAP in percent before and after."""
+def _outcome(name: str, method: str, before: float | None, final: float | None, of: str) -> str:
+    """Return the last sentence of a run: mAP in percent before and after. of: whose the first is."""
     if final is None:
-        return f"\n{name}: mAP {100 * before:.1f} from the source alone."
+        return f"\n{name}: mAP {100 * before:.1f} {of}."
     if before is None:
         return f"\n{name}: mAP {100 * final:.1f} after {method}."
     return (
-        f"\n{name}: mAP {100 * before:.1f} from the source alone, {100 * final:.1f} after {method} "
+        f"\n{name}: mAP {100 * before:.1f} {of}, {100 * final:.1f} after {method} "
         f"({100 * (final - before):+.1f} points)."
     )
 

@@ -1,0 +1,149 @@
+"""`python -m benchmarks.soak_commands --kills 10`: kill what writes files at random moments, and see what it leaves.
+
+Each command runs once undisturbed. Then it is killed by SIGKILL at random moments, and after each kill it runs to its
+end in the same folder: that folder must hold the same files with the same bytes as the undisturbed one, and no process
+may be left. What is killed: the generation of synthetic images by several processes, the decoding into the cache, an
+export, and an evaluation that saves features. `benchmarks.soak` does the same to training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from duoreid.benchmarks.soak import ROOT, RUN
+from duoreid.core.training.tables import table
+from duoreid.datasets.synthetic import generate
+
+MARK = "DUOREID_SOAK"
+CACHE = (
+    "import sys\n"
+    "from duoreid.core.settings.config import DataConfig\n"
+    "from duoreid.datasets.library import open_data\n"
+    "open_data('synthetic-b', DataConfig(data=sys.argv[1], size='tiny', cache_folder=sys.argv[2]))"
+)
+
+
+def commands(backend: str, data: Path, run: Path) -> dict[str, Callable[[Path], list[str]]]:
+    """Return, by what is killed, the command that writes into a folder."""
+    module = f"backends.{backend}"
+    return {
+        "generation": lambda folder: [
+            "-m", "datasets.synthetic", "synthetic-b", str(folder), "--size", "tiny", "--workers", "2",
+        ],
+        "cache": lambda folder: ["-c", CACHE, str(data), str(folder)],
+        "export": lambda folder: [
+            "-m", f"{module}.export", str(run), "--network", "teacher1", "--format", "npz", "--output",
+            str(folder / "model.npz"),
+        ],
+        "evaluation": lambda folder: [
+            "-m", f"{module}.evaluate", str(run), "--data", str(data), "--save-features", str(folder / "f.npz"),
+            "--threads", "1",
+        ],
+    }  # fmt: skip
+
+
+def start(words: Sequence[str], mark: str) -> subprocess.Popen:
+    """Start a command whose processes carry a mark in their environment."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOG_v": "3", MARK: mark}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen([sys.executable, *words], cwd=ROOT, env=environment, **pipes)
+
+
+def left_running(mark: str, patience: float = 2.0) -> int:
+    """Return how many marked processes are there after so many seconds at most (Linux)."""
+    until = time.monotonic() + patience
+    while (count := _marked(mark)) and time.monotonic() < until:
+        time.sleep(0.05)
+    return count
+
+
+def _marked(mark: str) -> int:
+    count = 0
+    for folder in Path("/proc").iterdir():
+        try:
+            count += folder.name.isdigit() and f"{MARK}={mark}".encode() in (folder / "environ").read_bytes()
+        except OSError:  # it has just ended, or is another user's
+            continue
+    return count
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Return a digest of every file below a folder, locks aside: they stay, and hold nothing."""
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.endswith((".lock", "lock"))]
+    return {str(path.relative_to(folder)): hashlib.blake2b(path.read_bytes()).hexdigest() for path in files}
+
+
+def whole(words: Sequence[str], mark: str) -> float:
+    """Run a command to its end; return its seconds, SystemExit with what it printed where it fails."""
+    began = time.perf_counter()
+    with start(words, mark) as process:
+        printed, _ = process.communicate()
+    if process.returncode:
+        raise SystemExit(f"{' '.join(words)} failed:\n{printed}")
+    return time.perf_counter() - began
+
+
+def soak(name: str, command: Callable[[Path], list[str]], kills: int, folder: Path, draw: random.Random) -> str:
+    """Kill a command so many times; return what was wrong, "" where nothing was."""
+    reference = folder / f"{name}-reference"
+    reference.mkdir()
+    seconds = whole(command(reference), f"{os.getpid()}-{name}")
+    expected = contents(reference)
+    if not expected:
+        return "the undisturbed command has written nothing"
+    for number in range(kills):
+        place, mark = folder / f"{name}-{number}", f"{os.getpid()}-{name}-{number}-"
+        place.mkdir()
+        with start(command(place), mark) as process:
+            time.sleep(draw.uniform(0, seconds))
+            process.kill()
+            process.communicate()
+        if left := left_running(mark):
+            return f"{left} processes were left two seconds after kill {number + 1}"
+        whole(command(place), mark)
+        if contents(place) != expected:
+            wrong = sorted(dict(contents(place).items() ^ expected.items()))
+            return f"after kill {number + 1} other files, or other bytes: {', '.join(wrong[:3])}"
+    return ""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak_commands", description=__doc__)
+    parser.add_argument("--backend", choices=("torch", "mindspore"), default="torch")
+    parser.add_argument("--kills", type=int, default=10, help="of each command (default: 10)")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
+    parser.add_argument("--only", nargs="+", metavar="WHAT", help="generation, cache, export, evaluation")
+    given = parser.parse_args(arguments)
+    draw, rows = random.Random(given.seed), []
+    with tempfile.TemporaryDirectory(prefix="soak-") as temporary:
+        folder = Path(temporary)
+        data, run = folder / "data", folder / "run"
+        for name in ("synthetic-a", "synthetic-b"):
+            generate(name, data, size="tiny", progress=False)
+        chosen = commands(given.backend, data, run)
+        if {"export", "evaluation"} & set(given.only or chosen):
+            train = ["-m", f"backends.{given.backend}.train", "--data", str(data), *RUN, "--epochs", "1"]
+            whole([*train, "--output", str(run), "--threads", "1"], "training")
+        for name, command in chosen.items():
+            if not given.only or name in given.only:
+                wrong = soak(name, command, given.kills, folder, draw)
+                rows.append((name, str(given.kills), wrong or "the same bytes, nothing left"))
+                print(": ".join(rows[-1]), flush=True)
+    print("\n" + table(("killed", "times", ""), rows))
+    return 1 if any("same bytes" not in row[2] for row in rows) else 0
+
+
+if __name__ == "__main__":
+    import duoreid.benchmarks.soak_commands as module
+
+    sys.exit(module.main())

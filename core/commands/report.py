@@ -172,7 +172,7 @@ def _measured(
         published={one.name: published(trained, opened.dataset.name, one.name) for one in opened.dataset.searches},
         labels=labels,
         labels_words=words,
-        threshold=threshold_of(contents.metadata),
+        threshold=threshold_of(contents.metadata, opened),
         find=lambda images: activations(learner, images),
         way=given["map"],
     )

@@ -11,6 +11,7 @@ import numpy as np
 from duoreid.core.data import OpenData
 from duoreid.core.protocols import SearchResult, evaluate
 from duoreid.core.report.records import Records
+from duoreid.core.threshold import Threshold
 
 Published = Mapping[str, Mapping[str, tuple[float, float]]]
 
@@ -58,18 +59,12 @@ def tested(features: Mapping[str, np.ndarray], opened: OpenData) -> dict[str, li
     return {network: evaluate(rows, opened.dataset) for network, rows in features.items()}
 
 
-def threshold_of(metadata: Mapping[str, Any]) -> float | None:
-    """Return the calibrated similarity of a checkpoint's metadata, None where none was calibrated.
+def threshold_of(metadata: Mapping[str, Any], opened: OpenData) -> float | None:
+    """Return the calibrated similarity of a checkpoint's metadata for the gallery that is searched first.
 
-    It stands there as a number, or in the field "threshold" of what the calibration wrote.
-
-    >>> threshold_of({"threshold": 0.62}), threshold_of({"calibration": {"threshold": 0.62}}), threshold_of({})
-    (0.62, 0.62, None)
+    None where none was calibrated, or where nothing is searched. UserError where it cannot be read.
     """
-    for name in ("threshold", "calibration", "openset"):
-        value = metadata.get(name)
-        if isinstance(value, Mapping):
-            value = value.get("threshold")
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-    return None
+    if metadata.get("threshold") is None or not opened.dataset.searches:
+        return None
+    gallery = opened.dataset.searches[0].trials[0].gallery
+    return Threshold.from_dict(metadata["threshold"]).at(len(gallery))

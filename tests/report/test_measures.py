@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from duoreid.core.protocols import rank_draw
 from duoreid.core.report import cameras, clusters, heat, lists, mapping
 from duoreid.core.report.draws import LOWEST, ranked, scan
 from duoreid.core.report.gather import threshold_of
-from tests.report.examples import draw, split
+from duoreid.core.threshold import Point, Threshold
+from tests.report.examples import draw, material, split
 
 
 @pytest.mark.parametrize("ignore", ["same-camera", "same-place", "nothing"])
@@ -170,5 +172,12 @@ def test_cameras_that_are_unknown_have_no_table():
 
 
 def test_a_threshold_is_only_what_was_calibrated():
-    assert threshold_of({"threshold": {"threshold": 0.4, "far": 0.01}}) == 0.4
-    assert threshold_of({"threshold": None, "calibration": "none"}) is None
+    opened = material().opened
+    size = len(opened.dataset.searches[0].trials[0].gallery)
+    point = Point(0.01, size, 0.4, (0.3, 0.5), (0.0, 0.02), 0.9, (0.8, 1.0), False)
+    found = Threshold(0.01, (point, replace(point, size=100 * size, threshold=0.7)), "folder", 50, 300, 1400, "3f")
+    assert threshold_of({"threshold": found.to_dict()}, opened) == pytest.approx(0.4)  # that of this gallery's size
+    assert threshold_of({}, opened) is None
+    assert threshold_of({"threshold": None}, opened) is None
+    with pytest.raises(UserError, match="calibrate the model again"):
+        threshold_of({"threshold": {"far": 0.01}}, opened)

@@ -47,7 +47,7 @@ def chosen(dataset: Dataset, which: str, shots: str = "") -> tuple[Search, ...]:
         asked = tuple(search for search in asked if search.name.partition(",")[2].strip() == shots)
     if not asked:
         known = "; ".join(search.name for search in dataset.searches) or "none"
-        given = f"--search {which}" + (f" --mode {shots}" if shots else "")
+        given = f"--search {which}" + (f" --shots {shots}" if shots else "")
         raise UserError(
             f"{given} is none of the searches of {dataset.name} ({known}): choose one of these, or leave --search out."
         )

@@ -146,15 +146,15 @@ def test_re_ranking_changes_the_result(saved, capsys):
 def test_published_numbers_stand_beside_the_transfer_they_belong_to():
     config = presets()["mmt-resnet50-market-duke"]
     adapted, before = (Trained(Path("x"), config, {}, adapted=adapted) for adapted in (True, False))
-    assert evaluation._published(adapted, "dukemtmc", "test") == {"the paper": (65.1, 78.0)}
-    assert evaluation._published(before, "dukemtmc", "test") == {"the paper": (29.6, 46.0)}
-    assert evaluation._published(before, "msmt17", "test") == {"the paper": (7.1, 19.4)}
-    assert evaluation._published(adapted, "msmt17", "test") == {}, "it was not adapted to MSMT17"
-    assert evaluation._published(replace(adapted, known=False), "dukemtmc", "test") == {}
+    assert evaluation.published(adapted, "dukemtmc", "test") == {"the paper": (65.1, 78.0)}
+    assert evaluation.published(before, "dukemtmc", "test") == {"the paper": (29.6, 46.0)}
+    assert evaluation.published(before, "msmt17", "test") == {"the paper": (7.1, 19.4)}
+    assert evaluation.published(adapted, "msmt17", "test") == {}, "it was not adapted to MSMT17"
+    assert evaluation.published(replace(adapted, known=False), "dukemtmc", "test") == {}
 
 
 def test_published_numbers_are_in_the_table_and_in_json(saved, capsys, monkeypatch):
-    monkeypatch.setattr(evaluation, "_published", lambda *given: {"the paper": (65.1, 78.0)})
+    monkeypatch.setattr(evaluation, "published", lambda *given: {"the paper": (65.1, 78.0)})
     assert run([saved[0]], opened()) == 0
     lines = capsys.readouterr().out.splitlines()
     (line,) = (line for line in lines if line.startswith("published, the paper"))

@@ -83,7 +83,7 @@ def build(backend: Backend, prog: str = "") -> Parser:
         "(RegDB), or a search's whole name",
     )
     made.add_argument(
-        "--mode", default="", metavar="SHOT", help="and of these: single-shot or 10-shot (SYSU-MM01; default: both)"
+        "--shots", default="", metavar="SHOT", help="and of these: single-shot or 10-shot (SYSU-MM01; default: both)"
     )
     made.add_argument("--batch", type=int, default=128, help="images in a batch (default: 128)")
     made.add_argument("--save-features", type=Path, metavar="FILE.npz", help="write what `core.evaluate` reads")
@@ -134,8 +134,8 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
     if not len(dataset.test):  # a heap of unlabelled images, which a reader counts as training images
         dataset = replace(dataset, test=dataset.train)
         opened = replace(opened, dataset=dataset, test=opened.train)
-    if given["search"] or given["mode"]:
-        dataset = replace(dataset, searches=chosen(dataset, given["search"] or "every", given["mode"]))
+    if given["search"] or given["shots"]:
+        dataset = replace(dataset, searches=chosen(dataset, given["search"] or "every", given["shots"]))
     require_matches(dataset)
     tested: list[Tested] = []
     for role, features in embeddings(trained, opened, backend, runtime, given["batch"]):

@@ -19,6 +19,8 @@ from duoreid.core.settings.config import DataConfig
 Load = Callable[..., Model]
 """`duoreid.load`, handed in: it knows the backends."""
 
+BACKENDS = ("torch", "mindspore", "onnx")
+
 BESIDE = ".duoreid"
 """Folder of the galleries that are kept in a folder of pictures, one for each model."""
 
@@ -28,7 +30,7 @@ def parser(prog: str, usage: str, description: str, examples: list[str], *, patt
     made = Parser(prog=prog, usage=usage, description=description, examples=examples)
     add_help(made)
     add_model_options(made, "the first that embeds")
-    made.add_argument("--backend", default="torch", choices=("torch", "mindspore", "onnx"), help="what computes")
+    made.add_argument("--backend", default="torch", choices=BACKENDS, help="what computes")
     made.add_argument("--device", default="auto", metavar="NAME", help="cpu, cuda, gpu or ascend (default: auto)")
     rare = [
         made.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads (default: its own choice)"),

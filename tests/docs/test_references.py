@@ -6,6 +6,7 @@ from itertools import chain
 
 import pytest
 
+from duoreid import completion
 from duoreid.core.commands.options import flag as option
 from duoreid.core.methods.registry import spec_of
 from duoreid.core.settings.presets import presets
@@ -106,6 +107,9 @@ def flags():
         for words in calls:
             parser = commands.parser_of(module, words, ROOT)
             found |= {flag for action in parser._actions for flag in action.option_strings}
+    (listed,) = (action.choices for action in completion.tree()._actions if isinstance(action.choices, dict))
+    for parser in listed.values():
+        found |= {flag for action in parser._actions for flag in action.option_strings}
     return found
 
 

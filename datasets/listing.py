@@ -19,6 +19,9 @@ from duoreid.datasets.walking import summary
 REFUSED = ("missing", "names")
 """Findings that are no remark: images that a list names and that are not there, a pattern that fits no name."""
 
+LAYOUT = "layout"
+"""A remark that a heap of pictures is taken for training images, which only matters to training."""
+
 Given = str | os.PathLike[str]
 
 
@@ -28,6 +31,7 @@ class Pictures:
 
     files: absolute paths. identities, cameras, times: as folders, names and columns tell them; None where unknown.
     splits: "train" where nothing else is said. left_out: by reason, the files below what was given that are not used.
+    remarks: what else is worth knowing, such as names that a pattern does not fit.
     """
 
     files: tuple[str, ...]
@@ -36,6 +40,7 @@ class Pictures:
     times: tuple[str | None, ...]
     splits: tuple[str, ...]
     left_out: dict[str, tuple[str, ...]]
+    remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.files)
@@ -83,7 +88,9 @@ def list_pictures(given: Given | Iterable[Given], *, pattern: str = "") -> Pictu
             left_out[problem.reason] = left_out.get(problem.reason, ()) + problem.examples
     found = list(rows.values())
     columns = (tuple(getattr(row, name) for row in found) for name in ("identity", "camera", "time", "split"))
-    return Pictures(tuple(rows), *columns, left_out)
+    others = [one for one in problems if not one.reason and one.check != LAYOUT]
+    remarks = tuple(f"{one.text} {', '.join(one.examples[:3])}".strip() for one in others)
+    return Pictures(tuple(rows), *columns, left_out, remarks)
 
 
 def _rows(place: Path, problems: list[Problem], pattern: str) -> list[Row]:

@@ -37,14 +37,14 @@ class Naming:
             self._expression = re.compile(pattern)
         except (re.error, RecursionError, OverflowError) as error:
             raise UserError(
-                f"--camera-pattern {pattern!r} is no regular expression ({error}): expected one like {EXAMPLE!r}."
+                f"the pattern {pattern!r} is no regular expression ({error}): expected one like {EXAMPLE!r}."
             ) from error
         groups = self._expression.groupindex
         wrong = [name for name in groups if name not in GROUPS]
         if pattern and (wrong or not groups):
             found = f"the group {wrong[0]!r}" if wrong else "no named group"
             raise UserError(
-                f"--camera-pattern {pattern!r} has {found}: name one or more of the groups identity, camera and time, "
+                f"the pattern {pattern!r} has {found}: name one or more of the groups identity, camera and time, "
                 f"e.g. {EXAMPLE!r}."
             )
         self.missed: list[str] = []
@@ -70,5 +70,5 @@ class Naming:
         if not self.missed:
             return []
         fatal = not self.matched
-        text = f"{len(self.missed)} of {len(self.missed) + self.matched} paths do not match --camera-pattern "
+        text = f"{len(self.missed)} of {len(self.missed) + self.matched} paths do not match the pattern "
         return [Problem("names", f"{text}{self.pattern!r}, so it tells nothing of them:", tuple(self.missed), fatal)]

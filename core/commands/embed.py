@@ -49,6 +49,8 @@ def _embed(load: Load, words: Sequence[str] | None, prog: str) -> None:
         raise UserError(f"--output {given['output']} must end in .npz: features are written as NumPy's arrays.")
     model = open_model(load, given)
     listing = model.pictures.listed(given["images"], given["pattern"])
+    if listing.told:
+        print(listing.told, file=sys.stderr)
     pictures = list({picture.file: picture for picture in listing.pictures}.values())
     kept, features, broken = embedded(model, pictures, given["batch"])
     _write(given["output"], kept, features, model)

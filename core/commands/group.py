@@ -75,6 +75,8 @@ def _group(load: Load, words: Sequence[str] | None, prog: str) -> None:
             "--accepted out."
         )
     listing = model.pictures.listed(given["images"], given["pattern"])
+    if listing.told:
+        print(listing.told, file=sys.stderr)
     pictures = list({picture.file: picture for picture in listing.pictures}.values())
     for picture in pictures:
         _below(picture.file, given["output"])

@@ -65,7 +65,10 @@ def _search(load: Load, words: Sequence[str] | None, prog: str) -> None:
     if given["html"] and given["html"].suffix not in (".html", ".htm"):
         raise UserError(f"--html {given['html']} must end in .html.")
     model = open_model(load, given)
-    queries = list(model.pictures.listed(given["query"], given["pattern"]).pictures)
+    listing = model.pictures.listed(given["query"], given["pattern"])
+    if listing.told:
+        print(listing.told, file=sys.stderr)
+    queries = list(listing.pictures)
     gallery = open_gallery(model, given, lambda line: print(line, file=sys.stderr))
     kept, features, broken = embedded(model, queries, given["batch"])
     for file, why in broken:

@@ -24,7 +24,7 @@ class Added:
     """What `Gallery.add` did. added: images that are new. changed: that were there with other bytes. unchanged: that
     were there. decoded: images that were read and embedded. broken: (file, why) of those left out. vanished: files of
     the gallery below the folder that was added, which are no longer on the disk; `Gallery.remove` takes them out.
-    ignored: files that are no images.
+    ignored: files that are not used. told: why, and other remarks on what was listed.
     """
 
     added: int
@@ -34,12 +34,12 @@ class Added:
     broken: tuple[tuple[str, str], ...] = ()
     vanished: tuple[str, ...] = ()
     ignored: int = 0
+    told: str = ""
 
     def __str__(self) -> str:
         counts = [f"{self.added} images added", f"{self.unchanged} were there"]
         counts += [f"{self.changed} changed and embedded again"] if self.changed else []
-        counts += [f"{self.ignored} other files ignored"] if self.ignored else []
-        lines = [", ".join(counts)]
+        lines = [", ".join(counts), *([self.told] if self.told else [])]
         for what, files in (
             ("cannot be decoded and are left out", [f"{file}: {why}" for file, why in self.broken]),
             ("have vanished from the disk and are still in the gallery", self.vanished),
@@ -89,7 +89,7 @@ def add(
             added, changed = added + (instead is None), changed + (instead is not None)
         if entries:
             writer.append(entries, np.stack(features))
-    return Added(added, changed, work.unchanged, decoded, tuple(work.broken), vanished, listing.ignored)
+    return Added(added, changed, work.unchanged, decoded, tuple(work.broken), vanished, listing.ignored, listing.told)
 
 
 def _labelled(listing: Listing, labels: Mapping[str, Sequence[Any] | None]) -> list[Picture]:

@@ -20,11 +20,16 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True)
 class Listing:
-    """The image files of a source. folders: absolute paths of those that were listed whole. ignored: no images."""
+    """The image files of a source.
+
+    folders: absolute paths of those that were listed whole. ignored: how many other files lie there. told: what is left
+    out and why, and other remarks, in words; "" for none.
+    """
 
     pictures: tuple[Picture, ...]
     folders: tuple[str, ...] = ()
     ignored: int = 0
+    told: str = ""
 
 
 class Pictures(Protocol):

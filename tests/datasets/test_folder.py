@@ -248,7 +248,7 @@ def test_a_camera_that_the_name_tells_goes_before_the_folders(tmp_path):
 def test_a_pattern_that_fits_some_or_none(tmp_path):
     own(tmp_path, cameras=("",), gallery_camera="")
     trees.image(tmp_path / "train/000/strange.png")
-    with pytest.raises(DatasetError, match="do not match --camera-pattern"):
+    with pytest.raises(DatasetError, match="do not match the pattern"):
         open_dataset("folder", tmp_path, pattern=r"cam(?P<camera>\d)")
     data = open_dataset("folder", tmp_path, pattern=r"/(?P<camera>q|g|-)[^/]*$")
     assert told(data, "1 of 11 paths do not match")

@@ -260,19 +260,19 @@ def test_a_newer_format_and_a_damaged_folder(gallery, model):
 
 def test_what_cannot_be_added(gallery, cameras, tmp_path):
     for source, words in (
-        (tmp_path / "nothing.csv", "cannot read"),
+        (tmp_path / "nothing.csv", "does not exist"),
         (np.zeros((4, 4, 3), np.uint8), "save the image first"),
         (3, "a folder, a CSV file or a list"),
     ):
         with pytest.raises(ValueError, match=words):
             gallery.add(source)
     (tmp_path / "bare").mkdir()
-    with pytest.raises(ValueError, match="holds no image"):
+    with pytest.raises(ValueError, match="no picture in"):
         gallery.add(tmp_path / "bare")
     for pattern, words in (
         ("(", "no regular expression"),
-        ("x", "must name groups"),
-        ("(?P<camera>q)", "does not fit"),
+        ("x", "name one or more of the groups"),
+        ("(?P<camera>q)", "do not match the pattern"),
     ):
         with pytest.raises(ValueError, match=words):
             gallery.add(cameras, pattern=pattern)

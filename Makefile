@@ -16,7 +16,7 @@ train-mindspore: $(VENV)/.all  ## the same with MindSpore
 # order both cores stay busy to the end. What MindSpore has compiled serves every test of its process: those of one
 # network belong together, conformance and parity too.
 test: $(VENV)/.all  ## every test, both backends
-	@echo "Four groups of tests, two at a time, each printed when it has ended: some 13 minutes on 2 cores."
+	@echo "Four groups of tests, two at a time, each printed when it has ended: some 25 minutes on 2 cores."
 	@OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --jobs=2 --output-sync=target \
 		test-backends test-processes test-runs test-core
 

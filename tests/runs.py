@@ -8,6 +8,7 @@ import importlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -68,11 +69,18 @@ def command(*words: str) -> list[str]:
     return [sys.executable, "-m", *words]
 
 
+def signals_as_usual() -> None:
+    """Let signals do what they do in a terminal: below nohup, or in the background, the tests' own are ignored."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+
 def start(*words: str, **options: object) -> subprocess.Popen:
     """Start `python -m WORDS` from the repository's root with one thread."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "GLOG_v": "3"}
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT} | options
-    return subprocess.Popen(command(*words), env=environment, **options)
+    return subprocess.Popen(command(*words), env=environment, **({"preexec_fn": signals_as_usual} | options))
 
 
 def bound_by_modes() -> None:

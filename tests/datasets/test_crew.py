@@ -14,7 +14,7 @@ import pytest
 from duoreid.core.errors import UserError
 from duoreid.datasets.synthetic import crew
 from duoreid.datasets.synthetic.layouts import plan
-from tests.runs import ROOT
+from tests.runs import ROOT, signals_as_usual
 
 SCRIPT = """
 from duoreid.datasets.synthetic import generate
@@ -67,7 +67,14 @@ def test_a_signal_leaves_nothing_running(tmp_path, number, status):
     mark = f"DUOREID_MARK={os.getpid()}-{number}"
     environment = os.environ | {"PYTHONPATH": str(ROOT), **dict([mark.split("=")])}
     words = ["-m", "datasets.synthetic", "synthetic-a", str(tmp_path), "--size", "market", "--workers", "2"]
-    process = subprocess.Popen([sys.executable, *words], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, *words],
+        cwd=ROOT,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=signals_as_usual,
+    )
     with process:
         drawn = tmp_path / ".synthetic-a.partial"
         assert wait_until(lambda: len(list(drawn.rglob("*.jpg"))) > 2, 120)

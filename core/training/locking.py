@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import socket
 from contextlib import suppress
@@ -119,3 +120,38 @@ def _holder(folder: Path) -> str:
         ] or "another process"
     except OSError:
         return "another process"
+
+
+def running(folder: Path) -> bool:
+    """Whether a process holds the folder now.
+
+    Asked is the lock, but only where a holder has named itself: to take a free lock for a moment could refuse a run
+    that is about to begin.
+    """
+    try:
+        words = (folder / HOLDER).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    named = re.match(r"process (\d+) on (.*)", words)
+    if named and named[2] == socket.gethostname() and os.name != "nt" and not _alive(int(named[1])):
+        return False
+    if not (folder / LOCK).exists():
+        return (folder / MARK).exists()
+    try:
+        lock = hold(folder / LOCK, wait=False)
+    except (NoLocksError, OSError):
+        return (folder / MARK).exists()
+    if lock is None:
+        return True
+    lock.release()
+    return False
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +11,7 @@ from typing import Any
 
 from duoreid.core.checkpoints.run_folder import LAST
 from duoreid.core.errors import UserError
-from duoreid.core.locking import NoLocksError, hold
-from duoreid.core.training.locking import HOLDER, LOCK, MARK
+from duoreid.core.training.locking import running
 
 METRICS = {"mAP": "mean_ap", "rank-1": "rank1", "rank-5": "rank5", "rank-10": "rank10", "mINP": "mean_inp"}
 """Columns and their names in metrics.jsonl and summary.json."""
@@ -121,41 +117,6 @@ def _summary(path: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}): the file is damaged.") from error
-
-
-def running(folder: Path) -> bool:
-    """Whether a process holds the folder now.
-
-    Asked is the lock, but only where a holder has named itself: to take a free lock for a moment could refuse a run
-    that is about to begin.
-    """
-    try:
-        words = (folder / HOLDER).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    named = re.match(r"process (\d+) on (.*)", words)
-    if named and named[2] == socket.gethostname() and os.name != "nt" and not _alive(int(named[1])):
-        return False
-    if not (folder / LOCK).exists():
-        return (folder / MARK).exists()
-    try:
-        lock = hold(folder / LOCK, wait=False)
-    except (NoLocksError, OSError):
-        return (folder / MARK).exists()
-    if lock is None:
-        return True
-    lock.release()
-    return False
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def stopped_at(folder: Path) -> str:

@@ -15,7 +15,7 @@ from duoreid.core import filesystem
 from duoreid.core.checkpoints import files
 from duoreid.core.errors import UserError
 from duoreid.core.settings.config import Config, as_dict
-from duoreid.core.training.locking import FolderLock, acquire
+from duoreid.core.training.locking import FolderLock, acquire, running
 from duoreid.core.training.logs import Log
 from duoreid.core.training.snapshot import LAST, PREVIOUS, History, Snapshot
 
@@ -189,6 +189,8 @@ class Record:
 def _check_free(folder: Path) -> None:
     """Raise UserError for a folder that already holds a run."""
     if (folder / "config.json").exists():
+        if running(folder):
+            acquire(folder).release()  # refused, with the name of the process that holds it
         raise UserError(
             f"{folder} already holds a run. Choose another --output, remove it first, or continue it with "
             f"--resume {folder}."

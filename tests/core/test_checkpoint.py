@@ -85,7 +85,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     def full(handle):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match=r"No space left .* untouched"):
         checkpoint.save(path, {"a": np.zeros(100)}, {"epoch": 2})
     assert checkpoint.load(path)[1] == {"epoch": 1}

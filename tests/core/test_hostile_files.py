@@ -109,7 +109,7 @@ DOUBLED_WITH_A_TENSOR = (
     + b"."
 )
 DEEP = b"\x80\x02" + (b"}" + text("model")) * 5_000 + b"}" + b"s" * 5_000 + b"."
-AXES = b"\x80\x02}" + text("a") + tensor(4, b"(" + b"K\x01" * 30_000 + b"t", b"(" + b"K\x01" * 30_000 + b"t") + b"s."
+AXES = b"\x80\x02}" + text("a") + tensor(4, b"(" + b"K\x01" * 20_000 + b"t", b"(" + b"K\x01" * 20_000 + b"t") + b"s."
 STEPS = b"\x80\x02" + b"}" * 51_000 + b"."
 PICKLES = {
     "a dictionary that holds itself": (HOLDS_ITSELF, "no dictionary of tensors"),
@@ -118,7 +118,7 @@ PICKLES = {
     "doubled wrappers": (DOUBLED_WRAPPERS, "no dictionary of tensors"),
     "doubled wrappers of a tensor": (DOUBLED_WITH_A_TENSOR, "no dictionary of tensors"),
     "five thousand wrappers": (DEEP, "no dictionary of tensors"),
-    "thirty thousand axes": (AXES, "30,000 axes"),
+    "twenty thousand axes": (AXES, "20,000 axes"),
     "more instructions than any": (STEPS, "instructions"),
     "a set of itself": (b"\x80\x04\x8fq\x00(h\x00\x90.", "no dictionary of tensors"),
     "a storage that is a list": (b"\x80\x02]Q.", "stored object"),

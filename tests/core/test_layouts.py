@@ -133,7 +133,7 @@ FILES: dict[str, tuple[Tensors, str, dict, set[str]]] = {
         {name.replace("downsample", "down_sample_layer").replace(".bn2.", ".bn2d."): v for name, v in ZOO.items()}
         | {"end_point.weight": ROWS, "moments.conv1.weight": STATE["conv1.weight"]},
         "MindSpore model zoo ResNet",
-        {},
+        {"conv_padding": "same"},
         set(),
     ),
     "MindCV": (

@@ -244,13 +244,16 @@ class Kept:
     """A run's record that only remembers what it was given."""
 
     def __init__(self):
-        self.snapshots, self.history = [], History()
+        self.snapshots, self.lines, self.history = [], [], History()
 
     def clock(self):
         return 0.0
 
     def settings(self):
         return {}
+
+    def line(self, event, **values):
+        self.lines.append((event, values["epoch"], values["step"]))
 
     def keep(self, snapshot):
         self.snapshots.append(str(snapshot.position))
@@ -276,7 +279,13 @@ def test_a_signal_to_one_rank_stops_all_at_the_same_iteration(asked, stops, who)
         method = Method()
         method.memory = dict
         with pytest.raises(Stopped) as stopped:
-            train(method, learner, lambda report: None, loss_every=4, keeper=_Keeper(run, method, learner, 2, 0))
+            train(
+                method,
+                learner,
+                lambda report: None,
+                loss_every=4,
+                keeper=_Keeper(run, method, learner, 2, 0, "stage 2"),
+            )
         return stopped.value.status, len(learner.seen), record.snapshots
 
     expected = (143, stops, [f"stage 2, epoch 1, iteration {stops}"])
@@ -291,7 +300,7 @@ def test_ranks_whose_networks_differ_stop_before_they_are_saved():
         method = Method()
         method.memory = dict
         try:
-            train(method, learner, lambda report: None, keeper=_Keeper(run, method, learner, 2, 0))
+            train(method, learner, lambda report: None, keeper=_Keeper(run, method, learner, 2, 0, "stage 2"))
         finally:
             assert record.snapshots == []
 

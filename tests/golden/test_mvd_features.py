@@ -30,7 +30,7 @@ def test_feature(backend, code):
     found = length * embedded.reshape(8, 4, 2048)[:, order].reshape(8, -1).astype(np.float64)
     check_close(kind, found, numbers["features"], scale=1)
     check_close("golden.mvd.similarity", found @ found.T, numbers["similarity"], scale=length**2)
-    assert numbers["similarity"].min() < 0.3 * length**2, "the pictures are told apart"
+    assert numbers["similarity"].min() < 0.6 * length**2, "the pictures are told apart"
 
 
 @pytest.mark.parametrize("code", CODES)

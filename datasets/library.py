@@ -12,6 +12,7 @@ from duoreid.datasets.errors import DatasetError
 from duoreid.datasets.joining import join
 from duoreid.datasets.opening import OWN, Place, places
 from duoreid.datasets.synthetic import NAMES, generate
+from duoreid.datasets.synthetic.writer import MANIFEST
 
 
 def open_data(word: str, config: DataConfig, trial: int = 1) -> OpenData:
@@ -30,7 +31,7 @@ def _open(place: Place, config: DataConfig, trial: int, *, tested: bool) -> Open
     name, root, data = place.name, place.root, Path(config.data)
     if root.is_file() and name != OWN:
         raise DatasetError(f"--data {root} is a file: give the folder that holds {name}, or is to hold it.")
-    if name in NAMES:
+    if name in NAMES and not (root / MANIFEST).is_file():  # a root that is a set itself is read as it stands
         generate(name, root, size=config.size, seed=config.data_seed)
     pattern = config.camera_pattern if name == OWN else ""
     dataset = open_dataset(name, root, trial=trial, pattern=pattern, draws=config.draws)

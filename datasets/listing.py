@@ -81,7 +81,10 @@ def list_pictures(given: Given | Iterable[Given], *, pattern: str = "") -> Pictu
             rows.setdefault(str(row.file.absolute()), row)
     raise_fatal([one for one in problems if one.check in REFUSED], ", ".join(map(str, items[:3])))
     if not rows:
-        raise DatasetError(f"no picture in {', '.join(map(str, items[:3])) or 'an empty list'}: nothing to read.")
+        where = ", ".join(map(str, items[:3])) or "the empty list"
+        raise DatasetError(
+            f"{where} holds no image: give a folder with .jpg, .png or other images in it or below it, or image files."
+        )
     left_out: dict[str, tuple[str, ...]] = {}
     for problem in problems:
         if problem.reason:

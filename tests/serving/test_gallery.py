@@ -267,7 +267,7 @@ def test_what_cannot_be_added(gallery, cameras, tmp_path):
         with pytest.raises(ValueError, match=words):
             gallery.add(source)
     (tmp_path / "bare").mkdir()
-    with pytest.raises(ValueError, match="no picture in"):
+    with pytest.raises(ValueError, match="holds no image"):
         gallery.add(tmp_path / "bare")
     for pattern, words in (
         ("(", "no regular expression"),

@@ -178,7 +178,7 @@ def _after(recorded: dict[str, Any], trainer: str, done: int) -> dict[str, Any]:
 def _names(numbers: dict[str, Any]) -> dict[str, str]:
     """Return our name of each of the public code's tensors."""
     shapes = {name: np.empty(tensor["shape"], np.float32) for name, tensor in numbers["tensors"].items()}
-    layout, named = recognise(shapes, Path("mmt-trainer.json"), "resnet50")
+    layout, named, _ = recognise(shapes, Path("mmt-trainer.json"), "resnet50")
     return {tensor.name: canonical(layout, name, shapes) for name, tensor in named}
 
 

@@ -139,7 +139,8 @@ def program(words: list[str]) -> tuple[str, list[str]]:
 def _dry_run(words: list[str]) -> list[str]:
     """Return the commands of this library that `make` would start."""
     command = ["make", "--dry-run", "--always-make", "--no-print-directory", *words[1:]]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    given = ("MAKE", "MFLAGS", "ARGS")  # what a `make` that runs the tests hands on
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(given)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     started = re.findall(r"^.*?(\S*(?:python3? -m|/duoreid) .*)$", done.stdout.replace("\\\n", " "), re.MULTILINE)

@@ -83,9 +83,13 @@ def _open(
         say(how_cut(processes, config))
     current = Run(config, make_learner, runtime, record, say, stop, processes=processes)
     if not config.run.resume:
-        say(f"{config.method} · {who['about']} · preset {config.preset} · seed {config.run.seed} · {record.folder}")
+        try:
+            say(f"{config.method} · {who['about']} · preset {config.preset} · seed {config.run.seed} · {record.folder}")
+            _warn_of_random_weights(current)
+        except Exception:  # where nothing can be said, nothing is begun
+            record.take_back()
+            raise
         current.history.backends.append({**who, "since": "the start"})
-        _warn_of_random_weights(current)
         return current
     try:
         snapshot = latest(record.folder, config, record.settings(), say)

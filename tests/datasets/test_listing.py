@@ -65,7 +65,7 @@ def test_trees_lists_and_single_files(tmp_path):
 def test_nothing_and_broken_ones(tmp_path):
     with pytest.raises(DatasetError, match="does not exist"):
         list_pictures(tmp_path / "none")
-    with pytest.raises(DatasetError, match="no picture"):
+    with pytest.raises(DatasetError, match="holds no image"):
         list_pictures(tmp_path)
     with pytest.raises(DatasetError, match="empty list"):
         list_pictures([])

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: train train-mindspore test test-fast test-backends test-processes test-runs test-core test-numpy2 test-cuda lint format check clean
+.PHONY: train train-mindspore test test-fast fast-core fast-others test-backends test-processes test-runs test-core test-numpy2 test-cuda lint format check clean
 
 train: $(VENV)/.torch  ## train, adapt and test on the synthetic pair with torch
 	$(BIN)/duoreid train --backend torch $(ARGS)
@@ -21,8 +21,17 @@ test: $(VENV)/.all  ## every test, both backends
 		test-backends test-processes test-runs test-core
 
 test-fast: $(VENV)/.all  ## for every edit: neither MindSpore nor whole runs
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/core tests/datasets tests/golden tests/test_architecture.py \
-		--deselect tests/golden/test_mmt_trainer.py -k "not mindspore" $(ARGS)
+	@OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --jobs=2 --output-sync=target fast-core fast-others
+
+SLOW := $(addprefix --ignore tests/,core/test_web.py core/test_algorithm_benchmarks.py datasets/test_synthetic.py \
+	datasets/test_crew.py golden/test_mmt_trainer.py golden/test_mvd_features.py golden/test_mvd_step.py)
+FAST := $(SLOW) -k "not mindspore"
+
+fast-core:
+	$(BIN)/python -m pytest tests/core $(FAST) $(ARGS)
+
+fast-others:
+	$(BIN)/python -m pytest tests/datasets tests/serving tests/report tests/golden tests/test_architecture.py $(FAST) $(ARGS)
 
 # Several processes, or one that is killed, stopped, or succeeded by another.
 PROCESSES := $(addprefix tests/,test_faults.py test_faults_mindspore.py test_resume.py test_processes.py \

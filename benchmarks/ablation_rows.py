@@ -76,6 +76,9 @@ def _without(name: str, *options: str) -> Row:
     return Row(name, options, published=MMT_ABLATION[name])
 
 
+HARD = ("--hard-ce", "1", "--soft-ce", "0", "--hard-triplet", "1", "--soft-triplet", "0")
+"""Neither soft loss. With teachers that copy their students it is the baseline of MMT's public code."""
+
 MMT = Ablation(
     method="mmt",
     against="full",
@@ -91,6 +94,8 @@ MMT = Ablation(
         _without("without hard triplet", "--hard-triplet", "0", "--soft-triplet", "1"),
         _without("without soft CE", "--hard-ce", "1", "--soft-ce", "0"),
         _without("without soft triplet", "--hard-triplet", "1", "--soft-triplet", "0"),
+        Row("without both soft losses", HARD),
+        Row("two networks, hard labels", (*HARD, "--ema-limit", "0")),
         Row("baseline", method="baseline"),
         Row("source only", published=MMT_ABLATION["source only"]),
         Row("dbscan", ("--clustering", "dbscan"), usual=False),

@@ -34,6 +34,20 @@ def _constant(module: Any, name: str, value: Any) -> Plant:
     return plant
 
 
+def _norms(name: str, value: float) -> Plant:
+    """Every batch norm of every network computes with another number."""
+
+    def plant(patch: pytest.MonkeyPatch, config: LearnerConfig) -> Any:
+        made = probe.make_learner(config)
+        norms = [part for one in made.networks.values() for part in one.modules() if isinstance(part, layers.BatchNorm)]
+        assert norms
+        for norm in norms:
+            setattr(norm, name, value)
+        return made
+
+    return plant
+
+
 def _network(**changes: Any) -> Plant:
     def plant(patch: pytest.MonkeyPatch, config: LearnerConfig) -> Any:
         return probe.make_learner(replace(config, network=replace(config.network, **changes)))
@@ -114,11 +128,9 @@ FAULTS = {
     "the teachers' decay the wrong way round": Fault(
         _constant(learner, "update_teachers", _swapped_ema), "rules", "ema"
     ),
-    "batch norm's momentum as its complement": Fault(
-        _constant(layers, "MOMENTUM", 0.9), "own", "bn1.running_mean", "train"
-    ),
+    "batch norm's momentum as its complement": Fault(_norms("momentum", 0.9), "own", "bn1.running_mean", "train"),
     "a biased running variance": Fault(_layer("layer4.0.bn1", _biased), "own", "layer4.0.bn1.running_var", "train"),
-    "another epsilon in batch norm": Fault(_constant(layers, "EPSILON", 1e-4), "own", "bn1", "test"),
+    "another epsilon in batch norm": Fault(_norms("epsilon", 1e-4), "own", "bn1", "test"),
     "padding off by one": Fault(_layer("layer2.0.conv1", _shifted), "own", "layer2.0.conv1", "test"),
     "last stride 2": Fault(_network(last_stride=2), "own", "layer4.0.conv1", "test"),
     "no ReLU within a block": Fault(_layer("layer3.0", _without_relu), "own", "layer3.0.conv2", "test"),

@@ -215,6 +215,7 @@ def run_mindir(path: Path, images: np.ndarray) -> np.ndarray:
     return ms.nn.GraphCell(ms.load(str(path)))(ms.Tensor(images)).asnumpy()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("backend", "format", "suffix", "given", "program"),
     [

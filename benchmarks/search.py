@@ -203,12 +203,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--folder", help="where galleries are made, 3 GB for a million rows (default: temporary)")
     parser.add_argument("--output", type=Path, default=RESULTS / "search.json")
     given = parser.parse_args(arguments)
-    results = []
     for count in given.rows:
         with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-            results.append(measure(count, Path(folder)))
-        print(json.dumps(results[-1], indent=1), flush=True)
-    given.output.write_text(json.dumps({"environment": environment(), "results": results}, indent=1) + "\n")
+            found = measure(count, Path(folder))
+        print(json.dumps(found, indent=1), flush=True)
+        keep(given.output, found)
+
+
+def keep(output: Path, found: dict[str, Any]) -> None:
+    """Write the figures of one size and number of threads in the place of its earlier ones, with their commit."""
+    known = environment()
+    earlier = json.loads(output.read_text())["results"] if output.exists() else []
+    key = ("rows", "threads")
+    rows = [one for one in earlier if any(one[name] != found[name] for name in key)]
+    rows.append(found | {name: known[name] for name in ("commit", "load")})
+    rows.sort(key=lambda one: tuple(one[name] for name in key))
+    output.write_text(json.dumps({"environment": known, "results": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

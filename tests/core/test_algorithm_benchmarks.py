@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from duoreid.benchmarks import algorithms, engines, growth
+from duoreid.benchmarks import search as searches
 from duoreid.benchmarks.algorithms import CASES
 from duoreid.benchmarks.features import clustered, query_and_gallery
 from duoreid.benchmarks.measure import extra_memory, interleaved
@@ -123,3 +124,10 @@ def test_engines_agree_up_to_ties_and_no_further():
     assert 0 < tied["gap"] < engines.TIE
     apart = engines.compared(first, first[[0, 3, 2, 1, *range(4, 14)]], *rows)
     assert (apart["same"], apart["tied"], apart["other"]) == (0, 0, 1)
+
+
+def test_a_size_of_searches_keeps_the_others(tmp_path):
+    file = tmp_path / "search.json"
+    for rows, threads, mark in ((1000, 2, "a"), (10, 1, "b"), (10, 2, "c"), (10, 1, "d")):
+        searches.keep(file, {"rows": rows, "threads": threads, "mark": mark})
+    assert [one["mark"] for one in json.loads(file.read_text())["results"]] == ["d", "c", "a"]

@@ -8,6 +8,7 @@ and sums are those of float32, so the bound of core/gallery/exact.py holds for t
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -36,15 +37,28 @@ def scanned(rows: np.ndarray, query: np.ndarray, k: int, first: int, mask: np.nd
     similarities, found = np.full(k, -np.inf, np.float32), np.full(k, -1, np.int64)
     if len(rows):
         given = np.ascontiguousarray(query, np.float32)
-        quantizer = faiss.ScalarQuantizer(rows.shape[1], faiss.ScalarQuantizer.QT_fp16)
-        scanner = quantizer.select_InvertedListScanner(faiss.METRIC_INNER_PRODUCT, None, False, None, False)
+        kept = _scanners.setdefault(rows.shape[1], [])
+        quantizer, scanner = kept.pop() if kept else _scanner(rows.shape[1])
         scanner.set_query(faiss.swig_ptr(given))
         scanner.set_list(0, 0.0)
         arrays = (np.ascontiguousarray(rows).view(np.uint8), names, similarities, found)
         scanner.scan_codes(len(rows), *map(faiss.swig_ptr, arrays), k)
+        kept.append((quantizer, scanner))
     keys = np.where(found < 0, NOTHING, keys_of(similarities, np.maximum(found, 0)))
     keys.sort()
     return keys
+
+
+_scanners: dict[int, list[tuple[Any, Any]]] = {}
+"""Those that no thread uses now, by the number of columns. faiss does not free one with its last name in Python."""
+
+
+def _scanner(width: int) -> tuple[Any, Any]:
+    """Return a scanner of float16 rows of so many columns, behind what it needs."""
+    import faiss
+
+    quantizer = faiss.ScalarQuantizer(width, faiss.ScalarQuantizer.QT_fp16)
+    return quantizer, quantizer.select_InvertedListScanner(faiss.METRIC_INNER_PRODUCT, None, False, None, False)
 
 
 @cache

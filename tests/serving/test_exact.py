@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -131,3 +133,20 @@ def test_a_scanner_that_does_not_hold_is_not_taken(monkeypatch, fault):
     monkeypatch.setattr(searching, "scanned", lambda *given: pytest.fail("the scanner was taken"))
     rows, queries = unit(500, 24, 14, np.float16), unit(1, 24, 15)
     same(exact(rows, queries, 10), brute(rows, queries, 10))
+
+
+def test_scanners_are_used_again(monkeypatch):
+    """faiss frees none: a server that made one for each query would grow."""
+    made, make = [], halves._scanner
+    monkeypatch.setattr(halves, "_scanner", lambda width: made.append(width) or make(width))
+    monkeypatch.setattr(halves, "_scanners", {})
+    rows, queries = unit(40, 8, 16, np.float16), unit(30, 8, 17)
+
+    def look(query):
+        return halves.indices_of(halves.scanned(rows, query, 3, 0)).tolist()
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(look, queries))
+    assert found == brute(rows, queries, 3)[0].tolist()
+    assert 1 <= len(made) <= 4
+    assert len(halves._scanners[8]) == len(made)

@@ -219,7 +219,8 @@ class Gallery:
         cosines. camera, not_camera, identity: a name, or several. time_from, time_to: seconds since 1970.
         exclude_own_camera: the camera of each query, whose images it does not see. only_accepted: leave out what does
         not reach the model's threshold. approximate: by the index that `build_index` has made; the fewer images pass
-        the filters, the more cells it visits, and where it would visit all the search is exact.
+        the filters, the more cells it visits, and where it would visit all the search is exact. Its recall was measured
+        without filters, and is less with them.
         Without it the search is exact: it equals a sort by float64 similarities, equal ones in the order in which they
         were added. Where filters leave fewer than k images, there are fewer hits.
         Raises ValueError for an empty gallery, k beyond it, features that are not finite unit vectors of the model's

@@ -21,6 +21,7 @@ from duoreid.core.networks.backbones import BACKBONES
 from duoreid.core.networks.backbones.resnet import ResNet
 from duoreid.core.settings.config import NetworkConfig, as_dict
 from duoreid.core.settings.cross_modal import CrossModalDataConfig, MVDConfig, MVDRecipe
+from duoreid.library import load
 from tests.conftest import probe_of
 from tests.runs import SMALL, options_of, small_data, train
 
@@ -266,13 +267,25 @@ def test_a_file_of_mvd_without_a_tensor_is_refused(tmp_path, capsys):
     assert "leave --network shared out" in capsys.readouterr().err
 
 
+def test_without_a_name_it_is_the_network_that_load_gives(tmp_path, capsys):
+    pytest.importorskip("torch")
+    path, _ = saved(tmp_path)
+    output = tmp_path / "network.safetensors"
+    assert run("torch", path, "--format", "safetensors", "--output", output) == 0
+    assert "teacher1" in (told := capsys.readouterr().out)
+    assert "the first of teacher1, teacher2 (--network chooses)" in told
+    assert load(path).digest == load(output).digest != load(path, network="teacher2").digest
+    with pytest.raises(ValueError, match="one is needed: name it, not all"):
+        load(path, network="all")
+
+
 # -- what is refused ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--format", "npz", "--output", "x.npz"], "teacher1, teacher2: choose one with --network"),
+        (["--network", "all", "--format", "npz", "--output", "x.npz"], "one is needed: name it, not all"),
         (["--network", "teacher1", "--format", "npz", "--output", "x.onnx"], "must end in .npz"),
         (
             ["--network", "teacher1", "--format", "npz", "--input", "uint8", "--output", "x.npz"],

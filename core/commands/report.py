@@ -157,7 +157,7 @@ def _measured(
     from duoreid.core.report.gather import tested, threshold_of
 
     features = dict(embeddings(trained, opened, backend, runtime, given["batch"]))
-    first = next(iter(trained.models.values()))
+    first = trained.models[trained.one()]
     learner = backend.make_learner(first.config, runtime, 0)
     learner.import_state(first.state)
     contents = formats.read(given["checkpoint"])

@@ -34,6 +34,7 @@ MODULES = {
     "backends.torch.export": [["a", "--format", "npz", "--output", "b"]],
     "benchmarks.ablation": [["mmt"]],
     "benchmarks.busy": [[]],
+    "benchmarks.endurance": [[]],
     "benchmarks.golden": [[]],
     "benchmarks.growth": [[]],
     "benchmarks.kernels": [["--switches"]],

@@ -151,12 +151,12 @@ def soak(backend: str, kills: int, folder: Path, argv: list[str], seed: int) -> 
 
 
 def record(file: Path, what: str, backend: str, result: dict[str, Any]) -> None:
-    """Keep a result in a JSON file, in the place of an earlier one of the same kind and backend."""
+    """Keep a result in a JSON file, in the place of an earlier one of the same kind, backend and seed."""
     found = json.loads(file.read_text())["rows"] if file.exists() else []
     here = {name: value for name, value in environment().items() if name in ("commit", "processor", "cores")}
-    rows = [row for row in found if (row["what"], row["backend"]) != (what, backend)]
-    rows.append({"what": what, "backend": backend, **result, **here})
-    rows.sort(key=lambda row: (row["what"], row["backend"]))
+    new = {"what": what, "backend": backend, **result, **here}
+    by_key = {(row["what"], row["backend"], row["seed"]): row for row in [*found, new]}
+    rows = [by_key[key] for key in sorted(by_key)]
     write_atomically(file, (json.dumps({"rows": rows}, indent=1) + "\n").encode())
 
 

@@ -135,7 +135,10 @@ def soak(name: str, command: Callable[[Path], list[str]], kills: int, folder: Pa
         place, mark = folder / f"{name}-{number}", f"{os.getpid()}-{name}-{number}-"
         place.mkdir()
         with start(command(place), mark) as process:
-            time.sleep(draw.uniform(first if number % 2 else 0, seconds))
+            moment = draw.uniform(first if number % 2 else 0, seconds)
+            while number % 2 and process.poll() is None and not any(place.iterdir()):
+                time.sleep(0.005)  # it may be slower to begin than the undisturbed one was
+            time.sleep(moment - first if number % 2 else moment)
             process.kill()
             process.communicate()
         if left := left_running(mark):

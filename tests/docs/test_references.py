@@ -35,6 +35,7 @@ MODULES = {
     "benchmarks.ablation": [["mmt"]],
     "benchmarks.busy": [[]],
     "benchmarks.endurance": [[]],
+    "benchmarks.first_minute": [[]],
     "benchmarks.golden": [[]],
     "benchmarks.growth": [[]],
     "benchmarks.kernels": [["--switches"]],

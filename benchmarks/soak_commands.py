@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -123,8 +124,18 @@ class Soaked(NamedTuple):
     wrong: str
 
 
-def soak(name: str, command: Callable[[Path], list[str]], kills: int, folder: Path, draw: random.Random) -> Soaked:
-    """Kill a command so many times, and let it run to its end after each; the first thing that is wrong ends it."""
+def soak(
+    name: str,
+    command: Callable[[Path], list[str]],
+    kills: int,
+    folder: Path,
+    draw: random.Random,
+    keep: Callable[[Soaked], None],
+) -> Soaked:
+    """Kill a command so many times, and let it run to its end after each; the first thing that is wrong ends it.
+
+    keep: is handed what was seen so far after each kill that did no harm.
+    """
     reference, begun = folder / f"{name}-reference", 0
     reference.mkdir()
     seconds, first = whole(command(reference), f"{os.getpid()}-{name}", reference)
@@ -151,7 +162,14 @@ def soak(name: str, command: Callable[[Path], list[str]], kills: int, folder: Pa
                 number + 1, begun, f"after kill {number + 1} other files, or other bytes: {', '.join(wrong[:3])}"
             )
         shutil.rmtree(place)
+        keep(Soaked(number + 1, begun, ""))
     return Soaked(kills, begun, "")
+
+
+def _keep(given: argparse.Namespace, name: str, found: Soaked) -> None:
+    if given.json:
+        backend = given.backend if name in NETWORKS else "none"
+        record(given.json, name, backend, found._asdict() | {"seed": given.seed})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -175,13 +193,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             whole([*train, "--output", str(run), "--threads", "1"], "training")
         for name, command in chosen.items():
             if not given.only or name in given.only:
-                found = soak(name, command, given.kills, folder, draw)
+                found = soak(name, command, given.kills, folder, draw, partial(_keep, given, name))
+                _keep(given, name, found)
                 rows.append((name, str(found.kills), str(found.begun), found.wrong or "the same bytes, nothing left"))
                 print(": ".join(rows[-1]), flush=True)
                 wrong += bool(found.wrong)
-                if given.json:
-                    backend = given.backend if name in NETWORKS else "none"
-                    record(given.json, name, backend, found._asdict() | {"seed": given.seed})
     print("\n" + table(("killed", "times", "in the midst of writing", ""), rows))
     return 1 if wrong else 0
 

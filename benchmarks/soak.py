@@ -17,10 +17,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from duoreid.benchmarks.measure import environment
 from duoreid.core.checkpoints import files as checkpoint
+from duoreid.core.checkpoints.files import write_atomically
 from duoreid.core.training import tables as report
 from duoreid.datasets.synthetic import generate
 
@@ -115,8 +118,8 @@ def differences(found: Path, expected: Path) -> str:
     return "an epoch is logged twice" if max(epochs.values()) > 1 else ""
 
 
-def soak(backend: str, kills: int, folder: Path, argv: list[str], seed: int) -> int:
-    """Kill so many times; print a line for each and the verdict; return how many runs came out different."""
+def soak(backend: str, kills: int, folder: Path, argv: list[str], seed: int) -> dict[str, Any]:
+    """Kill so many times; print a line for each and the verdict; return the counts, "wrong" of what was different."""
     draw, stack, reference = random.Random(seed), folder / "stack", folder / "reference"
     seconds = undisturbed(backend, [*argv, "--output", str(reference)], stack)
     print(f"undisturbed: {seconds:.1f} s\n\n kill  after s  in the midst of    went on from")
@@ -144,7 +147,17 @@ def soak(backend: str, kills: int, folder: Path, argv: list[str], seed: int) -> 
     print("\n" + report.table(("killed while", "times"), [(name, str(n)) for name, n in places.most_common()]))
     verdict = "every one bitwise the undisturbed run" if not wrong else f"{wrong} DIFFERENT"
     print(f"\n{backend}: {done} kills, {ended} runs, {verdict}.")
-    return wrong
+    return {"kills": done, "runs": ended, "places": dict(places), "wrong": verdict if wrong else "", "seed": seed}
+
+
+def record(file: Path, what: str, backend: str, result: dict[str, Any]) -> None:
+    """Keep a result in a JSON file, in the place of an earlier one of the same kind, backend and seed."""
+    found = json.loads(file.read_text())["rows"] if file.exists() else []
+    here = {name: value for name, value in environment().items() if name in ("commit", "processor", "cores")}
+    new = {"what": what, "backend": backend, **result, **here}
+    by_key = {(row["what"], row["backend"], row["seed"]): row for row in [*found, new]}
+    rows = [by_key[key] for key in sorted(by_key)]
+    write_atomically(file, (json.dumps({"rows": rows}, indent=1) + "\n").encode())
 
 
 def lines(run: Path) -> list[dict]:
@@ -161,6 +174,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
     parser.add_argument("--output", type=Path, help="folder of the runs; default: a temporary one")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the result there, beside those of others")
     given, more = parser.parse_known_args()
     with tempfile.TemporaryDirectory(prefix="soak-") as temporary:
         folder = given.output or Path(temporary)
@@ -168,7 +182,10 @@ def main() -> int:
         for name in ("synthetic-a", "synthetic-b"):
             generate(name, folder / "data", size="tiny", progress=False)
         argv = ["--data", str(folder / "data"), *RUN, *more]
-        return 1 if soak(given.backend, given.kills, folder, argv, given.seed) else 0
+        result = soak(given.backend, given.kills, folder, argv, given.seed)
+        if given.json:
+            record(given.json, "training", given.backend, result)
+        return 1 if result["wrong"] else 0
 
 
 if __name__ == "__main__":

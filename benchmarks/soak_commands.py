@@ -2,8 +2,9 @@
 
 Each command runs once undisturbed. Then it is killed by SIGKILL at random moments, and after each kill it runs to its
 end in the same folder: that folder must hold the same files with the same bytes as the undisturbed one, and no process
-may be left. What is killed: the generation of synthetic images by several processes, the decoding into the cache, an
-export, and an evaluation that saves features. `benchmarks.soak` does the same to training.
+may be left. What is killed: the generation of synthetic images by several processes, the decoding into the cache, a
+gallery that pictures are added to, an export, and an evaluation that saves features. Half of the moments are drawn from
+the whole command, half from the time in which it writes. `benchmarks.soak` does the same to training.
 """
 
 from __future__ import annotations
@@ -12,18 +13,25 @@ import argparse
 import hashlib
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-from duoreid.benchmarks.soak import ROOT, RUN
+from duoreid.benchmarks.soak import ROOT, RUN, record
 from duoreid.core.training.tables import table
 from duoreid.datasets.synthetic import generate
 
 MARK = "DUOREID_SOAK"
+NETWORKS = {"gallery", "export", "evaluation"}
+"""What needs a trained run, and a backend."""
+PICTURES = "synthetic-b/bounding_box_test"
 CACHE = (
     "import sys\n"
     "from duoreid.core.settings.config import DataConfig\n"
@@ -40,6 +48,10 @@ def commands(backend: str, data: Path, run: Path) -> dict[str, Callable[[Path], 
             "-m", "datasets.synthetic", "synthetic-b", str(folder), "--size", "tiny", "--workers", "2",
         ],
         "cache": lambda folder: ["-c", CACHE, str(data), str(folder)],
+        "gallery": lambda folder: [
+            "-m", "duoreid", "search", str(run), "--backend", backend, "--threads", "1", "--batch", "4", "--query",
+            str(_query(data)), "--gallery", str(folder / "gallery"), "--add", str(data / PICTURES),
+        ],
         "export": lambda folder: [
             "-m", f"{module}.export", str(run), "--network", "teacher1", "--format", "npz", "--output",
             str(folder / "model.npz"),
@@ -49,6 +61,11 @@ def commands(backend: str, data: Path, run: Path) -> dict[str, Callable[[Path], 
             "--threads", "1",
         ],
     }  # fmt: skip
+
+
+def _query(data: Path) -> Path:
+    """Return a picture to search for."""
+    return min((data / PICTURES).glob("*.jpg"))
 
 
 def start(words: Sequence[str], mark: str) -> subprocess.Popen:
@@ -82,38 +99,77 @@ def contents(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.blake2b(path.read_bytes()).hexdigest() for path in files}
 
 
-def whole(words: Sequence[str], mark: str) -> float:
-    """Run a command to its end; return its seconds, SystemExit with what it printed where it fails."""
-    began = time.perf_counter()
-    with start(words, mark) as process:
-        printed, _ = process.communicate()
+def whole(words: Sequence[str], mark: str, writes: Path | None = None) -> tuple[float, float]:
+    """Run a command to its end; return its seconds and those until it wrote; SystemExit where it fails, with its words.
+
+    writes: the folder that it writes into; None: it is not looked at, and 0 stands for the time until then.
+    """
+    began, first = time.perf_counter(), 0.0
+    with start(words, mark) as process, ThreadPoolExecutor(1) as reading:
+        printed = reading.submit(process.stdout.read)  # so that its pipe does not fill
+        while process.poll() is None:
+            if writes and not first and any(writes.iterdir()):
+                first = time.perf_counter() - began
+            time.sleep(0.02)
     if process.returncode:
-        raise SystemExit(f"{' '.join(words)} failed:\n{printed}")
-    return time.perf_counter() - began
+        raise SystemExit(f"{' '.join(words)} failed:\n{printed.result()}")
+    return time.perf_counter() - began, first
 
 
-def soak(name: str, command: Callable[[Path], list[str]], kills: int, folder: Path, draw: random.Random) -> str:
-    """Kill a command so many times; return what was wrong, "" where nothing was."""
-    reference = folder / f"{name}-reference"
+class Soaked(NamedTuple):
+    """What kills did to a command. begun: kills that left files which were not all of them. wrong: "" where nothing."""
+
+    kills: int
+    begun: int
+    wrong: str
+
+
+def soak(
+    name: str,
+    command: Callable[[Path], list[str]],
+    kills: int,
+    folder: Path,
+    draw: random.Random,
+    keep: Callable[[Soaked], None],
+) -> Soaked:
+    """Kill a command so many times, and let it run to its end after each; the first thing that is wrong ends it.
+
+    keep: is handed what was seen so far after each kill that did no harm.
+    """
+    reference, begun = folder / f"{name}-reference", 0
     reference.mkdir()
-    seconds = whole(command(reference), f"{os.getpid()}-{name}")
+    seconds, first = whole(command(reference), f"{os.getpid()}-{name}", reference)
     expected = contents(reference)
     if not expected:
-        return "the undisturbed command has written nothing"
+        return Soaked(0, 0, "the undisturbed command has written nothing")
     for number in range(kills):
         place, mark = folder / f"{name}-{number}", f"{os.getpid()}-{name}-{number}-"
         place.mkdir()
         with start(command(place), mark) as process:
-            time.sleep(draw.uniform(0, seconds))
+            moment = draw.uniform(first if number % 2 else 0, seconds)
+            while number % 2 and process.poll() is None and not any(place.iterdir()):
+                time.sleep(0.005)  # it may be slower to begin than the undisturbed one was
+            time.sleep(moment - first if number % 2 else moment)
             process.kill()
             process.communicate()
         if left := left_running(mark):
-            return f"{left} processes were left two seconds after kill {number + 1}"
+            return Soaked(number + 1, begun, f"{left} processes were left two seconds after kill {number + 1}")
+        begun += bool(found := contents(place)) and found != expected
         whole(command(place), mark)
         if contents(place) != expected:
             wrong = sorted(dict(contents(place).items() ^ expected.items()))
-            return f"after kill {number + 1} other files, or other bytes: {', '.join(wrong[:3])}"
-    return ""
+            return Soaked(
+                number + 1, begun, f"after kill {number + 1} other files, or other bytes: {', '.join(wrong[:3])}"
+            )
+        shutil.rmtree(place)
+        keep(Soaked(number + 1, begun, ""))
+    return Soaked(kills, begun, "")
+
+
+def _keep(given: argparse.Namespace, name: str, found: Soaked) -> None:
+    if given.json:
+        backend = given.backend if name in NETWORKS else "none"
+        record(given.json, name, backend, found._asdict() | {"seed": given.seed})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -122,25 +178,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--backend", choices=("torch", "mindspore"), default="torch")
     parser.add_argument("--kills", type=int, default=10, help="of each command (default: 10)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
-    parser.add_argument("--only", nargs="+", metavar="WHAT", help="generation, cache, export, evaluation")
+    parser.add_argument("--only", nargs="+", metavar="WHAT", help="generation, cache, gallery, export, evaluation")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the results there, beside those of others")
     given = parser.parse_args(arguments)
-    draw, rows = random.Random(given.seed), []
+    draw, rows, wrong = random.Random(given.seed), [], 0
     with tempfile.TemporaryDirectory(prefix="soak-") as temporary:
         folder = Path(temporary)
         data, run = folder / "data", folder / "run"
         for name in ("synthetic-a", "synthetic-b"):
             generate(name, data, size="tiny", progress=False)
         chosen = commands(given.backend, data, run)
-        if {"export", "evaluation"} & set(given.only or chosen):
+        if NETWORKS & set(given.only or chosen):
             train = ["-m", f"backends.{given.backend}.train", "--data", str(data), *RUN, "--epochs", "1"]
             whole([*train, "--output", str(run), "--threads", "1"], "training")
         for name, command in chosen.items():
             if not given.only or name in given.only:
-                wrong = soak(name, command, given.kills, folder, draw)
-                rows.append((name, str(given.kills), wrong or "the same bytes, nothing left"))
+                found = soak(name, command, given.kills, folder, draw, partial(_keep, given, name))
+                _keep(given, name, found)
+                rows.append((name, str(found.kills), str(found.begun), found.wrong or "the same bytes, nothing left"))
                 print(": ".join(rows[-1]), flush=True)
-    print("\n" + table(("killed", "times", ""), rows))
-    return 1 if any("same bytes" not in row[2] for row in rows) else 0
+                wrong += bool(found.wrong)
+    print("\n" + table(("killed", "times", "in the midst of writing", ""), rows))
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

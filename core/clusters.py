@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from duoreid.core.dbscan import dbscan, eps_from_share
-from duoreid.core.jaccard import jaccard_similarity
+from duoreid.core.jaccard import jaccard_graph
 
 
 def cluster(
@@ -29,6 +29,6 @@ def cluster(
     >>> cluster(twins, eps=0.5, min_samples=2, k1=1, k2=1).tolist()
     [0, 0, 1, 1]
     """
-    similarity = jaccard_similarity(features, k1=k1, k2=k2, scale=scale, radius=eps)
-    chosen = eps_from_share(similarity, share) if eps is None else eps
-    return dbscan(similarity, eps=chosen, min_samples=min_samples)
+    graph = jaccard_graph(features, k1=k1, k2=k2, scale=scale, radius=eps)
+    chosen = eps_from_share(graph, share) if eps is None else eps
+    return dbscan(graph, eps=chosen, min_samples=min_samples)

@@ -14,7 +14,8 @@ from scipy import sparse
 
 from duoreid.core.dbscan import dbscan, eps_from_share
 from duoreid.core.errors import UserError
-from duoreid.core.jaccard import jaccard_similarity
+from duoreid.core.jaccard import jaccard_graph
+from duoreid.core.numeric.equal_rows import Graph
 from duoreid.core.numeric.inputs import as_count, as_features
 
 NOBODY = -1
@@ -83,22 +84,22 @@ def group(
         raise UserError(f"threshold is a cosine similarity, up to 1, but is {threshold!r}.")
     if eps is not None and share is not None:
         raise UserError(f"eps ({eps:g}) and share ({share:g}) both say how near neighbours are: give one of them.")
-    similarity = jaccard_similarity(features, k1=k1, k2=k2, scale=scale)
+    graph = jaccard_graph(features, k1=k1, k2=k2, scale=scale)
     if eps is None:
-        eps = EPS if share is None else eps_from_share(similarity, share)
-    linked = similarity if threshold is None else _near(similarity, features, threshold)
+        eps = EPS if share is None else eps_from_share(graph, share)
+    linked = graph if threshold is None else _near(graph, features, threshold)
     labels = _spread(dbscan(linked, eps=eps, min_samples=min_samples), names, features)
     labels, titles = _titled(labels, names)
-    certainty = certainty_of(similarity, labels)
+    certainty = certainty_of(graph, labels)
     certainty[[name is not None for name in names]] = 1
     return Groups(labels, certainty, titles, float(eps), len({name for name in names if name is not None}))
 
 
-def certainty_of(similarity: sparse.csr_array, labels: np.ndarray) -> np.ndarray:
+def certainty_of(similarity: sparse.csr_array | Graph, labels: np.ndarray) -> np.ndarray:
     """Return how much nearer each image is to its own group than to the next: float32 (N,), from 0 to 1.
 
-    similarity: symmetric sparse (N, N), as `jaccard_similarity` returns it. labels: int (N,), -1 for none, whose
-    certainty is 0. An image that is alone in its group has 1 where no other group is near.
+    similarity: symmetric sparse (N, N), as `jaccard_similarity` returns it, or what `jaccard_graph` returns. labels:
+    int (N,), -1 for none, whose certainty is 0. An image that is alone in its group has 1 where no other group is near.
 
     >>> similarity = sparse.csr_array(np.array([[1, 0.5, 0.5], [0.5, 1, 0.0], [0.5, 0.0, 1]]))
     >>> certainty_of(similarity, np.array([0, 0, 1])).tolist()  # the first lies between the second and the third
@@ -110,14 +111,15 @@ def certainty_of(similarity: sparse.csr_array, labels: np.ndarray) -> np.ndarray
     inside = np.flatnonzero(labels >= 0)
     if not len(inside):
         return certainty
-    shape = (count, groups)
-    member = sparse.csr_array((np.ones(len(inside)), (inside, labels[inside])), shape=shape)
+    graph = similarity if isinstance(similarity, Graph) else Graph(similarity, np.arange(count))
+    shape = (graph.similarity.shape[0], groups)
+    member = sparse.csr_array((np.ones(len(inside)), (graph.classes[inside], labels[inside])), shape=shape)
     sizes = np.bincount(labels[inside], minlength=groups).astype(np.float64)
-    sums = sparse.csr_array(similarity @ member)
+    sums = sparse.csr_array(graph.similarity @ member)[graph.classes]
     row = np.repeat(np.arange(count), np.diff(sums.indptr))
     column = sums.indices
     own = labels[row] == column
-    itself = np.where(own, similarity.diagonal()[row], 0)
+    itself = np.where(own, graph.similarity.diagonal()[graph.classes[row]], 0)
     mean = (sums.data - itself) / np.maximum(sizes[column] - own, 1)
     near, other = np.zeros(count), np.zeros(count)
     near[row[own]] = mean[own]
@@ -137,18 +139,21 @@ def _names(identities: Sequence[str | None] | None, count: int) -> list[str | No
     return [None if name is None else str(name) for name in identities]
 
 
-def _near(similarity: sparse.csr_array, features: np.ndarray, threshold: float) -> sparse.csr_array:
+def _near(graph: Graph, features: np.ndarray, threshold: float) -> Graph:
     """Return the pairs whose cosine similarity reaches a threshold, in blocks of rows."""
-    row = np.repeat(np.arange(len(features)), np.diff(similarity.indptr))
+    similarity, first = graph.similarity, np.unique(graph.classes, return_index=True)[1]
+    several = graph.sizes() > 1
+    row = np.repeat(np.arange(len(first)), np.diff(similarity.indptr))
     kept = np.empty(len(row), bool)
     for start in range(0, len(row), 1 << 16):
         part = slice(start, start + (1 << 16))
-        cosine = np.einsum("ij,ij->i", features[row[part]], features[similarity.indices[part]])
-        kept[part] = (cosine >= threshold) | (row[part] == similarity.indices[part])
+        one, other = row[part], similarity.indices[part]
+        cosine = np.einsum("ij,ij->i", features[first[one]], features[first[other]])
+        kept[part] = (cosine >= threshold) | ((one == other) & ~several[one])
     found = similarity.copy()
     found.data[~kept] = 0
     found.eliminate_zeros()
-    return found
+    return Graph(found, graph.classes)
 
 
 def _spread(labels: np.ndarray, names: list[str | None], features: np.ndarray) -> np.ndarray:

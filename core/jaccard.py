@@ -9,6 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from duoreid.core.approximate import search_by_size
+from duoreid.core.numeric.equal_rows import Graph, classes_of, equal_rows
 from duoreid.core.numeric.inputs import as_count, as_features
 from duoreid.core.numeric.reciprocal import encode, expanded_sets
 from duoreid.core.numeric.threads import each
@@ -49,6 +50,31 @@ def jaccard_similarity(
     >>> jaccard_similarity(twins, k1=1, k2=1).toarray().tolist()
     [[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]]
     """
+    return jaccard_graph(features, k1=k1, k2=k2, scale=scale, radius=radius, neighbours=neighbours).expanded()
+
+
+def jaccard_graph(
+    features: np.ndarray,
+    *,
+    k1: int = 30,
+    k2: int = 6,
+    scale: str | None = None,
+    radius: float | None = None,
+    neighbours: tuple[np.ndarray, ...] | None = None,
+) -> Graph:
+    """Do what `jaccard_similarity` does, but keep one row for equal points that it cannot tell apart.
+
+    Query expansion makes all points of more than k1 + 1 equal ones similar to each other, as many pairs as their number
+    squared. This takes the memory of the other points' pairs. `dbscan` and `eps_from_share` take the graph.
+
+    All four points have the first two as their neighbours, and the last two nobody else:
+
+    >>> graph = jaccard_graph(np.array([[1.0, 0.0]] * 4), k1=1, k2=2)
+    >>> graph.classes.tolist(), graph.similarity.shape
+    ([0, 0, 1, 1], (2, 2))
+    >>> bool((graph.expanded() != jaccard_similarity([[1.0, 0.0]] * 4, k1=1, k2=2)).nnz)
+    False
+    """
     features = as_features(features, "features", normalised=True)
     k1, k2 = as_count(k1, "k1"), as_count(k2, "k2")
     if scale not in (None, "farthest"):
@@ -57,14 +83,17 @@ def jaccard_similarity(
         raise ValueError(f"radius must be a Jaccard distance in [0, 1] or None, but is {radius!r}")
     count = len(features)
     if count == 0:
-        return sparse.csr_array((0, 0), dtype=np.float32)
+        return Graph(sparse.csr_array((0, 0), dtype=np.float32), np.zeros(0, np.int64))
     needed, divided = min(max(k1 + 1, k2), count), scale == "farthest"
     if neighbours is None:
         searched = search_by_size(features, needed, lowest=divided)
         neighbours = searched.indices, searched.similarities, searched.lowest
     else:
         neighbours = _checked(neighbours, count, needed, lowest=divided)
-    return similarity_of(encoding_of(features, *neighbours[:2], neighbours[2] if divided else None, k1, k2), radius)
+    encoding = encoding_of(features, *neighbours[:2], neighbours[2] if divided else None, k1, k2)
+    groups = equal_rows(features, k1 + 1)  # fewer make no more pairs than k1 for each point
+    classes, encoding = classes_of(encoding, groups) if groups else (np.arange(count), encoding)
+    return Graph(similarity_of(encoding, radius, np.bincount(classes) > 1), classes)
 
 
 def _checked(neighbours: tuple[np.ndarray, ...], count: int, needed: int, *, lowest: bool) -> tuple[np.ndarray, ...]:
@@ -111,13 +140,19 @@ def farthest(lowest: np.ndarray) -> np.ndarray:
     return np.maximum(2 - 2 * np.asarray(lowest, np.float64), np.finfo(np.float32).tiny)
 
 
-def similarity_of(encoding: sparse.csr_array, radius: float | None = None) -> sparse.csr_array:
+def similarity_of(
+    encoding: sparse.csr_array, radius: float | None = None, several: np.ndarray | None = None
+) -> sparse.csr_array:
     """Return s / (2 - s) for every pair of rows with s > 0, s the sum of the minima of the two rows.
 
-    encoding: CSR (N, N) with sorted columns and rows that sum to one. radius: as in `jaccard_similarity`.
+    encoding: CSR (C, N) with sorted columns. radius: as in `jaccard_similarity`. several: bool (C,), rows that stand
+    for several points: their diagonal is s / (2 - s) as well. The others sum to one, and their diagonal is exactly one.
     """
     upper = upper_similarity(encoding, radius=radius)
-    upper.data[upper.indptr[:-1]] = 0.5  # each row begins on the diagonal, which now adds up to one
+    row = np.flatnonzero(np.diff(upper.indptr))
+    first = upper.indptr[row]  # where a row begins on the diagonal, which the sum below doubles
+    first, row = first[upper.indices[first] == row], row[upper.indices[first] == row]
+    upper.data[first] = 0.5 if several is None else np.where(several[row], upper.data[first] / 2, np.float32(0.5))
     full = sparse.csr_array(upper.T.tocsr() + upper)
     full.sort_indices()
     return full
@@ -144,7 +179,7 @@ def set_similarities(
 def upper_similarity(
     encoding: sparse.csr_array, *, rows: int | None = None, radius: float | None = None
 ) -> sparse.csr_array:
-    """Return the upper triangle, diagonal included, of the Jaccard similarity: float32 CSR (rows or N, N).
+    """Return the upper triangle, diagonal included, of the Jaccard similarity of N rows: float32 CSR (rows or N, N).
 
     For each entry of a row, the entries of the same column from its own row on are its partners. Their minima are the
     rows of a sparse matrix, one for each entry; a product with a matrix of ones adds up those of each row of the

@@ -1,7 +1,8 @@
 """Locks between processes, on every system that Python knows; they fall with their process, however that ends.
 
-filelock asks the system for the lock: flock on POSIX, byte ranges on Windows. Some network file systems have none. Its
-substitute, a file whose existence is the lock, outlives a process that is killed and is never taken here.
+filelock asks the system for the lock: flock on POSIX, byte ranges on Windows. Some network file systems have none. The
+substitute, a file whose existence is the lock, outlives a process that is killed: `hold` never takes it, and who takes
+`marked` must say what to do then.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
 ABSENT = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP})
 """What systems answer where a file system has no locks."""
 
-
 UNCLEAR = frozenset({errno.EPERM, errno.EINVAL})
 """What some answer there too, and all answer where a file may not be written at all."""
+
+
+MARK = "lock.mark"
+"""File whose existence is the lock where a file system has none."""
 
 
 class NoLocksError(Exception):
@@ -46,6 +50,18 @@ def hold(path: Path, *, wait: bool) -> BaseFileLock | None:
         if error.errno in ABSENT or (error.errno in UNCLEAR and _writable(path)):
             raise NoLocksError(str(error)) from error
         raise
+    return lock
+
+
+def marked(path: Path) -> BaseFileLock | None:
+    """Make a file whose existence is the lock, and return it; None where it exists."""
+    from filelock import SoftFileLock, Timeout
+
+    lock = SoftFileLock(path, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
     return lock
 
 

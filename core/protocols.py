@@ -20,7 +20,6 @@ from duoreid.core.numeric.inputs import as_features
 from duoreid.core.numeric.matches import Matches
 from duoreid.core.numeric.products import product
 from duoreid.core.ranking import Ranking, rank, rank_distances
-from duoreid.core.rerank import rerank_blocks
 
 SYSU_SAME_PLACE = (3, 2)
 """Queries of the first camera do not see the second in the gallery."""
@@ -126,6 +125,8 @@ def rank_draw(
     [1.0, 1.0]
     """
     if rerank:
+        from duoreid.core.rerank import rerank_blocks  # here: it loads SciPy, which a search without it does not need
+
         blocks = rerank_blocks(_take(features, trial.query), _take(features, trial.gallery))
         rankings = _ranked_by_distances(blocks, dataset, search, trial, max_rank)
     elif shared is not None:

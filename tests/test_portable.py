@@ -1,7 +1,9 @@
-"""Training needs no module that only POSIX has: Windows has none of them."""
+"""Training, testing and searching need no module that only POSIX has: Windows has none of them."""
 
 import subprocess
 import sys
+
+import pytest
 
 from tests.runs import ROOT, SMALL, small_data
 
@@ -20,12 +22,12 @@ for name in {ABSENT!r}:
     sys.modules.pop(name, None)
 sys.meta_path.insert(0, Absent())
 """
-TRAIN = """
-from duoreid.backends.torch.entry import BACKEND, open_data
-from duoreid.core.commands.command import train
+COMMAND = """
+from duoreid.cli import main
 
-status = train(BACKEND, open_data)
+status = main()
 assert not set(sys.modules) & set(ABSENT), set(sys.modules) & set(ABSENT)
+assert "search" not in sys.argv or not set(sys.modules) & {"scipy", "faiss", "torch._dynamo"}
 sys.exit(status)
 """
 
@@ -41,23 +43,44 @@ def test_the_modules_are_absent():
     assert "ModuleNotFoundError: No module named 'fcntl'" in done.stderr
 
 
-def test_a_run_without_them(tmp_path):
-    """Images decoded into a cache, both stages, snapshots, and a second process that is told who holds the folder."""
-    folder = tmp_path / "run"
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run without them: images decoded into a cache, both stages, and snapshots."""
+    folder, cache = tmp_path_factory.mktemp("without") / "run", tmp_path_factory.mktemp("cache")
     words = ["--data", str(small_data()), *SMALL, "--epochs", "1", "--threads", "1", "--output", str(folder)]
-    done = python(TRAIN, *words, "--cache-folder", str(tmp_path / "cache"))
+    done = python(COMMAND, "train", "--backend", "torch", *words, "--cache-folder", str(cache))
     assert done.returncode == 0, done.stderr
     assert "epoch 1, teacher 2" in done.stdout
     assert (folder / "last.safetensors").is_file()
-    assert list((tmp_path / "cache").iterdir())
+    assert list(cache.iterdir())
+    return folder
+
+
+def test_a_second_process_is_told_who_holds_a_run(run):
     code = (
         "from pathlib import Path; from duoreid.core.training.locking import acquire\n"
-        f"held = acquire(Path({str(folder)!r}))\n"
+        f"held = acquire(Path({str(run)!r}))\n"
         "try: acquire(held.folder)\n"
         "except ValueError as error: print(error)\n"
     )
     again = python(code)
     assert "is in use by process" in again.stdout, again.stderr
+
+
+def test_an_evaluation_without_them(run):
+    done = python(COMMAND, "evaluate", "--backend", "torch", str(run), "--data", str(small_data()), "--threads", "1")
+    assert done.returncode == 0, done.stderr
+    assert "mAP" in done.stdout
+
+
+def test_a_search_without_them(run, tmp_path):
+    """Nor does it load what only training, clustering and re-ranking need: that took two thirds of its time."""
+    pictures = small_data() / "synthetic-b" / "bounding_box_test"
+    words = ["--query", str(min(pictures.glob("*.jpg"))), "--gallery", str(tmp_path / "kept"), "--add", str(pictures)]
+    done = python(COMMAND, "search", str(run), *words, "--threads", "1")
+    assert done.returncode == 0, done.stderr
+    assert "(the query itself)" in done.stdout
+    assert not (tmp_path / "kept" / "lock.mark").exists()
 
 
 def test_a_synthetic_set_is_made_without_them(tmp_path):

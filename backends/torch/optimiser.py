@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -15,7 +16,12 @@ MOMENTUM = 0.9
 
 
 class _Grouped:
-    """What both optimisers share: a group of parameters for each treatment."""
+    """What both optimisers share: a group of parameters for each treatment.
+
+    Torch's own is made when it is first asked for: it imports torch._dynamo, two seconds that embedding never needs.
+    """
+
+    _optimiser: torch.optim.Optimizer
 
     def __init__(self, parameters: Sequence[Tensor], chosen: Sequence[Treatment]) -> None:
         self.parameters = list(parameters)
@@ -35,9 +41,9 @@ class _Grouped:
 class Adam(_Grouped):
     """Adam (Kingma and Ba, ICLR 2015) with weight decay added to the gradient."""
 
-    def __init__(self, parameters: Sequence[Tensor], chosen: Sequence[Treatment]) -> None:
-        super().__init__(parameters, chosen)
-        self._optimiser = torch.optim.Adam(self._groups, betas=BETAS, eps=EPSILON, fused=True)
+    @cached_property
+    def _optimiser(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self._groups, betas=BETAS, eps=EPSILON, fused=True)
 
     def moments(self) -> tuple[int, list[Tensor], list[Tensor]]:
         """Return (steps done, first moments, second moments), in the parameters' order."""
@@ -64,7 +70,10 @@ class SGD(_Grouped):
     def __init__(self, parameters: Sequence[Tensor], chosen: Sequence[Treatment]) -> None:
         super().__init__(parameters, chosen)
         self._steps = 0
-        self._optimiser = torch.optim.SGD(self._groups, lr=0.0, momentum=MOMENTUM, nesterov=True, fused=True)
+
+    @cached_property
+    def _optimiser(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self._groups, lr=0.0, momentum=MOMENTUM, nesterov=True, fused=True)
 
     def step(self, rate: float) -> None:
         """Update the parameters from their gradients and clear those."""

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from duoreid.core.errors import UserError
+from duoreid.core.filesystem import tell
 from duoreid.core.gallery.layout import (
     ABOUT,
     CAMERAS,
@@ -32,8 +33,11 @@ from duoreid.core.gallery.layout import (
     read_about,
 )
 from duoreid.core.gallery.view import View
-from duoreid.core.locking import NoLocksError, hold
+from duoreid.core.locking import MARK, NoLocksError, hold, marked
 from duoreid.core.serving.pictures import Picture
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 
 class Entry(NamedTuple):
@@ -51,15 +55,7 @@ def writing(folder: Path) -> Iterator[None]:
     """Hold a gallery for this process; another one that writes is waited for, and the wait is told."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = hold(folder / LOCK, wait=False)
-        if lock is None:
-            print(f"another process adds to {folder}: waiting for it to end", file=sys.stderr)
-            lock = hold(folder / LOCK, wait=True)
-    except NoLocksError as error:
-        raise UserError(
-            f"{folder} lies on a file system without locks, where two processes could damage a gallery: put it on "
-            "another disk."
-        ) from error
+        lock = _locked(folder)
     except OSError as error:
         raise UserError(
             f"{folder} cannot be written: {error.strerror}. Choose another folder for the gallery."
@@ -70,13 +66,31 @@ def writing(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def _locked(folder: Path) -> BaseFileLock:
+    try:
+        lock = hold(folder / LOCK, wait=False)
+        if lock is None:
+            print(f"another process adds to {folder}: waiting for it to end", file=sys.stderr)
+            lock = hold(folder / LOCK, wait=True)
+        return lock
+    except NoLocksError:
+        lock = marked(folder / MARK)
+    if lock is None:
+        raise UserError(
+            f"another process adds to {folder}. If it was killed, {folder / MARK} has outlived it, since here are no "
+            "locks: remove it."
+        )
+    tell(f"this file system has no locks: {MARK} in {folder} stands for one, and a kill leaves it behind.")
+    return lock
+
+
 def create(folder: Path, about: About) -> About:
     """Make a gallery where there is none; return what stands there."""
     with writing(folder):
         found = read_about(folder)
         if found is not None:
             return found
-        own = {LOCK, COMMIT, *GROWING}  # of a process that was killed right here
+        own = {LOCK, MARK, COMMIT, *GROWING}  # of a process that was killed right here
         others = [path.name for path in folder.iterdir() if path.name not in own and not path.name.startswith(".")]
         if others:
             raise UserError(

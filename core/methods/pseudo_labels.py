@@ -72,7 +72,7 @@ def cluster(
     """
     # Here, not above: they load SciPy, which nobody needs who reads the help or loads a model.
     from duoreid.core.dbscan import dbscan, eps_from_share
-    from duoreid.core.jaccard import jaccard_similarity
+    from duoreid.core.jaccard import jaccard_graph
     from duoreid.core.kmeans import kmeans
 
     check_possible(config, len(features))
@@ -82,10 +82,10 @@ def cluster(
     rows = normalise(features)
     scale = None if config.jaccard_scale == "none" else config.jaccard_scale
     # Once eps is known, pairs farther apart than it decide nothing: the graph without them takes less time and memory.
-    similarity = jaccard_similarity(rows, k1=config.k1, k2=config.k2, scale=scale, radius=eps)
+    graph = jaccard_graph(rows, k1=config.k1, k2=config.k2, scale=scale, radius=eps)
     if eps is None:
-        eps = eps_from_share(similarity, config.eps_share)
-    labels = dbscan(similarity, eps=eps, min_samples=config.min_samples)
+        eps = eps_from_share(graph, config.eps_share)
+    labels = dbscan(graph, eps=eps, min_samples=config.min_samples)
     return labels, centroids_of(rows, labels), eps
 
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from duoreid.core.errors import UserError
 from duoreid.core.filesystem import tell
-from duoreid.core.locking import NoLocksError, hold
+from duoreid.core.locking import MARK, NoLocksError, hold, marked
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-LOCK, MARK, HOLDER = "lock", "lock.mark", "lock.holder"
-"""Files: of the system's lock; whose existence is the lock where a file system has none; naming who holds it."""
+LOCK, HOLDER = "lock", "lock.holder"
+"""Files: of the system's lock; naming who holds it."""
 
 
 class FolderLock:
@@ -83,7 +83,7 @@ def acquire(folder: Path) -> FolderLock:
         try:
             lock = hold(folder / LOCK, wait=False)
         except NoLocksError:
-            lock = _marked(folder / MARK)
+            lock = marked(folder / MARK)
             tell(f"this file system has no locks: {MARK} in {folder} stands for one, and a kill leaves it behind.")
             advice = (
                 f" If that process was killed, {folder / MARK} has outlived it, since here are no locks: remove it."
@@ -98,18 +98,6 @@ def acquire(folder: Path) -> FolderLock:
         f"{folder} is in use by {_holder(folder)}: two runs would overwrite each other. Wait for it to end, or choose "
         f"another --output.{advice}"
     )
-
-
-def _marked(path: Path) -> BaseFileLock | None:
-    """Make a file whose existence is the lock, and return it; None where it exists."""
-    from filelock import SoftFileLock, Timeout
-
-    lock = SoftFileLock(path, thread_local=False)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return None
-    return lock
 
 
 def _holder(folder: Path) -> str:

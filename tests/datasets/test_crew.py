@@ -59,6 +59,13 @@ def test_a_script_without_a_guard(tmp_path, given):
     assert (tmp_path / "synthetic-b" / "manifest.json").is_file()
 
 
+def seconds_of_a_start() -> float:
+    """Return what starting Python takes now: some 0.02 s, and seconds where many others wait for the processor."""
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-I", "-S", "-c", "pass"], check=True)
+    return time.monotonic() - began
+
+
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -9)]
@@ -79,13 +86,14 @@ def test_a_signal_leaves_nothing_running(tmp_path, number, status):
         drawn = tmp_path / ".synthetic-a.partial"
         assert wait_until(lambda: len(list(drawn.rglob("*.jpg"))) > 2, 120)
         assert len(marked(mark)) == 3
+        patience = max(2, 4 * seconds_of_a_start())
         began = time.monotonic()
         process.send_signal(number)
-        assert wait_until(lambda: not marked(mark), 10), "processes are left"
+        assert wait_until(lambda: not marked(mark), 10 + patience), "processes are left"
         seconds = time.monotonic() - began
         _, errors = process.communicate(timeout=10)
     assert process.returncode == status
-    assert seconds < 2
+    assert seconds < patience
     if number != signal.SIGKILL:
         assert f"stopped by {number.name}" in errors.splitlines()[-1]
         assert "Traceback" not in errors

@@ -34,6 +34,8 @@ MODULES = {
     "backends.torch.export": [["a", "--format", "npz", "--output", "b"]],
     "benchmarks.ablation": [["mmt"]],
     "benchmarks.busy": [[]],
+    "benchmarks.endurance": [[]],
+    "benchmarks.first_minute": [[]],
     "benchmarks.golden": [[]],
     "benchmarks.growth": [[]],
     "benchmarks.kernels": [["--switches"]],

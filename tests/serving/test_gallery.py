@@ -17,10 +17,12 @@ import numpy as np
 import pytest
 
 from duoreid import Gallery
+from duoreid.core.errors import UserError
 from duoreid.core.gallery import compacting, store
 from duoreid.core.gallery.approximate import Approximate
 from duoreid.core.gallery.layout import COMMIT, FEATURES, RECORD, About, Commit
 from duoreid.core.gallery.view import View
+from duoreid.core.locking import MARK, NoLocksError
 from tests.serving.conftest import PATTERN, picture, plain_model
 
 
@@ -559,6 +561,23 @@ def test_two_processes_take_turns(tmp_path, model, adding):
     gallery = Gallery.open(tmp_path / "gallery", model)
     assert sorted(gallery.files) == sorted(map(str, folder.iterdir()))
     assert gallery.check()
+
+
+def test_a_file_system_without_locks(tmp_path, model, cameras, monkeypatch, capsys):
+    """A mark stands for the lock while one adds; who finds one is told what it may be."""
+
+    def no_locks(path, *, wait):
+        raise NoLocksError("none")
+
+    monkeypatch.setattr(store, "hold", no_locks)
+    gallery = Gallery.open(tmp_path / "gallery", model)
+    assert gallery.add(cameras).added == 12
+    assert not (gallery.folder / MARK).exists()
+    assert capsys.readouterr().err.count("has no locks") == 1
+    (gallery.folder / MARK).write_text("")
+    with pytest.raises(UserError, match=rf"another process adds to .*{MARK} has outlived it"):
+        gallery.add(cameras)
+    assert len(gallery) == 12
 
 
 def test_threads_and_asyncio(gallery, model, cameras):

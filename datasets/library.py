@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from duoreid.core.data import OpenData
+from duoreid.core.data import Images, OpenData, Split
 from duoreid.core.settings.config import DataConfig
+from duoreid.core.tracklets import firsts
 from duoreid.datasets import open_dataset
 from duoreid.datasets.cache import load_images
 from duoreid.datasets.errors import DatasetError
+from duoreid.datasets.images import Chosen
 from duoreid.datasets.joining import join
 from duoreid.datasets.opening import OWN, Place, places
 from duoreid.datasets.synthetic import NAMES, generate
@@ -37,11 +39,14 @@ def _open(place: Place, config: DataConfig, trial: int, *, tested: bool) -> Open
     dataset = open_dataset(name, root, trial=trial, pattern=pattern, draws=config.draws)
     beside = data.parent if data.is_file() else data  # a CSV file of a user's own images
     folder = Path(config.cache_folder or beside / "cache") if config.cache else None
-    images = {
-        split: load_images(
-            getattr(dataset, split), config.height, config.width, interpolation=config.interpolation, folder=folder
-        )
-        for split in ("train", "test")
-        if tested or split == "train"
-    }
-    return OpenData(dataset, images["train"], images.get("test", images["train"]))
+
+    def images(split: Split) -> Images:
+        return load_images(split, config.height, config.width, interpolation=config.interpolation, folder=folder)
+
+    train = images(dataset.train)
+    if not tested:
+        return OpenData(dataset, train, train)
+    if dataset.frames is None:
+        return OpenData(dataset, train, images(dataset.test))
+    frames = images(dataset.frames)
+    return OpenData(dataset, train, Chosen(frames, firsts(dataset.frames.tracklets)), frames)

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -163,19 +164,18 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
 def embeddings(
     trained: Trained, opened: OpenData, backend: Backend, runtime: Any, batch: int
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield (role, features float32 (N, D) of the test images) for each network."""
+    """Yield (role, features float32 (N, D) of the test images, or of its tracklets) for each network."""
     from tqdm import tqdm
 
-    from duoreid.core.data import Chunks
+    from duoreid.core.tracklets import embed_test
 
     processes, learner, built = runtime.processes, None, None
-    chunks = Chunks(opened.test, batch)
     for role, model in trained.models.items():
         if learner is None or model.config != built:
             learner, built = together(backend.make_learner, processes)(model.config, runtime, 0), model.config
         learner.import_state(model.state)
-        shown = tqdm(chunks, desc=f"embedding, {role}", unit="batch", disable=None, leave=False)
-        yield role, learner.embed(shown if processes.size == 1 else chunks)[0]
+        bar = partial(tqdm, desc=f"embedding, {role}", unit="batch", disable=None, leave=False)
+        yield role, embed_test(learner, opened, batch, bar if processes.size == 1 else lambda chunks: chunks)[0]
 
 
 def _given(given: dict[str, Any], section: type) -> dict[str, Any]:

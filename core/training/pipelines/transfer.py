@@ -55,8 +55,7 @@ def _open(current: Run, open_dataset: OpenDataset, given: tuple[str, ...]) -> di
         needed = spec.datasets[-1:] if given else spec.datasets
         data = {field: open_dataset(getattr(config.data, field), config.data) for field in needed}
     for field, opened in data.items():
-        counts = f"{len(opened.train):,} training and {len(opened.test):,} test images"
-        current.say(f"  {field}: {opened.dataset.name}, {counts}")
+        current.say(f"  {field}: {opened.dataset.name}, {_counts(opened)}")
         for remark in opened.dataset.remarks:
             current.say(f"    {remark}")
     target = data[spec.datasets[-1]]
@@ -75,8 +74,16 @@ def _open(current: Run, open_dataset: OpenDataset, given: tuple[str, ...]) -> di
         current.say(f"  {name} has no labels to test by: the networks are trained and saved, not tested")
     section = getattr(config, spec.section)
     if isinstance(section, ClusterConfig):
-        pseudo_labels.check_possible(section, len(target.train))
+        pseudo_labels.check_possible(section, target.dataset.train.units)
     return data
+
+
+def _counts(opened: OpenData) -> str:
+    """Return how much there is to train and to test on, in words."""
+    if opened.frames is None or opened.dataset.frames is None:
+        return f"{len(opened.train):,} training and {len(opened.test):,} test images"
+    training = f"{opened.dataset.train.units:,} training tracklets ({len(opened.train):,} images)"
+    return f"{training} and {len(opened.test):,} test tracklets ({len(opened.frames):,} images)"
 
 
 def _training_sets(data: dict[str, OpenData]) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -50,7 +49,7 @@ def ours(backend: str, arch: str, pixels: np.ndarray, file: Path, last_stride: i
 def compare(name: str, peer: Peer, arch: str, folder: Path) -> list[dict[str, Any]]:
     """Return a row for each backend: the largest difference of a component, or why there is none."""
     pixels = rng(0, "benchmark/images").integers(0, 256, (IMAGES, HEIGHT, WIDTH, 3), dtype=np.uint8)
-    file = folder / f"{re.sub(r'[ ,]+', '-', name)}-{arch}{peer.suffix}"
+    file = folder / f"{name.replace(' ', '-')}-{arch}{peer.suffix}"
     row: dict[str, Any] = {"library": name, "version": _version(peer.package), "arch": arch}
     try:
         theirs = peer.run(arch, standardise(pixels, np.float32), file)

@@ -95,7 +95,7 @@ PEERS: dict[str, Peer] = {
     "torchvision": Peer("torchvision", torchvision, ("resnet18", "resnet50"), ".pth", 2),
     "timm": Peer("timm", timm, ("resnet18", "resnet50"), ".pth", 2),
     "torchreid": Peer("torchreid", torchreid, ("resnet18", "resnet50", "resnet50_ibn_a"), ".pth.tar"),
-    "torchreid, embedding": Peer("torchreid", torchreid_embedding, ("resnet50",), ".pth.tar"),
+    "torchreid fc512": Peer("torchreid", torchreid_embedding, ("resnet50",), ".pth.tar"),
     "fast-reid BoT": Peer("fastreid", fastreid, ("resnet18", "resnet50", "resnet50_ibn_a"), ".pth"),
     "fast-reid GeM": Peer("fastreid", fastreid_gem, ("resnet50", "resnet50_ibn_a"), ".pth"),
     "fast-reid SBS": Peer("fastreid", fastreid_non_local, ("resnet50",), ".pth"),

@@ -132,6 +132,7 @@ class Dataset:
     remarks: what a run on it has to say: what of its folder is left out, by reason, and what is assumed.
     frames: where a row of `test` is a tracklet (MARS): all images of the test, whose `tracklets` are rows of `test`.
         Those rows name each tracklet's first image. None where a row is an image.
+    options: of those in core/settings/unused.py, the ones that were used to read it.
     """
 
     name: str
@@ -142,6 +143,7 @@ class Dataset:
     trial: int = 0
     remarks: tuple[str, ...] = ()
     frames: Split | None = None
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

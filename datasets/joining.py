@@ -29,7 +29,8 @@ def join(opened: Sequence[OpenData]) -> OpenData:
     remarks = tuple(f"{part.name}: {remark}" for part in parts for remark in part.remarks)
     images = Stacked([data.train for data in opened])
     none = Mapped(np.zeros((0, *images.shape[1:]), np.uint8))
-    return OpenData(Dataset(name, root, train, nothing, (), remarks=remarks), images, none)
+    options = tuple(dict.fromkeys(option for part in parts for option in part.options))
+    return OpenData(Dataset(name, root, train, nothing, (), remarks=remarks, options=options), images, none)
 
 
 def _tracklets(splits: Sequence[Split]) -> np.ndarray | None:

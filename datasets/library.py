@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from duoreid.core.data import Images, OpenData, Split
@@ -29,6 +30,11 @@ def open_data(word: str, config: DataConfig, trial: int = 1) -> OpenData:
     return opened[0] if len(opened) == 1 else join(opened)
 
 
+def _options(name: str) -> tuple[str, ...]:
+    """Return the options of core/settings/unused.py that a dataset is read by."""
+    return ("camera_pattern",) if name == OWN else ("size", "data_seed") if name in NAMES else ()
+
+
 def _open(place: Place, config: DataConfig, trial: int, *, tested: bool) -> OpenData:
     name, root, data = place.name, place.root, Path(config.data)
     if root.is_file() and name != OWN:
@@ -37,6 +43,7 @@ def _open(place: Place, config: DataConfig, trial: int, *, tested: bool) -> Open
         generate(name, root, size=config.size, seed=config.data_seed)
     pattern = config.camera_pattern if name == OWN else ""
     dataset = open_dataset(name, root, trial=trial, pattern=pattern, draws=config.draws)
+    dataset = replace(dataset, options=_options(name))
     beside = data.parent if data.is_file() else data  # a CSV file of a user's own images
     folder = Path(config.cache_folder or beside / "cache") if config.cache else None
 

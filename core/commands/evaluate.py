@@ -110,6 +110,7 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
     from duoreid.core.protocols import evaluate as test
     from duoreid.core.protocols import require_matches, require_trial
     from duoreid.core.searches import chosen, open_set
+    from duoreid.core.settings.unused import unused_options
 
     size = (given["height"], given["width"])
     trained = open_trained(model.checkpoint, model.network, model.arch, model.stem_relu, size)
@@ -123,6 +124,7 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
     trial = given["trial"] or trained.trial or next(iter(getattr(data, "trials", ())), 1)
     opened: OpenData = in_turn(runtime.processes, lambda: open_dataset(name, data, trial))
     dataset = opened.dataset
+    unused = unused_options(replace(DataConfig("data"), **_given(given, DataConfig)), [dataset])
     if given["trial"] is not None and not dataset.trial:
         raise UserError(f"{dataset.name} has one training split: leave --trial {given['trial']} out.")
     for known in trained_on if trained.trial and dataset.trial else ():
@@ -155,7 +157,11 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
         "images": [data.height, data.width],
         "rerank": given["rerank"],
         "on": backend.about(runtime),
-        "remarks": [*dataset.remarks, *dict.fromkeys(search.remark for search in dataset.searches if search.remark)],
+        "remarks": [
+            *unused,
+            *dataset.remarks,
+            *dict.fromkeys(search.remark for search in dataset.searches if search.remark),
+        ],
     }
     beside = {search.name: published(trained, dataset.name, search.name) for search in dataset.searches}
     print(_json(facts, tested, beside) if given["json"] else _text(facts, tested, beside, trained.report))

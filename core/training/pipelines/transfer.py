@@ -25,7 +25,9 @@ from duoreid.core.methods.spec import PRETRAIN
 from duoreid.core.protocols import require_matches
 from duoreid.core.random import network_seed
 from duoreid.core.settings.config import SELECTIONS, LearnerConfig
+from duoreid.core.settings.presets import presets
 from duoreid.core.settings.transfer import ClusterConfig
+from duoreid.core.settings.unused import unused_options
 from duoreid.core.training import tables
 from duoreid.core.training.loop import EpochReport
 from duoreid.core.training.pipelines.given import given_weights, load_given
@@ -58,6 +60,12 @@ def _open(current: Run, open_dataset: OpenDataset, given: tuple[str, ...]) -> di
         current.say(f"  {field}: {opened.dataset.name}, {_counts(opened)}")
         for remark in opened.dataset.remarks:
             current.say(f"    {remark}")
+    for line in unused_options(config.data, [opened.dataset for opened in data.values()]):
+        current.say(f"  {line}")
+    usual = presets()[config.preset].data if config.preset in presets() else type(config.data)
+    for field in spec.datasets:
+        if field not in needed and getattr(config.data, field) != getattr(usual, field, None):
+            current.say(f"  --{field} {getattr(config.data, field)} is not used: --start takes the place of stage 1")
     target = data[spec.datasets[-1]]
     if "," in target.dataset.name:
         raise UserError(

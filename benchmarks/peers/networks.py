@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from duoreid.cli import BACKENDS
 from duoreid.core.networks.images import DEVIATION, MEAN
 from duoreid.core.random import rng
 
@@ -99,7 +100,7 @@ PEERS: dict[str, Peer] = {
     "fast-reid BoT": Peer("fastreid", fastreid, ("resnet18", "resnet50", "resnet50_ibn_a"), ".pth"),
     "fast-reid GeM": Peer("fastreid", fastreid_gem, ("resnet50", "resnet50_ibn_a"), ".pth"),
     "fast-reid SBS": Peer("fastreid", fastreid_non_local, ("resnet50",), ".pth"),
-    "MindCV": Peer("mindcv", mindcv, ("resnet18", "resnet50"), ".ckpt", 2, ("torch", "mindspore")),
+    "MindCV": Peer("mindcv", mindcv, ("resnet18", "resnet50"), ".ckpt", 2, BACKENDS),
 }
 """By name: what is made and run."""
 

@@ -29,6 +29,7 @@ HEIGHT, WIDTH = 48, 24
 NETWORKS = {
     "basic": NetworkConfig(arch="small", stem_relu=False),
     "ibn": NetworkConfig(arch="small-ibn"),
+    "gem": NetworkConfig(arch="small", stem_relu=False, pooling="gem"),
 }
 
 
@@ -47,6 +48,8 @@ def saved(folder: Path, kind: str = "basic", method: str = "mmt") -> tuple[Path,
     for name, value in state.items():
         if not name.startswith("adam") and value.ndim == 1 and not name.endswith("neck.bias"):
             state[name] = numbers.uniform(0.5, 1.5, value.shape).astype(np.float32)
+        if name.endswith("pooling.exponent"):
+            state[name] = numbers.uniform(2, 4, value.shape).astype(np.float32)
     recipe = spec_of(method).recipe()
     config = replace(recipe, data=replace(recipe.data, height=HEIGHT, width=WIDTH), network=NETWORKS[kind])
     path = folder / "last.safetensors"
@@ -62,6 +65,14 @@ def run(backend: str, *words: object) -> int:
 
 def features(kind: str, tensors: dict[str, np.ndarray], images: np.ndarray) -> np.ndarray:
     return probe_of("torch").forward(NETWORKS[kind], tensors, images, train=False)["embedding"]
+
+
+def test_the_exponent_of_gem_decides_over_its_features(tmp_path):
+    """So that an export which left it at a constant, or pooled by the mean, would be seen."""
+    _, state = saved(tmp_path, "gem")
+    tensors, images = network(state, "teacher2"), pictures(3, HEIGHT, WIDTH)
+    other = tensors | {"pooling.exponent": np.float32([1.0])}
+    assert np.abs(features("gem", tensors, images) - features("gem", other, images)).max() > 1e-2
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
@@ -94,7 +105,7 @@ def test_torch_program(tmp_path):
         np.testing.assert_allclose(found, features("ibn", network(state, "student1"), images), atol=1e-5)
 
 
-@pytest.mark.parametrize(("kind", "given"), [("basic", "uint8"), ("ibn", "normalised")])
+@pytest.mark.parametrize(("kind", "given"), [("gem", "uint8"), ("ibn", "normalised")])
 def test_mindir(tmp_path, elsewhere, kind, given):
     path, state = saved(tmp_path, kind)
     output = tmp_path / "network.mindir"

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: train train-mindspore test test-fast fast-core fast-others test-backends test-processes test-runs test-core test-numpy2 test-cuda lint format check clean
+.PHONY: train train-mindspore test test-long test-fast fast-core fast-others test-backends test-processes test-runs test-core test-numpy2 test-cuda lint format check clean
 
 train: $(VENV)/.torch  ## train, adapt and test on the synthetic pair with torch
 	$(BIN)/duoreid train --backend torch $(ARGS)
@@ -15,17 +15,24 @@ train-mindspore: $(VENV)/.all  ## the same with MindSpore
 # One thread each, two at a time: threads that wait for each other on shared cores cost more than they bring. In this
 # order both cores stay busy to the end. What MindSpore has compiled serves every test of its process: those of one
 # network belong together, conformance and parity too.
-test: $(VENV)/.all  ## every test, both backends
-	@echo "Four groups of tests, two at a time, each printed when it has ended: some 25 minutes on 2 cores."
-	@OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --jobs=2 --output-sync=target \
-		test-backends test-processes test-runs test-core
+GROUPS := test-backends test-processes test-runs test-core
+IN_GROUPS := OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --jobs=2 --output-sync=target $(GROUPS)
+WHICH := -m "not long"
+
+test: $(VENV)/.all  ## both backends: every claim but those whose proof takes long
+	@echo "Four groups of tests, two at a time, each printed when it has ended: some 12 minutes on 2 cores."
+	@$(IN_GROUPS)
+
+test-long: $(VENV)/.all  ## the others, marked `long`; CI runs both
+	@echo "The long tests, in the same groups: some 10 minutes on 2 cores."
+	@$(IN_GROUPS) WHICH="-m long"
 
 test-fast: $(VENV)/.all  ## for every edit: neither MindSpore nor whole runs
 	@OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --jobs=2 --output-sync=target fast-core fast-others
 
 SLOW := $(addprefix --ignore tests/,core/test_web.py core/test_algorithm_benchmarks.py datasets/test_synthetic.py \
 	datasets/test_crew.py golden/test_mmt_trainer.py golden/test_mvd_features.py golden/test_mvd_step.py)
-FAST := $(SLOW) -k "not mindspore"
+FAST := $(SLOW) $(WHICH) -k "not mindspore"
 
 fast-core:
 	$(BIN)/python -m pytest tests/core $(FAST) $(ARGS)
@@ -38,19 +45,19 @@ PROCESSES := $(addprefix tests/,test_faults.py test_faults_mindspore.py test_res
 	parity/test_processes.py)
 
 test-backends:  ## both against float64, and against each other
-	$(BIN)/python -m pytest tests/conformance tests/parity --ignore tests/parity/test_processes.py $(ARGS)
+	$(BIN)/python -m pytest tests/conformance tests/parity --ignore tests/parity/test_processes.py $(WHICH) $(ARGS)
 
 # MindSpore's backend sets this limit of oneDNN, which torch's obeys as well from then on: set from the beginning, a run
 # here and one in a child process choose the same kernels, and can be compared bit by bit.
 
 test-processes:
-	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest $(PROCESSES) $(ARGS)
+	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest $(PROCESSES) $(WHICH) $(ARGS)
 
 test-runs:
-	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest $(filter-out $(PROCESSES),$(wildcard tests/test_*.py)) $(ARGS)
+	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest $(filter-out $(PROCESSES),$(wildcard tests/test_*.py)) $(WHICH) $(ARGS)
 
 test-core:
-	$(BIN)/python -m pytest tests --ignore tests/conformance --ignore tests/parity --ignore-glob 'tests/test_*.py' $(ARGS)
+	$(BIN)/python -m pytest tests --ignore tests/conformance --ignore tests/parity --ignore-glob 'tests/test_*.py' $(WHICH) $(ARGS)
 
 WITHOUT_MINDSPORE := --ignore tests/conformance/test_ascend.py \
 	--ignore-glob 'tests/conformance/test_mindspore_*.py' -k "not mindspore"
@@ -70,7 +77,7 @@ format: $(VENV)/.all
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-check: lint test  ## what CI runs
+check: lint test test-long  ## what CI runs
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

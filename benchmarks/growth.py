@@ -104,7 +104,9 @@ def plot(report: dict[str, Any], file: Path) -> None:
             if known:
                 label = "exact search" if stage == "search" else stage
                 if stage == "approximate search":
-                    label += f" (recall {min(row['recall on a sample'] for row in known):.3f} or more)"
+                    label += (
+                        f" (recall {min(row.get('recall', row['recall on a sample']) for row in known):.3f} or more)"
+                    )
                 values = [row[stage] for row in known]
                 times.loglog([row["points"] for row in known], values, "o-", label=label, color=colour)
         first = next((row for row in rows if "search" in row), None)
@@ -112,7 +114,7 @@ def plot(report: dict[str, Any], file: Path) -> None:
             square = [first["search"] * (n / first["points"]) ** 2 for n in points]
             times.loglog(points, square, ":", color=style.NOISE, label="grows with $N^2$")
         times.set(xlabel="points N", ylabel="processor seconds", title="Time: the exact search takes most of it")
-        times.set_ylim(bottom=times.get_ylim()[0] / 20)  # room for the legend
+        times.set_ylim(bottom=times.get_ylim()[0] / 300)  # room for the legend
         times.legend(loc="lower right")
         megabytes = [row["bytes"] / 1e6 for row in rows]
         memory.loglog(points, megabytes, "o-", label="measured, features not counted", color=style.FIRST)

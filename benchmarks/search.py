@@ -2,6 +2,8 @@
 
 Both use as many threads as OMP_NUM_THREADS allows. Calls take turns, so that whatever else runs on the machine slows
 both. The memory's bandwidth is measured between them: a dot product of the rows with themselves reads each byte once.
+faiss takes a hundred queries through the BLAS that it brings; ten at a time, without it, is quicker on some machines,
+so both are measured.
 """
 
 from __future__ import annotations
@@ -16,33 +18,50 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
+from threadpoolctl import ThreadpoolController
 
 from duoreid.benchmarks.algorithms import RESULTS
 from duoreid.benchmarks.measure import environment
+from duoreid.core.checkpoints import files as checkpoint
+from duoreid.core.contract.state import initial
 from duoreid.core.gallery.exact import exact
 from duoreid.core.gallery.gallery import Gallery
 from duoreid.core.gallery.store import Entry, Writer
+from duoreid.core.methods.registry import spec_of
 from duoreid.core.numeric.threads import workers
 from duoreid.core.random import rng
-from duoreid.core.serving.description import Description
 from duoreid.core.serving.model import Model
 from duoreid.core.serving.pictures import Picture
-from duoreid.datasets.sources import FILES
+from duoreid.core.settings.config import NetworkConfig, as_dict
+from duoreid.library import load
 
 WIDTH, K = 512, 10
+SIZE = (256, 128)  # of a picture
 BLOCK = 50_000
 PEOPLE = 20  # images of each
-REPEATS = {10_000: (200, 40), 1_000_000: (20, 1)}
+REPEATS = {10_000: (200, 40), 1_000_000: (40, 3)}
 """How often one query and a hundred are searched for."""
 
 
-class Idle:
-    """An engine that is never asked."""
+def untrained(folder: Path) -> Model:
+    """Return a ResNet-18 with random weights; its features have WIDTH columns, its time is that of a trained one."""
+    spec = spec_of("mmt")
+    recipe, network = spec.recipe(), NetworkConfig("resnet18")
+    state = initial(spec.learner_config(network, 5, 5, *SIZE), 0)
+    data = {**as_dict(recipe.data), "height": SIZE[0], "width": SIZE[1]}
+    config = as_dict(recipe) | {"data": data, "network": as_dict(network)}
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    checkpoint.save(folder / "last.safetensors", state, {"config": config, "stage": 2})
+    return load(folder, device="cpu", threads=workers())
 
-    about = "nothing"
 
-    def embed(self, images: np.ndarray) -> np.ndarray:
-        raise NotImplementedError("the benchmark brings its features")
+def picture(path: Path) -> Path:
+    """Write a JPEG of the size that networks of people take."""
+    patches = rng(0, "export").integers(0, 256, (32, 16, 3), dtype=np.uint8)
+    Image.fromarray(patches.repeat(8, axis=0).repeat(8, axis=1)).save(path)
+    return path
 
 
 def blocks(count: int, seed: int = 0) -> Iterator[np.ndarray]:
@@ -55,10 +74,8 @@ def blocks(count: int, seed: int = 0) -> Iterator[np.ndarray]:
         yield rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def filled(folder: Path, count: int, numbers: str) -> Gallery:
+def filled(folder: Path, model: Model, count: int, numbers: str) -> Gallery:
     """Return a gallery of `count` rows, written as `add` writes them."""
-    description = Description("network", "none", 256, 128, "bicubic", "benchmark", dimension=WIDTH)
-    model = Model(Idle(), description, FILES, "benchmark")
     gallery = Gallery.open(folder, model, numbers=numbers)
     writer, first = Writer(folder, gallery.about), 0
     for rows in blocks(count):
@@ -90,11 +107,13 @@ def measure(count: int, folder: Path) -> dict[str, Any]:
     index = faiss.IndexFlatIP(WIDTH)
     for rows in blocks(count):
         index.add(rows)
-    galleries = {numbers: filled(folder / numbers, count, numbers) for numbers in ("float32", "float16")}
+    model, file = untrained(folder / "run"), picture(folder / "query.jpg")
+    galleries = {numbers: filled(folder / numbers, model, count, numbers) for numbers in ("float32", "float16")}
     maps = {numbers: gallery.features for numbers, gallery in galleries.items()}
     queries = next(blocks(200, seed=1))
     known = maps["float32"]
     found: dict[str, Any] = {"rows": count, "width": WIDTH, "k": K, "threads": workers()}
+    found["kernels"] = kernels()
     found["same hits as faiss"] = _agreement(index, known, queries[:100])
     one, hundred = REPEATS[count]
     calls = {
@@ -102,11 +121,14 @@ def measure(count: int, folder: Path) -> dict[str, Any]:
         "float32": lambda turn: exact(known, queries[turn % 200][None], K),
         "float16": lambda turn: exact(maps["float16"], queries[turn % 200][None], K),
         "search": lambda turn: galleries["float32"].search(queries[turn % 200]),
+        "a picture's features": lambda turn: model.embed(file, progress=False),
+        "search, from the picture": lambda turn: galleries["float32"].search(model.embed(file, progress=False)),
         "bandwidth": lambda turn: _read(known),
     }
     found["one query"] = summary(interleaved(calls, one), known.nbytes)
     calls = {
         "faiss": lambda turn: index.search(queries[:100], K),
+        "faiss, ten at a time": lambda turn: _in_parts(index, queries[:100]),
         "float32": lambda turn: exact(known, queries[:100], K),
         "float16": lambda turn: exact(maps["float16"], queries[:100], K),
     }
@@ -116,11 +138,23 @@ def measure(count: int, folder: Path) -> dict[str, Any]:
     return found
 
 
+def _in_parts(index: Any, queries: np.ndarray) -> None:
+    """Search for ten queries at a time, which faiss does without its BLAS."""
+    for start in range(0, len(queries), 10):
+        index.search(queries[start : start + 10], K)
+
+
 def _agreement(index: Any, rows: np.ndarray, queries: np.ndarray) -> float:
     """Return the share of faiss's hits that are ours; the others differ by less than float32 can tell."""
     _, theirs = index.search(queries, K)
     ours, _ = exact(rows, queries, K)
     return float(np.mean([len(np.intersect1d(one, other)) / K for one, other in zip(ours, theirs, strict=True)]))
+
+
+def kernels() -> dict[str, str]:
+    """Return what each BLAS of this process calls its kernels, by its file: an old one knows no new processor."""
+    found = (one for one in ThreadpoolController().info() if one["user_api"] == "blas")
+    return {Path(one["filepath"]).parent.name: f"{one['version']} {one.get('architecture')}" for one in found}
 
 
 def _read(rows: np.ndarray) -> float:
@@ -140,7 +174,7 @@ def summary(seconds: dict[str, list[float]], size: int) -> dict[str, dict[str, f
             "p99 ms": 1e3 * float(np.percentile(times, 99)),
             "least ms": 1e3 * min(times),
         }
-        for other in ("faiss", "bandwidth"):
+        for other in ("faiss", "faiss, ten at a time", "bandwidth"):
             if other in seconds and other != name:
                 found[name][f"of {other}"] = statistics.median(np.array(times) / np.array(seconds[other]))
     if "bandwidth" in found:
@@ -169,12 +203,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--folder", help="where galleries are made, 3 GB for a million rows (default: temporary)")
     parser.add_argument("--output", type=Path, default=RESULTS / "search.json")
     given = parser.parse_args(arguments)
-    results = []
     for count in given.rows:
         with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-            results.append(measure(count, Path(folder)))
-        print(json.dumps(results[-1], indent=1), flush=True)
-    given.output.write_text(json.dumps({"environment": environment(), "results": results}, indent=1) + "\n")
+            found = measure(count, Path(folder))
+        print(json.dumps(found, indent=1), flush=True)
+        keep(given.output, found)
+
+
+def keep(output: Path, found: dict[str, Any]) -> None:
+    """Write the figures of one size and number of threads in the place of its earlier ones, with their commit."""
+    known = environment()
+    earlier = json.loads(output.read_text())["results"] if output.exists() else []
+    key = ("rows", "threads")
+    rows = [one for one in earlier if any(one[name] != found[name] for name in key)]
+    rows.append(found | {name: known[name] for name in ("commit", "load")})
+    rows.sort(key=lambda one: tuple(one[name] for name in key))
+    output.write_text(json.dumps({"environment": known, "results": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -62,6 +62,7 @@ class Split:
     modalities: uint8 (N,); VISIBLE or INFRARED.
     pixels: the images, uint8 (N, h, w, 3), where the dataset ships them decoded (SYSU-MM01's .npy files; an array
         or anything that reads like `Images`), else None.
+    tracklets: int32 (N,), which tracklet each image belongs to, 0 to T - 1; None where each image stands alone.
     """
 
     files: tuple[str, ...]
@@ -69,12 +70,15 @@ class Split:
     cameras: np.ndarray
     modalities: np.ndarray
     pixels: Images | np.ndarray | None = field(default=None, repr=False)
+    tracklets: np.ndarray | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         count = len(self.files)
         columns = {"identities": self.identities, "cameras": self.cameras, "modalities": self.modalities}
         if self.pixels is not None:
             columns["pixels"] = self.pixels
+        if self.tracklets is not None:
+            columns["tracklets"] = self.tracklets
         wrong = {name: len(column) for name, column in columns.items() if len(column) != count}
         if wrong:
             raise ValueError(
@@ -84,6 +88,11 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.files)
+
+    @property
+    def units(self) -> int:
+        """How many features the split has: of its tracklets, or of its images where each stands alone."""
+        return len(self) if self.tracklets is None else int(self.tracklets.max(initial=-1)) + 1
 
 
 @dataclass(frozen=True)
@@ -121,6 +130,9 @@ class Dataset:
     searches: empty where nothing can be tested (unlabelled images).
     trial: the training split's number where a dataset has several (RegDB: 1 to 10), else 0.
     remarks: what a run on it has to say: what of its folder is left out, by reason, and what is assumed.
+    frames: where a row of `test` is a tracklet (MARS): all images of the test, whose `tracklets` are rows of `test`.
+        Those rows name each tracklet's first image. None where a row is an image.
+    options: of those in core/settings/unused.py, the ones that were used to read it.
     """
 
     name: str
@@ -130,6 +142,8 @@ class Dataset:
     searches: tuple[Search, ...]
     trial: int = 0
     remarks: tuple[str, ...] = ()
+    frames: Split | None = None
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -143,11 +157,15 @@ class TrainingSet:
 
 @dataclass(frozen=True)
 class OpenData:
-    """A dataset with its decoded images."""
+    """A dataset with its decoded images.
+
+    test: one for each row of `dataset.test`. frames: those of `dataset.frames`, where a row is a tracklet.
+    """
 
     dataset: Dataset
     train: Images
     test: Images
+    frames: Images | None = None
 
     def training_set(self) -> TrainingSet:
         """Return the half that a method trains on."""

@@ -58,6 +58,19 @@ PUBLISHED = {
         "since copies of the training half differ",
         {"query identities": 200, "query images": 1_678, "gallery images": 11_579, "cameras": 20},
     ),
+    "mars": Published(
+        "Zheng et al., MARS: A Video Benchmark for Large-Scale Person Re-identification, ECCV 2016, and the lists of "
+        "its authors' evaluation; gallery with the queries and without the junk (12,180 tracklets with it)",
+        {
+            "training identities": 625,
+            "training images": 509_914,
+            "training tracklets": 8_298,
+            "query identities": 626,
+            "query tracklets": 1_980,
+            "gallery tracklets": 11_310,
+            "cameras": 6,
+        },
+    ),
     "vehicleid": Published(
         "Liu et al., Deep Relative Distance Learning, CVPR 2016; the small test's vehicles, each with a gallery image",
         {"query identities": 800, "gallery images": 800},
@@ -106,11 +119,14 @@ def count(dataset: Dataset) -> dict[str, int]:
         found["infrared training images"] = int((train.modalities == INFRARED).sum())
     else:
         found["training images"] = len(train)
+    if dataset.frames is not None:
+        found["training tracklets"], found["test images"] = train.units, len(dataset.frames)
     if dataset.searches:
         trial = dataset.searches[0].trials[0]
+        what = "images" if dataset.frames is None else "tracklets"
         found["query identities"] = _distinct(test.identities[trial.query])
-        found["query images"] = len(trial.query)
-        found["gallery images"] = len(trial.gallery)
+        found[f"query {what}"] = len(trial.query)
+        found[f"gallery {what}"] = len(trial.gallery)
     else:
         found["test images"] = len(test)
     found["cameras"] = _distinct(np.concatenate([train.cameras, test.cameras]))

@@ -1,4 +1,4 @@
-"""Images by row, three ways: decoded when asked for, mapped from a file, or several of these end to end."""
+"""Images by row: decoded when asked for, mapped from a file, several of these end to end, or some rows of one."""
 
 from __future__ import annotations
 
@@ -123,6 +123,20 @@ class Stacked:
             if chosen.size:
                 images[chosen] = part[rows[chosen] - self.starts[index]]
         return images
+
+
+class Chosen:
+    """Some rows of images, e.g. the first image of each tracklet."""
+
+    def __init__(self, images: Images, rows: np.ndarray) -> None:
+        self.images, self.rows = images, _rows(rows, len(images))
+        self.shape = (len(self.rows), *images.shape[1:])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        return self.images[self.rows[_rows(rows, len(self))]]
 
 
 def _rows(rows: np.ndarray, count: int) -> np.ndarray:

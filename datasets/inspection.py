@@ -83,7 +83,7 @@ def look_at_all(files: Sequence[str], *, progress: bool = True, workers: int | N
 def image_files(dataset: Dataset) -> list[str]:
     """Return every image file of a dataset once; images that come in arrays are left out."""
     train = dataset.train.files if dataset.train.pixels is None else ()
-    return list(dict.fromkeys((*train, *dataset.test.files)))
+    return list(dict.fromkeys((*train, *(dataset.frames or dataset.test).files)))
 
 
 def check_images(dataset: Dataset, seen: Sequence[Seen]) -> list[Problem]:
@@ -123,7 +123,8 @@ def _duplicates(dataset: Dataset, seen: Sequence[Seen]) -> list[Problem]:
         if not one.error:
             groups.setdefault(one.digest, []).append(one.file)
     twins = [files for files in groups.values() if len(files) > 1]
-    train, test = (dict(zip(s.files, s.identities.tolist(), strict=True)) for s in (dataset.train, dataset.test))
+    halves = (dataset.train, dataset.frames or dataset.test)
+    train, test = (dict(zip(s.files, s.identities.tolist(), strict=True)) for s in halves)
     across, mixed, same = [], [], []
     for files in twins:
         line = " = ".join(files[:4]) + (f" = {len(files) - 4} more" if len(files) > 4 else "")

@@ -22,13 +22,22 @@ def join(opened: Sequence[OpenData]) -> OpenData:
         _apart([part.train.identities for part in parts]),
         _apart([part.train.cameras for part in parts]),
         np.concatenate([part.train.modalities for part in parts]),
+        tracklets=_tracklets([part.train for part in parts]),
     )
     nothing = Split((), np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.uint8))
     name, root = (",".join(getattr(part, what) for part in parts) for what in ("name", "root"))
     remarks = tuple(f"{part.name}: {remark}" for part in parts for remark in part.remarks)
     images = Stacked([data.train for data in opened])
     none = Mapped(np.zeros((0, *images.shape[1:]), np.uint8))
-    return OpenData(Dataset(name, root, train, nothing, (), remarks=remarks), images, none)
+    options = tuple(dict.fromkeys(option for part in parts for option in part.options))
+    return OpenData(Dataset(name, root, train, nothing, (), remarks=remarks, options=options), images, none)
+
+
+def _tracklets(splits: Sequence[Split]) -> np.ndarray | None:
+    """Number the tracklets of several splits; an image that stands alone is a tracklet. None where all do."""
+    if all(split.tracklets is None for split in splits):
+        return None
+    return _apart([np.arange(len(split)) if split.tracklets is None else split.tracklets for split in splits])
 
 
 def _apart(columns: Sequence[np.ndarray]) -> np.ndarray:

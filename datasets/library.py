@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from duoreid.core.data import OpenData
+from duoreid.core.data import Images, OpenData, Split
 from duoreid.core.settings.config import DataConfig
+from duoreid.core.tracklets import firsts
 from duoreid.datasets import open_dataset
 from duoreid.datasets.cache import load_images
 from duoreid.datasets.errors import DatasetError
+from duoreid.datasets.images import Chosen
 from duoreid.datasets.joining import join
 from duoreid.datasets.opening import OWN, Place, places
 from duoreid.datasets.synthetic import NAMES, generate
@@ -27,6 +30,11 @@ def open_data(word: str, config: DataConfig, trial: int = 1) -> OpenData:
     return opened[0] if len(opened) == 1 else join(opened)
 
 
+def _options(name: str) -> tuple[str, ...]:
+    """Return the options of core/settings/unused.py that a dataset is read by."""
+    return ("camera_pattern",) if name == OWN else ("size", "data_seed") if name in NAMES else ()
+
+
 def _open(place: Place, config: DataConfig, trial: int, *, tested: bool) -> OpenData:
     name, root, data = place.name, place.root, Path(config.data)
     if root.is_file() and name != OWN:
@@ -35,13 +43,17 @@ def _open(place: Place, config: DataConfig, trial: int, *, tested: bool) -> Open
         generate(name, root, size=config.size, seed=config.data_seed)
     pattern = config.camera_pattern if name == OWN else ""
     dataset = open_dataset(name, root, trial=trial, pattern=pattern, draws=config.draws)
+    dataset = replace(dataset, options=_options(name))
     beside = data.parent if data.is_file() else data  # a CSV file of a user's own images
     folder = Path(config.cache_folder or beside / "cache") if config.cache else None
-    images = {
-        split: load_images(
-            getattr(dataset, split), config.height, config.width, interpolation=config.interpolation, folder=folder
-        )
-        for split in ("train", "test")
-        if tested or split == "train"
-    }
-    return OpenData(dataset, images["train"], images.get("test", images["train"]))
+
+    def images(split: Split) -> Images:
+        return load_images(split, config.height, config.width, interpolation=config.interpolation, folder=folder)
+
+    train = images(dataset.train)
+    if not tested:
+        return OpenData(dataset, train, train)
+    if dataset.frames is None:
+        return OpenData(dataset, train, images(dataset.test))
+    frames = images(dataset.frames)
+    return OpenData(dataset, train, Chosen(frames, firsts(dataset.frames.tracklets)), frames)

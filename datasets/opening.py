@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from duoreid.core.data import Dataset
 from duoreid.core.errors import UserError, unknown
-from duoreid.datasets import folder, llcm, market, msmt, regdb, sysu, vehicleid, veri
+from duoreid.datasets import folder, llcm, market, mars, msmt, regdb, sysu, vehicleid, veri
 from duoreid.datasets.errors import DatasetError, Problem, raise_fatal
 from duoreid.datasets.roots import Part, draw, find_root, plain
 from duoreid.datasets.sysu_draws import DRAWS
@@ -75,6 +75,7 @@ READERS = {
     "cuhk03-detected": _market("cuhk03-detected", "cuhk03", market.SPELLINGS["cuhk03-detected"]),
     "cuhk03-labeled": _market("cuhk03-labeled", "cuhk03", market.SPELLINGS["cuhk03-labeled"]),
     "veri776": _market("veri776", "veri776", veri.SPELLINGS, veri.PARTS),
+    "mars": Reader(mars.SPELLINGS, mars.PARTS, lambda root, found, trial, seed: mars.read(root, "mars", found)),
     "vehicleid": Reader(
         vehicleid.SPELLINGS,
         vehicleid.PARTS,

@@ -32,10 +32,10 @@ def load(
 
     source: a run's folder, one of its .safetensors, anybody's weights (.pth, .ckpt, .npz, .safetensors; give `arch`,
     `height` and `width`), or an .onnx that `duoreid export` has written, which onnxruntime runs whatever `backend`
-    says. backend: "torch", "mindspore" or "onnx". device: "auto", "cpu", "cuda" (torch, onnx), "gpu" or "ascend"
-    (mindspore). network: by name, where a file holds several; else the first of those that embed. height, width,
-    interpolation: of the images; the file's own by default. runtime: other settings of the backend, such as
-    threads=1 or precision="bfloat16".
+    says. backend: "torch", "mindspore" or "onnx". device: "auto", "cpu", "cuda" (torch, onnx), "openvino" (onnx),
+    "gpu" or "ascend" (mindspore); "auto" with onnx: the fastest that is installed and agrees with float32. network: by
+    name, where a file holds several; else the first of those that embed. height, width, interpolation: of the images;
+    the file's own by default. runtime: other settings of the backend, such as threads=1 or precision="bfloat16".
     Raises ValueError for a file that cannot be read or does not say what is needed, with what to do.
 
     >>> load("runs/absent.onnx")

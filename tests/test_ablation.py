@@ -94,6 +94,7 @@ def test_published_differences_stand_beside_ours():
     assert "-38.2 / -37.3" in line
 
 
+@pytest.mark.long
 def test_mvd_is_run_measured_and_kept(tmp_path, capsys, monkeypatch):
     generate("synthetic-regdb", tmp_path / "data", size="tiny", progress=False)
     argv = ["mvd", "--seeds", "1", "--rows", "id", "id+tri", "--runs", str(tmp_path), *SIZE, *BATCH]

@@ -241,6 +241,7 @@ def learners(backend: str) -> dict[str, object]:
     }
 
 
+@pytest.mark.long
 def test_parity(monkeypatch):
     """And a fault in torch's half of it is found at its place."""
     first, second = (half(backend, learners(backend)) for backend in BACKENDS)

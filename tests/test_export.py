@@ -21,6 +21,7 @@ from duoreid.core.networks.backbones import BACKBONES
 from duoreid.core.networks.backbones.resnet import ResNet
 from duoreid.core.settings.config import NetworkConfig, as_dict
 from duoreid.core.settings.cross_modal import CrossModalDataConfig, MVDConfig, MVDRecipe
+from duoreid.library import load
 from tests.conftest import probe_of
 from tests.runs import SMALL, options_of, small_data, train
 
@@ -28,6 +29,7 @@ HEIGHT, WIDTH = 48, 24
 NETWORKS = {
     "basic": NetworkConfig(arch="small", stem_relu=False),
     "ibn": NetworkConfig(arch="small-ibn"),
+    "gem": NetworkConfig(arch="small", stem_relu=False, pooling="gem"),
 }
 
 
@@ -46,6 +48,8 @@ def saved(folder: Path, kind: str = "basic", method: str = "mmt") -> tuple[Path,
     for name, value in state.items():
         if not name.startswith("adam") and value.ndim == 1 and not name.endswith("neck.bias"):
             state[name] = numbers.uniform(0.5, 1.5, value.shape).astype(np.float32)
+        if name.endswith("pooling.exponent"):
+            state[name] = numbers.uniform(2, 4, value.shape).astype(np.float32)
     recipe = spec_of(method).recipe()
     config = replace(recipe, data=replace(recipe.data, height=HEIGHT, width=WIDTH), network=NETWORKS[kind])
     path = folder / "last.safetensors"
@@ -61,6 +65,14 @@ def run(backend: str, *words: object) -> int:
 
 def features(kind: str, tensors: dict[str, np.ndarray], images: np.ndarray) -> np.ndarray:
     return probe_of("torch").forward(NETWORKS[kind], tensors, images, train=False)["embedding"]
+
+
+def test_the_exponent_of_gem_decides_over_its_features(tmp_path):
+    """So that an export which left it at a constant, or pooled by the mean, would be seen."""
+    _, state = saved(tmp_path, "gem")
+    tensors, images = network(state, "teacher2"), pictures(3, HEIGHT, WIDTH)
+    other = tensors | {"pooling.exponent": np.float32([1.0])}
+    assert np.abs(features("gem", tensors, images) - features("gem", other, images)).max() > 1e-2
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
@@ -93,7 +105,7 @@ def test_torch_program(tmp_path):
         np.testing.assert_allclose(found, features("ibn", network(state, "student1"), images), atol=1e-5)
 
 
-@pytest.mark.parametrize(("kind", "given"), [("basic", "uint8"), ("ibn", "normalised")])
+@pytest.mark.parametrize(("kind", "given"), [("gem", "uint8"), ("ibn", "normalised")])
 def test_mindir(tmp_path, elsewhere, kind, given):
     path, state = saved(tmp_path, kind)
     output = tmp_path / "network.mindir"
@@ -215,6 +227,7 @@ def run_mindir(path: Path, images: np.ndarray) -> np.ndarray:
     return ms.nn.GraphCell(ms.load(str(path)))(ms.Tensor(images)).asnumpy()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("backend", "format", "suffix", "given", "program"),
     [
@@ -265,13 +278,25 @@ def test_a_file_of_mvd_without_a_tensor_is_refused(tmp_path, capsys):
     assert "leave --network shared out" in capsys.readouterr().err
 
 
+def test_without_a_name_it_is_the_network_that_load_gives(tmp_path, capsys):
+    pytest.importorskip("torch")
+    path, _ = saved(tmp_path)
+    output = tmp_path / "network.safetensors"
+    assert run("torch", path, "--format", "safetensors", "--output", output) == 0
+    assert "teacher1" in (told := capsys.readouterr().out)
+    assert "the first of teacher1, teacher2 (--network chooses)" in told
+    assert load(path).digest == load(output).digest != load(path, network="teacher2").digest
+    with pytest.raises(ValueError, match="one is needed: name it, not all"):
+        load(path, network="all")
+
+
 # -- what is refused ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--format", "npz", "--output", "x.npz"], "teacher1, teacher2: choose one with --network"),
+        (["--network", "all", "--format", "npz", "--output", "x.npz"], "one is needed: name it, not all"),
         (["--network", "teacher1", "--format", "npz", "--output", "x.onnx"], "must end in .npz"),
         (
             ["--network", "teacher1", "--format", "npz", "--input", "uint8", "--output", "x.npz"],

@@ -51,6 +51,7 @@ def flip(path, place=-100):
     path.write_bytes(content)
 
 
+@pytest.mark.long
 def test_a_full_disk(whole, tmp_path):
     """RLIMIT_FSIZE is too small for the moments of stage 2, not for those of stage 1."""
     limit = (30 * MEGABYTE, 30 * MEGABYTE)
@@ -185,6 +186,7 @@ def test_extended_is_the_longer_run(whole, tmp_path, capsys):
     assert_same_run(tmp_path / "extended", tmp_path / "long")
 
 
+@pytest.mark.long
 def test_two_runs_in_one_folder_and_every_signal(tmp_path):
     """A second process is told who holds the folder; each signal ends in the middle of an epoch, which is kept."""
     folder, argv = tmp_path / "run", new(tmp_path / "run", *LONG)
@@ -335,6 +337,7 @@ def test_divergence_keeps_the_last_good_state(tmp_path, capsys):
     assert str(found.position) == "stage 1, network 2, epoch 1, iteration 3"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("backend", "gigabytes"), [("torch", 3), ("mindspore", 7)])
 def test_memory_that_runs_out(tmp_path, backend, gigabytes):
     """An address space too small for the batch that is asked for; MindSpore's libraries alone take more of it."""

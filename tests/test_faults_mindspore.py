@@ -11,6 +11,8 @@ import resource
 import signal
 import time
 
+import pytest
+
 from duoreid.core.training import snapshot as snapshot
 from tests.runs import SMALL, finish, options_of, small_data, start
 
@@ -60,6 +62,7 @@ def damage(path, kind):
     path.write_bytes({"flip": content, "cut": content[: len(content) // 2]}[kind])
 
 
+@pytest.mark.long
 def test_one_fault_after_the_other(tmp_path):
     folder = tmp_path / "run"
     argv = [

@@ -255,6 +255,7 @@ def test_beside_theirs_installed_before(wheel, theirs, data, tmp_path):
     assert "Verdict: fit" in here.run("-m", "duoreid.datasets.doctor", "synthetic-a", data)
 
 
+@pytest.mark.long
 def test_beside_theirs_installed_after(wheel, theirs, data, tmp_path):
     here = Environment(tmp_path)
     here.install(wheel)
@@ -270,6 +271,7 @@ def test_beside_theirs_installed_after(wheel, theirs, data, tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.long
 def test_an_editable_install_beside_theirs(checkout, theirs, tmp_path):
     here = Environment(tmp_path)
     here.install(build("editable", checkout, tmp_path / "editable"))

@@ -6,7 +6,6 @@ import time
 
 import pytest
 
-from tests.conftest import BACKENDS
 from tests.runs import SMALL, assert_same_run, finish, lines, small_data, start, train
 
 CHAINS = {
@@ -26,7 +25,7 @@ def data():
     return ["--data", str(small_data())]
 
 
-@pytest.fixture(scope="module", params=BACKENDS)
+@pytest.fixture(scope="module", params=["torch", pytest.param("mindspore", marks=pytest.mark.long)])
 def reference(request, tmp_path_factory):
     """(backend, folder of a run from beginning to end, its seconds)."""
     folder = tmp_path_factory.mktemp(request.param) / "run"

@@ -27,6 +27,7 @@ def size(shape):
     return product
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backend", ["torch", "mindspore"])
 def test_mmt_is_measured_in_a_process_of_its_own(backend, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)

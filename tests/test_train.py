@@ -214,10 +214,15 @@ def test_anybodys_weights_adapt_to_a_folder_of_ones_own(cameras, tmp_path, capsy
     assert summary["given_mean_ap"] == np.mean([row["mean_ap"] for row in summary["rows"][:2]])
     config = json.loads((tmp_path / "two/config.json").read_text())
     assert (config["network"]["arch"], config["run"]["start"]) == ("tiny", files)
-    assert train("torch", here, *argv, "--start", files[0], "--output", str(tmp_path / "one")) == 0
+    assert printed.count("is not used") == printed.count("--size tiny is not used") == 1
+    more = ["--start", files[0], "--source", "msmt17", "--data-seed", "4", "--output", str(tmp_path / "one")]
+    assert train("torch", here, *argv, *more) == 0
     one = json.loads((tmp_path / "one/summary.json").read_text())["rows"]
     assert one[0]["mean_ap"] == one[1]["mean_ap"] == summary["rows"][0]["mean_ap"]
-    assert "the networks start alike" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "the networks start alike" in printed
+    assert "--source msmt17 is not used: --start takes the place of stage 1" in printed
+    assert "--data-seed 4 is not used: it is for synthetic datasets, and folder is none." in printed
 
 
 def test_an_adaptation_of_given_weights_is_taken_up_again(cameras, tmp_path):
@@ -243,6 +248,10 @@ def test_starts_that_cannot_be(data, cameras, tmp_path, capsys):
         (["mmt", "--start", file, "--weights", file], "takes the place of"),
         (["mmt", "--start", file, "--arch", "resnet18"], "They fit --arch tiny"),
         (["mmt", "--source", "synthetic-a", "--target", "synthetic-b,synthetic-a"], "--target names several"),
+        (
+            ["mmt", *PATTERN],
+            "is for pictures of your own, which a path or the name `folder` stands for, and synthetic-a, ",
+        ),
     ):
         assert train("torch", data, *words, "--output", str(tmp_path / "run")) == 2
         assert needle in capsys.readouterr().err

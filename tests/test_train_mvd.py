@@ -77,6 +77,7 @@ def test_one_split_whose_gallery_is_drawn_ten_times(data, tmp_path, capsys):
     assert (tmp_path / "run" / "mvd.safetensors").exists()
 
 
+@pytest.mark.long
 def test_a_run_goes_on_as_if_it_had_never_stopped(data, tmp_path, capsys):
     run, straight = tmp_path / "run", tmp_path / "straight"
     assert train("torch", data, "--output", str(straight), "--trials", "2") == 0
@@ -107,6 +108,7 @@ def epochs_of(run):
     return [(line["backend"], line["losses"]) for line in lines if line["event"] == "epoch"]
 
 
+@pytest.mark.long
 def test_mindspore_goes_on_with_a_run_of_torch(data, tmp_path, capsys, elsewhere, shallow):
     """Compiled, in float32; the table at its end is that of `evaluate` on its checkpoint."""
     run, straight = tmp_path / "run", tmp_path / "straight"
@@ -131,6 +133,7 @@ def test_mindspore_goes_on_with_a_run_of_torch(data, tmp_path, capsys, elsewhere
         assert two["mean"]["mean_ap"] == pytest.approx(one["mean"]["mean_ap"], abs=1e-3)
 
 
+@pytest.mark.long
 def test_mindspore_alone_without_compilation(data, tmp_path, capsys, elsewhere, shallow):
     """From the start, and on from the end of an epoch, bitwise."""
     words = [

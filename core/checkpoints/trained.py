@@ -63,6 +63,15 @@ class Trained:
     report: str = ""
     threshold: dict[str, Any] | None = None
 
+    def one(self, role: str = "") -> str:
+        """Return the network that is meant where one is needed: the first, as `open_trained` has chosen them by `role`.
+
+        So it is the one that was named, else the first of those that embed. UserError for "all" of several.
+        """
+        if role == "all" and len(self.models) > 1:
+            raise UserError(f"{self.path} holds {', '.join(self.models)}, and one is needed: name it, not all.")
+        return next(iter(self.models))
+
 
 def open_trained(
     path: str | Path,

@@ -155,7 +155,8 @@ def choose(opened: OpenData, part: str | None) -> Asked:
         )
     people = np.unique(dataset.test.identities[search.trials[0].query])
     identities = np.where(np.isin(dataset.test.identities, people), dataset.test.identities, -1)
-    return _all_to_all(opened.test, dataset.test, identities, "test images", cameras=search.ignore != "nothing")
+    what = "test images" if dataset.frames is None else "first images of test tracklets"  # as pictures are searched for
+    return _all_to_all(opened.test, dataset.test, identities, what, cameras=search.ignore != "nothing")
 
 
 def _all_to_all(images: Images, split: Split, identities: np.ndarray, what: str, cameras: bool = True) -> Asked:

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,6 +110,7 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
     from duoreid.core.protocols import evaluate as test
     from duoreid.core.protocols import require_matches, require_trial
     from duoreid.core.searches import chosen, open_set
+    from duoreid.core.settings.unused import unused_options
 
     size = (given["height"], given["width"])
     trained = open_trained(model.checkpoint, model.network, model.arch, model.stem_relu, size)
@@ -122,6 +124,7 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
     trial = given["trial"] or trained.trial or next(iter(getattr(data, "trials", ())), 1)
     opened: OpenData = in_turn(runtime.processes, lambda: open_dataset(name, data, trial))
     dataset = opened.dataset
+    unused = unused_options(replace(DataConfig("data"), **_given(given, DataConfig)), [dataset])
     if given["trial"] is not None and not dataset.trial:
         raise UserError(f"{dataset.name} has one training split: leave --trial {given['trial']} out.")
     for known in trained_on if trained.trial and dataset.trial else ():
@@ -154,7 +157,11 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
         "images": [data.height, data.width],
         "rerank": given["rerank"],
         "on": backend.about(runtime),
-        "remarks": [*dataset.remarks, *dict.fromkeys(search.remark for search in dataset.searches if search.remark)],
+        "remarks": [
+            *unused,
+            *dataset.remarks,
+            *dict.fromkeys(search.remark for search in dataset.searches if search.remark),
+        ],
     }
     beside = {search.name: published(trained, dataset.name, search.name) for search in dataset.searches}
     print(_json(facts, tested, beside) if given["json"] else _text(facts, tested, beside, trained.report))
@@ -163,19 +170,18 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
 def embeddings(
     trained: Trained, opened: OpenData, backend: Backend, runtime: Any, batch: int
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield (role, features float32 (N, D) of the test images) for each network."""
+    """Yield (role, features float32 (N, D) of the test images, or of its tracklets) for each network."""
     from tqdm import tqdm
 
-    from duoreid.core.data import Chunks
+    from duoreid.core.tracklets import embed_test
 
     processes, learner, built = runtime.processes, None, None
-    chunks = Chunks(opened.test, batch)
     for role, model in trained.models.items():
         if learner is None or model.config != built:
             learner, built = together(backend.make_learner, processes)(model.config, runtime, 0), model.config
         learner.import_state(model.state)
-        shown = tqdm(chunks, desc=f"embedding, {role}", unit="batch", disable=None, leave=False)
-        yield role, learner.embed(shown if processes.size == 1 else chunks)[0]
+        bar = partial(tqdm, desc=f"embedding, {role}", unit="batch", disable=None, leave=False)
+        yield role, embed_test(learner, opened, batch, bar if processes.size == 1 else lambda chunks: chunks)[0]
 
 
 def _given(given: dict[str, Any], section: type) -> dict[str, Any]:

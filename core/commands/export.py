@@ -111,12 +111,12 @@ def build(backend: Backend, programs: Mapping[str, str], prog: str = "") -> Pars
     made = Parser(
         prog=prog,
         usage=f"{prog} CHECKPOINT --format FORMAT --output FILE [OPTIONS]",
-        examples=[f"{prog} runs/mmt-torch/last.safetensors --network teacher1 --format npz --output network.npz"],
+        examples=[f"{prog} runs/mmt-torch/last.safetensors --format npz --output network.npz"],
         description="Export one network of a checkpoint: images in, L2-normalised features out, any number of images. "
         f"The file is run beside the original before it is kept; a difference above {LIMIT:g} is an error.",
     )
     add_help(made)
-    add_model_options(made, "the file's only one")
+    add_model_options(made, "the first that embeds")
     known = {**programs, "safetensors": "the network's tensors, verified", "npz": "the network's tensors for NumPy"}
     text = "; ".join(f"{name}: {line}" for name, line in known.items())
     made.add_argument("--format", required=True, choices=tuple(known), help=text)
@@ -149,9 +149,7 @@ def _export(
 
     size = (given["height"], given["width"])
     trained = _sized(open_trained(model.checkpoint, model.network, model.arch, model.stem_relu, size), given)
-    if len(trained.models) > 1:
-        raise UserError(f"{trained.path} holds {', '.join(trained.models)}: choose one with --network.")
-    name, data = next(iter(trained.models)), trained.config.data
+    name, data = trained.one(model.network), trained.config.data
     chosen = trained.models[name]
     form = TENSORS[given["format"]](trained, name) if given["format"] in TENSORS else load(given["format"])
     if form.run is None and given["input"]:
@@ -167,9 +165,10 @@ def _export(
         f"{RAW} (batch, {data.height}, {data.width}, 3)" if raw else f"float32 (batch, 3, {data.height}, {data.width})"
     )
     what = f"takes {takes}, " if form.run else ""
+    others = "" if len(trained.models) == 1 else f", the first of {', '.join(trained.models)} (--network chooses),"
     print(
-        f"{name} of {trained.path} -> {given['output']} ({given['format']}, {size:.1f} MB): {what}largest difference "
-        f"from the original {worst:.1e} (limit {LIMIT:g}) on batches of {' and '.join(map(str, CHECKED))}"
+        f"{name} of {trained.path}{others} -> {given['output']} ({given['format']}, {size:.1f} MB): {what}largest "
+        f"difference from the original {worst:.1e} (limit {LIMIT:g}) on batches of {' and '.join(map(str, CHECKED))}"
     )
 
 

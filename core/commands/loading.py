@@ -31,7 +31,9 @@ def parser(prog: str, usage: str, description: str, examples: list[str], *, patt
     add_help(made)
     add_model_options(made, "the first that embeds")
     made.add_argument("--backend", default="torch", choices=BACKENDS, help="what computes")
-    made.add_argument("--device", default="auto", metavar="NAME", help="cpu, cuda, gpu or ascend (default: auto)")
+    made.add_argument(
+        "--device", default="auto", metavar="NAME", help="cpu, cuda, openvino, gpu or ascend (default: auto)"
+    )
     rare = [
         made.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads (default: its own choice)"),
         made.add_argument("--height", type=int, metavar="N", help="image height (default: the model's)"),

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from duoreid.core.commands.foreign_options import hint
 from duoreid.core.commands.parsing import Parser, add_help
 from duoreid.core.commands.settings_files import read_settings_file
-from duoreid.core.errors import UserError, unknown
+from duoreid.core.errors import UserError, unknown, unknown_option
 from duoreid.core.methods.registry import DEFAULT, METHODS, spec_of
 from duoreid.core.methods.spec import MethodSpec
 from duoreid.core.settings.config import Config, validate
@@ -152,13 +152,18 @@ def _check_flags(argv: Sequence[str], parser: Parser, spec: MethodSpec, runtime:
             continue
         owners = [other.name for other in METHODS.values() if name.replace("--no-", "--", 1) in flags_of(other)]
         if owners:
-            raise UserError(
-                f"{name} means nothing to {spec.name}: it is an option of {', '.join(owners)}. Leave it out, or train "
-                f"{owners[-1]}."
-            )
+            twins = [twin for twin in _twins(name, spec) if twin in flags]
+            remedy = f"Here it is {twins[0]}" if twins else f"Leave it out, or train {owners[-1]}"
+            raise UserError(f"{name} means nothing to {spec.name}: it is an option of {', '.join(owners)}. {remedy}.")
         if elsewhere := hint(name):
             raise UserError(elsewhere)
-        raise unknown(f"option of {spec.name}", name, flags)
+        raise unknown_option(spec.name, name, flags, f"{parser.prog} {spec.name} --help-all")
+
+
+def _twins(name: str, spec: MethodSpec) -> list[str]:
+    """Return how an option of this name would be called in the method's sections whose options begin otherwise."""
+    no = "--no-" if name.startswith("--no-") else "--"
+    return [f"{no}{flag(spec.prefix(section))[2:]}{name.removeprefix(no)}" for section in spec.sections]
 
 
 def flags_of(spec: MethodSpec) -> set[str]:

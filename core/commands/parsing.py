@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from duoreid.core.commands.foreign_options import hint
-from duoreid.core.errors import UserError
+from duoreid.core.errors import UserError, alternatives, closest
 
 WIDTH = 100
 """Columns of a help, where the terminal is not narrower."""
@@ -36,8 +36,15 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         words = message.split() if message.startswith("unrecognized arguments") else []
-        elsewhere = "".join(f"\n{hint(word.split('=')[0])}" for word in words if hint(word.split("=")[0]))
+        elsewhere = "".join(f"\n{found}" for word in words if (found := self._instead(word.split("=")[0])))
         raise UserError(f"{message}{elsewhere}\nSee {self.prog} --help.")
+
+    def _instead(self, word: str) -> str:
+        """Return what to give instead of an unknown option, "" where nothing is known, and for other words."""
+        if found := hint(word):
+            return found
+        close = closest(word, self.flags()) if word.startswith("--") else []
+        return f"Instead of {word}, did you mean {alternatives(close)}?" if close else ""
 
     def flags(self) -> list[str]:
         """Return every option's long name."""

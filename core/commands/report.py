@@ -157,7 +157,7 @@ def _measured(
     from duoreid.core.report.gather import tested, threshold_of
 
     features = dict(embeddings(trained, opened, backend, runtime, given["batch"]))
-    first = next(iter(trained.models.values()))
+    first = trained.models[trained.one()]
     learner = backend.make_learner(first.config, runtime, 0)
     learner.import_state(first.state)
     contents = formats.read(given["checkpoint"])
@@ -181,10 +181,12 @@ def _measured(
 def _train_features(
     trained: Trained, opened: OpenData, backend: Backend, runtime: Any, given: dict[str, Any]
 ) -> np.ndarray:
-    """Return the features of the training images by every network, float32 (M, N, D)."""
+    """Return the features of the training images, or of their tracklets, by every network, float32 (M, N, D)."""
     from duoreid.core.commands.evaluate import embeddings
 
-    training = replace(opened, test=opened.train)
+    frames = None if opened.dataset.train.tracklets is None else opened.dataset.train
+    dataset = replace(opened.dataset, frames=frames)
+    training = replace(opened, dataset=dataset, test=opened.train, frames=None if frames is None else opened.train)
     return np.stack([rows for _, rows in embeddings(trained, training, backend, runtime, given["batch"])])
 
 
@@ -199,6 +201,7 @@ def _labels(
     from duoreid.core.checkpoints.trained import LABELS
     from duoreid.core.methods import pseudo_labels
     from duoreid.core.methods.registry import spec_of
+    from duoreid.core.tracklets import of_images
 
     spec = spec_of(trained.config.method)
     target = opened.dataset.name == getattr(trained.config.data, spec.datasets[-1])
@@ -212,4 +215,5 @@ def _labels(
     labels, _, _ = pseudo_labels.cluster(
         features, section, seed=trained.config.run.seed, epoch=section.epochs, eps=None
     )
+    labels = of_images(opened.dataset.train, labels)
     return labels.astype(np.int64), "The training images clustered anew, by the run's settings and these networks."

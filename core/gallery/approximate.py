@@ -18,6 +18,7 @@ import numpy as np
 from duoreid.core.checkpoints.files import write_atomically
 from duoreid.core.errors import UserError
 from duoreid.core.gallery.exact import exact
+from duoreid.core.gallery.filters import Filters
 from duoreid.core.gallery.view import View
 from duoreid.core.numeric.inputs import as_count, row_blocks
 
@@ -31,7 +32,8 @@ LEAST = 100  # images for which there is an index
 class Recall:
     """What was measured of an index. recall: share of the exact first `depth` that it found, over `queries` images.
 
-    rows, images: of the gallery when it was built. stale: images were added or removed since.
+    rows, images, generation: of the gallery when it was built. stale: images were added or removed since, or rows were
+    given other numbers.
     """
 
     recall: float
@@ -41,11 +43,13 @@ class Recall:
     probes: int
     rows: int
     images: int
+    generation: int = 0
     stale: bool = False
 
     def stale_for(self, view: View) -> bool:
         """Return whether a gallery has other rows than those that were indexed."""
-        return (self.rows, self.images) != (len(view.features), view.count)
+        now = (len(view.features), view.count, view.commit.generation)
+        return (self.rows, self.images, self.generation) != now
 
     def __str__(self) -> str:
         old = ", stale: rows have changed since" if self.stale else ""
@@ -67,7 +71,7 @@ def read_recall(folder: Path, view: View) -> Recall | None:
 
 @dataclass
 class Approximate:
-    """An opened index. searcher: faiss's, mapped from the disk."""
+    """An opened index. searcher: faiss's, mapped from the disk. recall: as measured, without a filter."""
 
     searcher: Any
     recall: Recall
@@ -82,19 +86,49 @@ class Approximate:
             raise UserError(f"{folder} has no approximate index: make one with Gallery.build_index, or search exactly.")
         if recall.stale:
             raise UserError(
-                f"the approximate index of {folder} is stale: it was built of {recall.images:,} images and there are "
-                f"{view.count:,}. Build it again with Gallery.build_index, or search exactly."
+                f"the approximate index of {folder} is stale: it was built of {recall.images:,} images, and they are "
+                f"not the {view.count:,} that are there. Build it again with Gallery.build_index, or search exactly."
             )
         searcher = faiss.read_index(str(folder / INDEX), faiss.IO_FLAG_MMAP)
-        searcher.nprobe = recall.probes
         return cls(searcher, recall)
 
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return what `exact` returns, but miss some rows: (int64 (Q, k), float64 (Q, k)), -1 where few are found."""
-        similarities, rows = self.searcher.search(queries, k)
+    def search(self, view: View, queries: np.ndarray, k: int, filters: Filters) -> tuple[np.ndarray, np.ndarray]:
+        """Return what `exact` returns, but miss some rows: (int64 (Q, k), float64 (Q, k)), -1 where fewer pass."""
+        rows, similarities = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), -np.inf)
+        for asked, passing in filters.shared(view, len(queries)):
+            rows[asked], similarities[asked] = self._among(view, queries[asked], k, passing)
+        return rows, similarities
+
+    def _among(self, view: View, queries: np.ndarray, k: int, passing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Search among the rows that pass, bool (N,).
+
+        The fewer pass, the farther away the nearest of them lie. A query visits so many cells that as many rows are
+        multiplied as without a filter; all of them are the exact search.
+        """
+        passing = passing & view.alive
+        count = int(np.count_nonzero(passing))
+        probes = math.ceil(self.recall.probes * view.count / max(1, count))
+        if probes >= self.recall.cells:
+            return exact(view.features, queries, k, lambda block: passing[block])
+        similarities, rows = self._visit(queries, k, probes, None if count == view.count else passing)
         order = np.lexsort((rows, -similarities), axis=1)
         rows, similarities = np.take_along_axis(rows, order, 1), np.take_along_axis(similarities, order, 1)
-        return rows, np.where(rows < 0, -np.inf, similarities.astype(np.float64))
+        similarities = np.where(rows < 0, -np.inf, similarities.astype(np.float64))
+        short = np.flatnonzero((rows[:, : min(k, count)] < 0).any(axis=1))  # the cells that were visited hold too few
+        if len(short):
+            rows[short], similarities[short] = exact(view.features, queries[short], k, lambda block: passing[block])
+        return rows, similarities
+
+    def _visit(
+        self, queries: np.ndarray, k: int, probes: int, passing: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        import faiss
+
+        if passing is None:
+            return self.searcher.search(queries, k, params=faiss.SearchParametersIVF(nprobe=probes))
+        bits = np.packbits(passing, bitorder="little")
+        selector = faiss.IDSelectorBitmap(bits)
+        return self.searcher.search(queries, k, params=faiss.SearchParametersIVF(nprobe=probes, sel=selector))
 
 
 def build(folder: Path, view: View, *, cells: int | None, probes: int | None) -> Recall:
@@ -120,7 +154,9 @@ def build(folder: Path, view: View, *, cells: int | None, probes: int | None) ->
     truth, _ = exact(view.features, _of(view, asked), depth, lambda block: view.alive[block])
     _, found = index.search(_of(view, asked), depth)
     shared = sum(len(np.intersect1d(one, other)) for one, other in zip(truth, found, strict=True))
-    recall = Recall(shared / truth.size, depth, len(asked), cells, probes, len(view.features), view.count)
+    recall = Recall(
+        shared / truth.size, depth, len(asked), cells, probes, len(view.features), view.count, view.commit.generation
+    )
     (folder / MEASURED).unlink(missing_ok=True)  # a process that is killed here leaves no index rather than another's
     temporary = folder / f".{INDEX}"
     faiss.write_index(index, str(temporary))

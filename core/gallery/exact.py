@@ -12,12 +12,15 @@ from collections.abc import Callable
 
 import numpy as np
 
+from duoreid.core.gallery.halves import FEW, quick, scanned, widened
 from duoreid.core.numeric.keys import NOTHING, bound, indices_of, merge, similarities_of, threshold_of
+from duoreid.core.numeric.products import product
 from duoreid.core.numeric.threads import each, workers
 
 EXTRA = 16  # candidates beyond k at least
 ENTRIES = 1 << 20  # of a product at a time
 FEWEST, MOST = 1024, 1 << 15  # rows of a product
+WIDENED = 1 << 17  # numbers of float16 that are made float32 at a time for a few queries: they stay in the cache
 QUERIES = 256  # at a time
 PARTS = 4  # for each thread, so that they end together
 SMALL = 1 << 22  # numbers in the rows below which a second thread takes longer to start than to help
@@ -103,7 +106,11 @@ def _products(rows: np.ndarray, queries: np.ndarray, names: np.ndarray) -> np.nd
 def _candidates(rows: np.ndarray, queries: np.ndarray, k: int, allowed: Allowed | None) -> np.ndarray:
     """Return the keys (Q, k) of the k largest float32 products (core/numeric/keys.py); -inf: rows that do not count."""
     count = len(rows)
-    width = FEWEST if rows.dtype == np.float16 else int(np.clip(ENTRIES // len(queries), FEWEST, MOST))
+    half, few = rows.dtype == np.float16, len(queries) <= FEW
+    scan = half and few and rows.size >= SMALL and quick()
+    width = int(np.clip(ENTRIES // len(queries), FEWEST, MOST))
+    if half and not scan:
+        width = max(1, WIDENED // rows.shape[1]) if few else FEWEST
     parts = 1 if rows.size < SMALL or workers() == 1 else min(PARTS * workers(), -(-count // width))
     edges = np.linspace(0, count, parts + 1).astype(np.int64)
 
@@ -111,16 +118,19 @@ def _candidates(rows: np.ndarray, queries: np.ndarray, k: int, allowed: Allowed 
         keys = np.full((len(queries), k), NOTHING)
         for start in range(int(edges[number]), int(edges[number + 1]), width):
             block = slice(start, min(start + width, int(edges[number + 1])))
-            product = _product(rows[block], queries)
             mask = allowed(block) if allowed else None
+            if mask is not None and not mask.any():
+                continue
+            if scan:
+                _scan(rows[block], queries, keys, start, mask)
+                continue
+            scores = _product(rows[block], queries)
             if mask is not None:
-                if not mask.any():
-                    continue
-                product = np.where(mask, product, np.float32(-np.inf))
+                scores = np.where(mask, scores, np.float32(-np.inf))
             lowest = threshold_of(keys, start)
             if lowest[0] == -np.inf:
-                lowest = np.maximum(lowest, bound(product, k))
-            merge(keys, product, lowest[:, None], start)
+                lowest = np.maximum(lowest, bound(scores, k))
+            merge(keys, scores, lowest[:, None], start)
         return keys
 
     found = [part(0)] if parts == 1 else each(part, range(parts))
@@ -133,25 +143,21 @@ def _candidates(rows: np.ndarray, queries: np.ndarray, k: int, allowed: Allowed 
     return np.where(keys == NOTHING, _ABSENT, keys)
 
 
+def _scan(rows: np.ndarray, queries: np.ndarray, keys: np.ndarray, start: int, mask: np.ndarray | None) -> None:
+    """Merge a block of float16 rows into the keys (Q, k)."""
+    for place, query in enumerate(queries):
+        own = mask[place] if mask is not None and mask.ndim == 2 else mask
+        pool = np.concatenate([keys[place], scanned(rows, query, keys.shape[1], start, own)])
+        pool.sort()
+        keys[place] = pool[: keys.shape[1]]
+
+
 def _product(rows: np.ndarray, queries: np.ndarray) -> np.ndarray:
     """Return the products float32 (Q, n), contiguous."""
-    rows = _widened(rows) if rows.dtype == np.float16 else rows
+    rows = widened(rows) if rows.dtype == np.float16 else rows
     if len(queries) == 1:
         return (rows @ queries[0])[None]
-    return queries @ rows.T
-
-
-def _widened(rows: np.ndarray) -> np.ndarray:
-    """Return finite float16 numbers as float32, exactly; in less time than NumPy's own conversion.
-
-    Sign, exponent and fraction go to their places in a float32, whose exponent is then too small by 127 - 15.
-    """
-    bits = rows.view(np.int16).astype(np.int32)
-    bits <<= 13
-    bits &= np.int32(-0x70002000)  # all but the copies of the sign, which stay in the highest bit alone
-    wide = bits.view(np.float32)
-    wide *= np.float32(2.0**112)
-    return wide
+    return product(queries, rows.T)
 
 
 _ABSENT = np.uint64(0xFF800000 << 32)  # the key of similarity -inf and index 0

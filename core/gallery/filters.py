@@ -55,14 +55,9 @@ class Filters:
     def allowed(self, view: View, queries: int) -> tuple[Allowed | None, np.ndarray | None]:
         """Return (what `exact` is told, the mask for every query)."""
         mask = self.mask(view)
-        if self.own_cameras is None:
+        own = self._own(view, queries)
+        if own is None:
             return (None if mask is None else lambda rows: mask[rows]), mask
-        if isinstance(self.own_cameras, str) or len(self.own_cameras) != queries:
-            raise UserError(
-                f"exclude_own_camera needs the camera of each of the {queries} queries, but {self.own_cameras!r} came."
-            )
-        known = {name: number for number, name in enumerate(view.cameras)}
-        own = np.array([known.get(str(name), -2) if name is not None else -2 for name in self.own_cameras])
         cameras = view.records["camera"]
 
         def each_its_own(rows: slice) -> np.ndarray:
@@ -70,6 +65,27 @@ class Filters:
             return other if mask is None else other & mask[rows]
 
         return each_its_own, mask
+
+    def shared(self, view: View, queries: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return groups of queries (n,) that see the same rows, with a mask of these, bool (N,)."""
+        mask = self.mask(view)
+        mask = np.ones(len(view.features), bool) if mask is None else mask
+        own = self._own(view, queries)
+        if own is None:
+            return [(np.arange(queries), mask)]
+        cameras = view.records["camera"]
+        return [(np.flatnonzero(own == camera), mask & (cameras != camera)) for camera in np.unique(own)]
+
+    def _own(self, view: View, queries: int) -> np.ndarray | None:
+        """Return the number of each query's camera (Q,), -2 where it has none; None: nothing is left out."""
+        if self.own_cameras is None:
+            return None
+        if isinstance(self.own_cameras, str) or len(self.own_cameras) != queries:
+            raise UserError(
+                f"exclude_own_camera needs the camera of each of the {queries} queries, but {self.own_cameras!r} came."
+            )
+        known = {name: number for number, name in enumerate(view.cameras)}
+        return np.array([known.get(str(name), -2) if name is not None else -2 for name in self.own_cameras])
 
 
 def _numbers(view: View, given: Names, kind: str) -> list[int]:

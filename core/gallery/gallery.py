@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from duoreid.core.errors import UserError, unknown
 from duoreid.core.gallery.adding import Added, add
 from duoreid.core.gallery.approximate import Approximate, Recall, build, read_recall
 from duoreid.core.gallery.checking import Checked, check
+from duoreid.core.gallery.compacting import compact, wasteful
 from duoreid.core.gallery.exact import exact
 from duoreid.core.gallery.filters import Filters, Names
 from duoreid.core.gallery.hits import Hits
@@ -149,9 +151,9 @@ class Gallery:
         sequence of files, one for each.
         What cannot be decoded is left out and named. Whatever was added stays, should the process be killed.
         """
-        with writing(self.folder):
+        with self._writer() as writer:
             return add(
-                Writer(self.folder, self.about),
+                writer,
                 self.model,
                 self.model.pictures.listed(source, pattern),
                 {"identity": identities, "camera": cameras, "time": times},
@@ -162,11 +164,11 @@ class Gallery:
     def remove(self, files: str | Path | Iterable[str | Path]) -> int:
         """Take images out, by their paths, and return how many; ValueError for one that is not there.
 
-        The pictures themselves are not touched.
+        The pictures themselves are not touched. The room of their features is given back by `compact`, which is called
+        once more rows were removed than there are.
         """
         given = [files] if isinstance(files, (str, os.PathLike)) else list(files)
-        with writing(self.folder):
-            writer = Writer(self.folder, self.about)
+        with self._writer() as writer:
             rows = {file: writer.view.find(os.path.abspath(file)) for file in given}
             absent = [str(file) for file, row in rows.items() if row is None]
             if absent:
@@ -176,6 +178,24 @@ class Gallery:
                 )
             writer.remove(sorted({int(row) for row in rows.values()}))
             return len(set(rows.values()))
+
+    def compact(self) -> int:
+        """Give back the room of images that were removed or embedded again; return how many rows that were.
+
+        A process that is killed meanwhile leaves the gallery as it was. An approximate index is stale afterwards.
+        ValueError where the disk has no room for a second copy of what stays.
+        """
+        with writing(self.folder):
+            return compact(Writer(self.folder, self.about))
+
+    @contextmanager
+    def _writer(self) -> Iterator[Writer]:
+        """Hold the gallery and change it; what then takes more room than it should is compacted."""
+        with writing(self.folder):
+            writer = Writer(self.folder, self.about)
+            yield writer
+            if wasteful(writer.view):
+                compact(writer)
 
     def search(
         self,
@@ -198,7 +218,9 @@ class Gallery:
         gallery. rerank: order the first 100 (or as many as it says) by k-reciprocal encoding; the similarities stay
         cosines. camera, not_camera, identity: a name, or several. time_from, time_to: seconds since 1970.
         exclude_own_camera: the camera of each query, whose images it does not see. only_accepted: leave out what does
-        not reach the model's threshold. approximate: by the index that `build_index` has made, which knows no filters.
+        not reach the model's threshold. approximate: by the index that `build_index` has made; the fewer images pass
+        the filters, the more cells it visits, and where it would visit all the search is exact. Its recall was measured
+        without filters, and is less with them.
         Without it the search is exact: it equals a sort by float64 similarities, equal ones in the order in which they
         were added. Where filters leave fewer than k images, there are fewer hits.
         Raises ValueError for an empty gallery, k beyond it, features that are not finite unit vectors of the model's
@@ -210,14 +232,12 @@ class Gallery:
         if only_accepted:
             self._threshold()
         filters = Filters(camera, not_camera, identity, time_from, time_to, exclude_own_camera)
-        if approximate and filters != Filters():
-            raise UserError("an approximate search has no filters: leave them out, or search exactly.")
         allowed, mask = filters.allowed(view, len(queries))
         size = view.count if mask is None else int(np.count_nonzero(mask))
         pool = k if rerank is False else max(k, POOL if rerank is True else as_count(rerank, "rerank"))
         pool = min(pool, len(view.features))
         if approximate:
-            rows, similarities = self._index(view).search(queries, pool)
+            rows, similarities = self._index(view).search(view, queries, pool, filters)
         else:
             rows, similarities = exact(view.features, queries, pool, allowed)
         found = []

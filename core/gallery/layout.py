@@ -10,6 +10,10 @@
 An image is added in three steps: everything is written behind what counts, flushed to the disk, and then commit.json
 is replaced, which is one rename. A process that is killed leaves the gallery as it was before the block or as it is
 after it. What lies behind the committed length is overwritten by the next block.
+
+Rows that were removed stay where they are until the gallery is compacted. That writes the five files once more, as
+features-1.bin and so on, and commit.json then says the number; the files of other numbers are left-overs. A gallery
+that was compacted has format 2: earlier versions would look for the files without a number.
 """
 
 from __future__ import annotations
@@ -26,10 +30,12 @@ import numpy as np
 from duoreid.core.checkpoints.files import write_atomically
 from duoreid.core.errors import UserError
 
-FORMAT = 1
+FORMAT, COMPACTED = 1, 2
 ABOUT, COMMIT, LOCK = "gallery.json", "commit.json", "lock"
 FEATURES, ROWS, FILES = "features.bin", "rows.bin", "files.bin"
 IDENTITIES, CAMERAS = "identities.txt", "cameras.txt"
+GROWING = (FEATURES, ROWS, FILES, IDENTITIES, CAMERAS)
+"""Files whose names have a number after a compaction."""
 
 RECORD = np.dtype(
     [
@@ -56,20 +62,32 @@ class About:
     dimension: int
     numbers: str
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Path, form: int = FORMAT) -> None:
         """Write gallery.json."""
-        write_atomically(folder / ABOUT, json.dumps({"format": FORMAT, **asdict(self)}, indent=1).encode())
+        write_atomically(folder / ABOUT, json.dumps({"format": form, **asdict(self)}, indent=1).encode())
 
 
 @dataclass(frozen=True)
 class Commit:
-    """What counts: rows, and the bytes of the files of names. removed: rows whose mark may not be on the disk yet."""
+    """What counts: rows, and the bytes of the files of names. removed: rows whose mark may not be on the disk yet.
+
+    generation: how often the gallery was compacted; the number in the names of its files, which have none for 0.
+    """
 
     rows: int = 0
     files: int = 0
     identities: int = 0
     cameras: int = 0
     removed: tuple[int, ...] = ()
+    generation: int = 0
+
+    def file(self, folder: Path, name: str) -> Path:
+        """Return where one of the GROWING files lies.
+
+        >>> Commit(generation=2).file(Path("gallery"), "features.bin").name
+        'features-2.bin'
+        """
+        return folder / (name.replace(".", f"-{self.generation}.") if self.generation else name)
 
     def write(self, folder: Path) -> None:
         """Replace commit.json: from here on it holds."""
@@ -81,10 +99,10 @@ def read_about(folder: Path) -> About | None:
     values = _json(folder / ABOUT)
     if values is None:
         return None
-    if not isinstance(values.get("format"), int) or values["format"] > FORMAT:
+    if not isinstance(values.get("format"), int) or values["format"] > COMPACTED:
         raise UserError(
             f"{folder} was written by a newer version of duoreid (format {values.get('format')}, this one knows "
-            f"{FORMAT}): install that version, or make another gallery."
+            f"{COMPACTED}): install that version, or make another gallery."
         )
     try:
         return About(**{name: values[name] for name in About.__dataclass_fields__})
@@ -106,9 +124,10 @@ def read_commit(folder: Path) -> Commit:
     except (KeyError, TypeError, AttributeError) as error:
         raise _damaged(folder, f"{COMMIT} cannot be understood ({error})") from error
     for name, least in needed.items():
-        size = (folder / name).stat().st_size if (folder / name).is_file() else 0
+        file = found.file(folder, name)
+        size = file.stat().st_size if file.is_file() else 0
         if size < least:
-            raise _damaged(folder, f"{name} has {size:,} bytes of {least:,}")
+            raise _damaged(folder, f"{file.name} has {size:,} bytes of {least:,}")
     return found
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,6 +22,7 @@ from duoreid.core.gallery.layout import (
     COMMIT,
     FEATURES,
     FILES,
+    GROWING,
     IDENTITIES,
     LOCK,
     RECORD,
@@ -89,15 +90,14 @@ def create(folder: Path, about: About) -> About:
         found = read_about(folder)
         if found is not None:
             return found
-        # Those of a process that was killed right here.
-        own = {LOCK, MARK, COMMIT, FEATURES, ROWS, FILES, IDENTITIES, CAMERAS}
+        own = {LOCK, MARK, COMMIT, *GROWING}  # of a process that was killed right here
         others = [path.name for path in folder.iterdir() if path.name not in own and not path.name.startswith(".")]
         if others:
             raise UserError(
                 f"{folder} holds {others[0]!r} and is no gallery: give an empty or a new folder, so that nothing of "
                 "yours is mixed with a gallery's files."
             )
-        for name in (FEATURES, ROWS, FILES, IDENTITIES, CAMERAS):
+        for name in GROWING:
             (folder / name).touch()
         Commit().write(folder)
         about.write(folder)  # last: a folder without it is no gallery yet
@@ -110,7 +110,22 @@ class Writer:
     def __init__(self, folder: Path, about: About) -> None:
         self.folder, self.about = folder, about
         self.view = View.open(folder, about)
+        self._sweep()
         self._settle()
+
+    def _sweep(self) -> None:
+        """Remove the files of other generations: of a compaction that was killed, or whose files were still mapped."""
+        for name in GROWING:
+            counts, (stem, suffix) = self._file(name), name.split(".")
+            for path in (self.folder / name, *self.folder.glob(f"{stem}-*.{suffix}")):
+                if path != counts:
+                    with suppress(
+                        PermissionError
+                    ):  # Windows keeps what another process has mapped; the next one sweeps
+                        path.unlink(missing_ok=True)
+
+    def _file(self, name: str) -> Path:
+        return self.view.commit.file(self.folder, name)
 
     def _settle(self) -> None:
         """Bring the marks of removed rows to the disk that the last commit speaks of."""
@@ -122,11 +137,11 @@ class Writer:
 
     def mark(self, rows: Sequence[int], **values: object) -> None:
         """Change fields of some records in their place."""
-        records = np.memmap(self.folder / ROWS, RECORD, "r+", shape=(self.view.commit.rows,))
+        records = np.memmap(self._file(ROWS), RECORD, "r+", shape=(self.view.commit.rows,))
         for name, value in values.items():
             records[name][list(rows)] = value
         records.flush()
-        _sync(self.folder / ROWS)
+        _sync(self._file(ROWS))
 
     def remove(self, rows: Sequence[int]) -> None:
         """Take rows out: all of them, or, where the process is killed before, none."""
@@ -163,14 +178,20 @@ class Writer:
             before.identities + len(added["identities"]),
             before.cameras + len(added["cameras"]),
             tuple(entry.instead for entry in entries if entry.instead is not None),
+            before.generation,
         )
         self._commit(commit)
         self._settle()
 
+    def replace(self, commit: Commit) -> None:
+        """Let other files hold from now on, and remove those that held."""
+        self._commit(commit)
+        self._sweep()
+
     def _write(self, name: str, begin: int, content: bytes) -> None:
         if not content:
             return
-        path = self.folder / name
+        path = self._file(name)
         try:
             with path.open("r+b") as file:
                 file.seek(begin)

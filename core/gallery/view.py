@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from duoreid.core.errors import UserError
 from duoreid.core.gallery.layout import (
     CAMERAS,
+    COMMIT,
     FEATURES,
     FILES,
     IDENTITIES,
@@ -43,15 +45,25 @@ class View:
     @classmethod
     def open(cls, folder: Path, about: About) -> View:
         """Map a folder's files; UserError where they are damaged."""
-        commit = read_commit(folder)
+        while True:
+            before = _bytes(folder / COMMIT)
+            try:
+                return cls._of(folder, about, read_commit(folder))
+            except (UserError, FileNotFoundError):
+                if _bytes(folder / COMMIT) == before:
+                    raise
+                # another process has compacted the gallery meanwhile and removed the files that were named
+
+    @classmethod
+    def _of(cls, folder: Path, about: About, commit: Commit) -> View:
         shape = (commit.rows, about.dimension)
         return cls(
             commit,
-            _mapped(folder / FEATURES, np.dtype(about.numbers), shape),
-            _mapped(folder / ROWS, RECORD, (commit.rows,)),
-            _mapped(folder / FILES, np.dtype(np.uint8), (commit.files,)),
-            _lines(folder / IDENTITIES, commit.identities),
-            _lines(folder / CAMERAS, commit.cameras),
+            _mapped(commit.file(folder, FEATURES), np.dtype(about.numbers), shape),
+            _mapped(commit.file(folder, ROWS), RECORD, (commit.rows,)),
+            _mapped(commit.file(folder, FILES), np.dtype(np.uint8), (commit.files,)),
+            _lines(commit.file(folder, IDENTITIES), commit.identities),
+            _lines(commit.file(folder, CAMERAS), commit.cameras),
         )
 
     @cached_property
@@ -109,6 +121,13 @@ class View:
         """Return the numbers of identities or cameras (`kind`); unknown names have none."""
         known = {name: number for number, name in enumerate(getattr(self, kind))}
         return [known[name] for name in names if name in known]
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def _mapped(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from duoreid.core.contract.learner import Batch, Learner
 from duoreid.core.contract.processes import ALONE, Processes, first
-from duoreid.core.data import Chunks, TrainingSet
+from duoreid.core.data import TrainingSet
 from duoreid.core.methods.augmentation import augment
 from duoreid.core.methods.base import Labelling
 from duoreid.core.methods.pseudo_labels import labelling
@@ -18,6 +18,7 @@ from duoreid.core.methods.schedules import ema_decay
 from duoreid.core.random import rng
 from duoreid.core.settings.config import LearnerConfig
 from duoreid.core.settings.transfer import AdaptConfig, BaselineRecipe
+from duoreid.core.tracklets import embed, of_images, of_tracklets
 
 
 class Adaptation:
@@ -44,7 +45,7 @@ class Adaptation:
     def learner_config(self) -> LearnerConfig:
         """A classifier row for each cluster."""
         adapt = self.schedule
-        capacity = adapt.clusters if adapt.clustering == "kmeans" else max(64, len(self.target.split) // 8)
+        capacity = adapt.clusters if adapt.clustering == "kmeans" else max(64, self.target.split.units // 8)
         return LearnerConfig(
             method=self.name,
             section=adapt,
@@ -60,16 +61,17 @@ class Adaptation:
         """Embed the target with the mean teachers, cluster, and give every network the centroids as classifier.
 
         All processes embed; the first clusters for all of them, since labels that differed in one image would train
-        another model on each.
+        another model on each. Where the target comes in tracklets, these are clustered: their images share a label.
         """
-        features = learner.embed(Chunks(self.target.images, self.config.run.evaluate_batch))
+        target = self.target
+        features = embed(learner, target.images, self.config.run.evaluate_batch, target.split.tracklets)
         found = first(self.processes, lambda: self._cluster(features, epoch))
         self._memory = found["memory"]
         learner.relabel(found["centroids"])
-        return Labelling(found["labels"], found["classes"], found["facts"])
+        return Labelling(of_images(target.split, found["labels"]), found["classes"], found["facts"])
 
     def _cluster(self, features: np.ndarray, epoch: int) -> dict[str, Any]:
-        memory, identities = dict(self._memory), self.target.split.identities
+        memory, identities = dict(self._memory), of_tracklets(self.target.split, self.target.split.identities)
         found, centroids = labelling(features, identities, self.schedule, seed=self.seed, epoch=epoch, memory=memory)
         return vars(found) | {"centroids": centroids, "memory": memory}
 

@@ -46,7 +46,8 @@ def umap(features: np.ndarray, seed: int) -> np.ndarray:
         from umap import UMAP
     except ImportError as error:
         raise UserError("--map umap needs umap-learn, which is not installed: pip install 'duoreid[umap]'.") from error
-    return np.asarray(UMAP(metric="cosine", random_state=seed).fit_transform(features), np.float64)
+    made = UMAP(metric="cosine", random_state=seed, n_jobs=1)  # the same map again needs one thread
+    return np.asarray(made.fit_transform(features), np.float64)
 
 
 def chosen(identities: np.ndarray, seed: int, points: int = POINTS) -> np.ndarray:

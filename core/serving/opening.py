@@ -59,7 +59,7 @@ def open_checkpoint(
 
     trained = open_trained(source, network or "", arch or "", stem_relu, (height, width))
     trained = _prepared(trained, {"height": height, "width": width, "interpolation": interpolation})
-    name = next(iter(trained.models))
+    name = trained.one(network or "")
     engine = LearnerEngine(backend, trained.models[name], **options)
     return Model(engine, describe(trained, name), pictures, str(trained.path))
 

@@ -179,7 +179,8 @@ class Site:
             not_camera=asked.get("not_camera"),
             rerank="rerank" in asked,
         )
-        rows = [view.find(file) for file in hits.files]
+        generation = view.commit.generation  # a compaction gives the rows other numbers: browsers keep pictures by name
+        rows = [f"{generation}-{view.find(file)}" for file in hits.files]
         nobody = None if hits.accepted is None else not bool(hits.accepted.any())
         mask = Filters(asked.get("camera"), asked.get("not_camera")).mask(view)
         size = view.count if mask is None else int(np.count_nonzero(mask))
@@ -187,8 +188,10 @@ class Site:
 
     def _picture(self, text: str) -> Answer:
         view = self.gallery.view
-        row = int(text) if text.isdecimal() and len(text) < 12 else -1
-        if not 0 <= row < len(view.records) or not view.alive[row]:
+        generation, _, number = text.partition("-")
+        row = int(number) if number.isdecimal() and len(number) < 12 else -1
+        current = generation == str(view.commit.generation)
+        if not current or not 0 <= row < len(view.records) or not view.alive[row]:
             raise RefusedError(HTTPStatus.NOT_FOUND, "the gallery has no such picture")
         try:
             return Answer(HTTPStatus.OK, "image/jpeg", self._thumbnail(view.file(row)), keep=True)
@@ -207,7 +210,7 @@ class Site:
         return content.getvalue()
 
 
-def _plain(hits: Hits, rows: list[int | None]) -> list[dict[str, Any]]:
+def _plain(hits: Hits, rows: list[str]) -> list[dict[str, Any]]:
     """Return hits without their files."""
     found = []
     for row, hit in zip(rows, hits.as_plain(), strict=True):

@@ -14,13 +14,14 @@ from duoreid.core.checkpoints.files import digest
 from duoreid.core.contract.learner import Learner, MakeLearner
 from duoreid.core.contract.processes import ALONE, Processes, check_same, first, in_turn, largest
 from duoreid.core.contract.state import capacity_of, check_state
-from duoreid.core.data import Chunks, Dataset, OpenData
+from duoreid.core.data import Dataset, OpenData
 from duoreid.core.errors import UserError
 from duoreid.core.methods.base import Host
 from duoreid.core.methods.registry import spec_of
 from duoreid.core.methods.spec import MethodSpec
 from duoreid.core.protocols import Metrics, SearchResult, as_plain, evaluate, from_plain
 from duoreid.core.settings.config import SELECTIONS, Config, DataConfig
+from duoreid.core.tracklets import embed_test
 from duoreid.core.training import divergence, memory
 from duoreid.core.training.loop import EpochReport, Keeper, Progress, train
 from duoreid.core.training.pace import Pace
@@ -191,8 +192,8 @@ class Run:
     # -- tests --------------------------------------------------------------------------------------------------
 
     def embedded(self, learner: Learner, data: OpenData) -> np.ndarray:
-        """Return the features of the test images, float32 (M, N, D)."""
-        return learner.embed(Chunks(data.test, self.config.run.evaluate_batch))
+        """Return the features of the test images, or of its tracklets, float32 (M, N, D)."""
+        return embed_test(learner, data, self.config.run.evaluate_batch)
 
     def measured(self, features: np.ndarray, dataset: Dataset) -> list[SearchResult]:
         """Test features under every search of a dataset, on the first process for all of them."""

@@ -113,6 +113,7 @@ def test_no_operation_has_a_shape_that_depends_on_the_data():
     assert not used, used
 
 
+@pytest.mark.long
 def test_compiled_functions_see_fixed_shapes_whatever_the_clusters(monkeypatch):
     """Epochs with other numbers of clusters hand arguments of the same shapes and types to the compiled functions."""
     learner, shapes = learner_of("mindspore", MMT), []

@@ -74,6 +74,7 @@ def test_a_learner_recovers_by_importing_a_sound_state(backend):
     assert losses_after(learner, BASELINE) == expected
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name",
     [

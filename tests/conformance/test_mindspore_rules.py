@@ -324,6 +324,7 @@ def test_another_shape_is_seen_as_a_compilation():
     assert len(api.ms_compile_cache) == before + 1
 
 
+@pytest.mark.long
 def test_without_compilation_the_step_is_the_same():
     state, batch = fresh(example_state(SHALLOW)), example_batch(views=1)
     plain = open_runtime(RuntimeConfig(device="cpu", precision="float64", mode="pynative"))

@@ -3,7 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from duoreid.benchmarks import algorithms, growth
+from duoreid.benchmarks import algorithms, engines, growth
+from duoreid.benchmarks import search as searches
 from duoreid.benchmarks.algorithms import CASES
 from duoreid.benchmarks.features import clustered, query_and_gallery
 from duoreid.benchmarks.measure import extra_memory, interleaved
@@ -106,3 +107,27 @@ def test_a_size_of_growth_keeps_the_others_of_its_width(tmp_path):
     rows = json.loads(file.read_text())["rows"]
     assert rows == [{"points": 10, "commit": "b"}, {"points": 20, "commit": "c"}]
     assert growth.keep(file, {"points": 5}, {"width": 9, "commit": "d"})["rows"] == [{"points": 5, "commit": "d"}]
+
+
+def test_engines_agree_up_to_ties_and_no_further():
+    """Two gallery images as similar to the query within a tie may change places; farther ones may not."""
+    query, far = np.array([[1.0, 0.0]]), np.array([[0.6, 0.8]])
+    near = np.array([[np.cos(angle), np.sin(angle)] for angle in (0.1, 0.1 + 1e-5)])
+    rest = np.repeat([[-1.0, 0.0]], 10, axis=0)
+    first = np.concatenate([query, near, far, rest]).astype(np.float32)
+    second = first[[0, 2, 1, *range(3, 14)]]
+    rows = np.array([0]), np.arange(1, 14)
+    alike = engines.compared(first, first, *rows)
+    assert (alike["same"], alike["tied"], alike["other"], alike["gap"]) == (1, 0, 0, 0)
+    tied = engines.compared(first, second, *rows)
+    assert (tied["same"], tied["tied"], tied["other"]) == (0, 1, 0)
+    assert 0 < tied["gap"] < engines.TIE
+    apart = engines.compared(first, first[[0, 3, 2, 1, *range(4, 14)]], *rows)
+    assert (apart["same"], apart["tied"], apart["other"]) == (0, 0, 1)
+
+
+def test_a_size_of_searches_keeps_the_others(tmp_path):
+    file = tmp_path / "search.json"
+    for rows, threads, mark in ((1000, 2, "a"), (10, 1, "b"), (10, 2, "c"), (10, 1, "d")):
+        searches.keep(file, {"rows": rows, "threads": threads, "mark": mark})
+    assert [one["mark"] for one in json.loads(file.read_text())["results"]] == ["d", "c", "a"]

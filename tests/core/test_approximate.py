@@ -47,6 +47,18 @@ def test_finds_as_many_as_asked_for_with_exact_similarities(wanted, always):
     assert found.visited < 0.5
 
 
+@pytest.mark.parametrize("sampled", [30, 500])
+def test_the_recall_that_is_told_is_of_points_that_decided_nothing(sampled, always, monkeypatch):
+    features, asked = many(900, 60), []
+    margin = Cells.margin
+    monkeypatch.setattr(approximate, "SAMPLED", sampled)
+    monkeypatch.setattr(Cells, "margin", lambda self, rows, *given: asked.extend(rows) or margin(self, rows, *given))
+    found, (exact, _) = search_approximate(features, 10, recall=0.9, cells=40), nearest(features, 10)
+    others = np.setdiff1d(np.linspace(0, 899, min(900, 2 * sampled)).astype(int), asked)
+    assert len(others) == len(asked) == min(450, sampled)
+    assert found.recall == pytest.approx(recall_of(found.indices[others], exact[others]))
+
+
 def test_more_recall_takes_more_work(always):
     features = many()
     work = [search_approximate(features, 10, recall=wanted, cells=60).visited for wanted in (0.98, 0.99, 0.999)]

@@ -72,7 +72,17 @@ def test_the_commands_are_listed_and_the_version_told(capsys):
         (["train", "baseline", "--hard-ce", "0"], "--hard-ce means nothing to baseline: it is an option of mmt"),
         (["train", "mvd", "--start", "x"], "--start means nothing to mvd"),
         (["train", "mmt", "--objective", "id"], "--objective means nothing to mmt: it is an option of mvd"),
-        (["train", "mmt", "--no-such-thing"], "unknown option of mmt"),
+        (["train", "mmt", "--no-such-thing"], "'--no-such-thing'. `duoreid train mmt --help-all` lists all.\n"),
+        (
+            ["train", "source", "--source-epochs", "3"],
+            "'--source-epochs'. Did you mean --pretrain-epochs or --pretrain-warmup-epochs? `duoreid train",
+        ),
+        (
+            ["train", "source", "--epochs", "3"],
+            "--epochs means nothing to source: it is an option of baseline, mmt, mvd. Here it is --pretrain-epochs.\n",
+        ),
+        (["train", "source", "--trials", "2"], "it is an option of mvd. Leave it out, or train mvd.\n"),
+        (["evaluate", "x", "--datasett", "y"], "Instead of --datasett, did you mean --dataset, --data-seed or --data?"),
     ],
 )
 def test_what_is_wrong_is_told(capsys, words, message):
@@ -80,6 +90,13 @@ def test_what_is_wrong_is_told(capsys, words, message):
     printed = capsys.readouterr()
     assert message in printed.err
     assert "Traceback" not in printed.err
+
+
+def test_at_most_three_options_are_proposed(capsys):
+    assert cli.main(["train", "mmt", "--weight-decai", "3"]) == 2
+    told = capsys.readouterr().err
+    assert told.count("--") <= 1 + 3 + 1  # the given one, three, --help-all
+    assert "--weight-decay" in told
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])

@@ -96,11 +96,17 @@ def test_tensorboard_files_are_written(tmp_path, monkeypatch):
 
 def test_wandb_is_called_as_it_expects(tmp_path, monkeypatch):
     calls = []
-    run = SimpleNamespace(log=lambda values: calls.append(values), finish=lambda: calls.append("finished"))
+    axes = []
+    run = SimpleNamespace(
+        log=calls.append,
+        finish=lambda: calls.append("finished"),
+        define_metric=lambda name, step_metric: axes.append((name, step_metric)),
+    )
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **given: calls.append(given) or run))
     feed(opened("wandb", tmp_path, {"method": "mmt"}))
     assert calls[0] == {"project": "duoreid", "name": tmp_path.name, "dir": str(tmp_path), "config": {"method": "mmt"}}
-    assert calls[1] == {"mmt/total": 1.5, "mmt/rate": 0.5, "iteration": 2}
+    assert calls[1] == {"mmt/total": 1.5, "mmt/rate": 0.5, "iteration or epoch": 2}
+    assert axes == [("*", "iteration or epoch")]
     assert calls[-1] == "finished"
 
 

@@ -108,7 +108,32 @@ def test_pictures_come_by_row(running):
     assert blue > max(red, green) + 80
 
 
-@pytest.mark.parametrize("path", ["/picture/9", "/picture/-1", "/picture/", "/picture/1e3", "/picture/²", "/nothing"])
+def test_a_compaction_gives_pictures_other_names(tmp_path):
+    """A browser keeps a picture by its name; the same row is somebody else afterwards."""
+    with served(lambda site: site, tmp_path) as (port, site):
+        before = {hit["row"] for hit in search(port, coloured.COLOURS["eve"])["hits"]}
+        site.gallery.remove(site.gallery.files[:2])
+        site.gallery.compact()
+        hits = search(port, coloured.COLOURS["eve"])["hits"]
+        assert not before & {hit["row"] for hit in hits}
+        assert hits[0]["identity"] == "eve"
+        assert ask(port, "GET", f"/picture/{hits[0]['row']}")[0] == 200
+        assert [ask(port, "GET", f"/picture/{row}")[0] for row in before] == [404] * len(before)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/picture/0-9",
+        "/picture/0--1",
+        "/picture/",
+        "/picture/0-1e3",
+        "/picture/0-²",
+        "/picture/1-0",
+        "/picture/0",
+        "/nothing",
+    ],
+)
 def test_what_is_not_there_is_not_found(running, path):
     from urllib.parse import quote
 

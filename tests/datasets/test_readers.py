@@ -32,6 +32,7 @@ HOMES = [
     ("veri776", "VeRi"),
     ("vehicleid", "VehicleID_V1.0"),
     ("llcm", "LLCM"),
+    ("mars", "MARS"),
     ("synthetic-a", "synthetic-a"),
     ("synthetic-sysu", "synthetic-sysu"),
     ("synthetic-regdb", "synthetic-regdb"),

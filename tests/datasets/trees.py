@@ -207,7 +207,31 @@ def llcm(root: Path) -> Path:
     return root
 
 
+MARS_TRAIN = ((1, 1, 2), (1, 3, 3), (2, 2, 1), (2, 6, 2))
+MARS_TEST = ((-1, 1, 2), (0, 2, 3), (4, 1, 1), (4, 2, 4), (6, 3, 2), (6, 3, 1), (6, 5, 3))
+"""Tracklets: person, camera, images."""
+
+
+def mars(root: Path) -> Path:
+    """Two training people; a junk tracklet, a distractor and two people in the test, tracklets 3, 5 and 7 ask."""
+    from scipy.io import savemat
+
+    for half, tracklets in (("train", MARS_TRAIN), ("test", MARS_TEST)):
+        names, rows = [], []
+        for number, (person, camera, length) in enumerate(tracklets, start=1):
+            folder = "00-1" if person < 0 else f"{person:04d}"
+            rows.append((len(names) + 1, len(names) + length, person, camera))
+            names += [f"{folder}C{camera}T{number:04d}F{frame:03d}.jpg" for frame in range(1, length + 1)]
+        for name in names:
+            image(root / f"bbox_{half}" / name[:4] / name)
+        text(root / f"info/{half}_name.txt", "\n".join(names) + "\n")
+        savemat(root / f"info/tracks_{half}_info.mat", {f"track_{half}_info": np.array(rows, np.int32)})
+    savemat(root / "info/query_IDX.mat", {"query_IDX": np.array([[3, 5, 7]], np.uint16)})
+    return root
+
+
 TREES = {
+    "mars": mars,
     "occluded-duke": duke,
     "cuhk03-detected": cuhk03,
     "cuhk03-labeled": cuhk03,

@@ -50,9 +50,17 @@ def learner_of(backend: str, code: str, *, group: int | None = None) -> Any:
     return learner
 
 
-class Step(NamedTuple):
-    """Losses, gradients and running statistics of a step, by our names."""
+GROUPS = {"torch code": 8, "port": None}
+"""Batch-norm group of the learner that serves both tests: two devices, and one."""
 
+SIZES = {"torch code": (256, 128), "port": (288, 144)}
+"""Height and width of the pictures that the recorded test features are of."""
+
+
+class Step(NamedTuple):
+    """Test features float32 (8, 8192) before a step, and its losses, gradients and running statistics by our names."""
+
+    features: np.ndarray
     losses: dict[str, float]
     gradients: dict[str, np.ndarray]
     running: dict[str, np.ndarray]
@@ -60,12 +68,13 @@ class Step(NamedTuple):
 
 @cache
 def step(backend: str, code: str, group: int | None) -> Step:
-    """Return what a learner computes of the pictures of the recorded step."""
+    """Return what one learner computes of the recorded pictures: to make its 82 million weights takes as long."""
     learner = learner_of(backend, code, group=group)
+    features = learner.embed(np.split(mvd.embedded_pictures(*SIZES[code]), 4))[0]
     views, labels = mvd.training_pictures()
     losses, gradients = probe_of(backend).gradients_of(learner, Batch(views, labels))
     running = {name: value for name, value in learner.export_state().items() if ".running_" in name}
-    return Step(losses, gradients, running)
+    return Step(features, losses, gradients, running)
 
 
 def gradients(code: str, found: Step, recorded: dict[str, list[float]]) -> Iterator[tuple[str, float, float]]:

@@ -4,19 +4,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from duoreid.benchmarks.golden import mvd
 from duoreid.benchmarks.golden.values import images
 from duoreid.core.settings.presets import presets
 from duoreid.datasets.decode import resize
 from tests.conftest import BACKENDS
-from tests.golden.mvd_networks import file_of, learner_of
+from tests.golden.mvd_networks import GROUPS, SIZES, file_of, step
 from tests.golden.numbers import arrays
 from tests.tolerances import check_close
 
 # The order of the views among the 8192 numbers, by their place in ours: visible, infrared, shared colour and grey.
 CODES = {
-    "torch code": ("mvd/mvd-torch-features", (256, 128), (1, 3, 0, 2), 1.0, "golden.mvd.features"),
-    "port": ("mvd/mvd-mindspore-features", (288, 144), (0, 2, 1, 3), 2.0, "golden.mvd.port.features"),
+    "torch code": ("mvd/mvd-torch-features", (1, 3, 0, 2), 1.0, "golden.mvd.features"),
+    "port": ("mvd/mvd-mindspore-features", (0, 2, 1, 3), 2.0, "golden.mvd.port.features"),
 }
 
 
@@ -24,9 +23,9 @@ CODES = {
 @pytest.mark.parametrize("code", CODES)
 def test_feature(backend, code):
     """The port's has length 2: four observations of length 1. Ours has length 1; the ranking is the same."""
-    name, size, order, length, kind = CODES[code]
+    name, order, length, kind = CODES[code]
     numbers = arrays(name)
-    embedded = learner_of(backend, code).embed(np.split(mvd.embedded_pictures(*size), 4))[0]
+    embedded = step(backend, code, GROUPS[code]).features
     found = length * embedded.reshape(8, 4, 2048)[:, order].reshape(8, -1).astype(np.float64)
     check_close(kind, found, numbers["features"], scale=1)
     check_close("golden.mvd.similarity", found @ found.T, numbers["similarity"], scale=length**2)
@@ -35,11 +34,11 @@ def test_feature(backend, code):
 
 @pytest.mark.parametrize("code", CODES)
 def test_the_recipe_has_the_size_and_the_filter_of_the_code(code):
-    name, size, *_ = CODES[code]
+    name = CODES[code][0]
     data = file_of(code).config.data
     picture = images("visible", 1, 171, 83)[0]
     found = resize(Image.fromarray(picture), data.height, data.width, data.interpolation)
-    assert (data.height, data.width) == size
+    assert (data.height, data.width) == SIZES[code]
     np.testing.assert_array_equal(found, arrays(name)["resized"])
 
 

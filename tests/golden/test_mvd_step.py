@@ -6,7 +6,7 @@ the first one's running statistics, where ours are the mean over both (D44): the
 
 import pytest
 
-from tests.golden.mvd_networks import gradients, statistics, step
+from tests.golden.mvd_networks import GROUPS, gradients, statistics, step
 from tests.golden.numbers import document
 from tests.tolerances import tolerance
 
@@ -15,11 +15,11 @@ PORT = document("mvd/mvd-mindspore-step")
 WEIGHTS = {"visible": 0.5, "infrared": 0.5, "shared_colour": 0.25, "shared_grey": 0.25}
 STEPS = {
     "one device": ("torch code", None, TORCH["replicas1"]),
-    "two devices": ("torch code", 8, TORCH["replicas2"]),
-    "port": ("port", None, PORT | {"running": PORT["running_after_one_forward"]}),
+    "two devices": ("torch code", GROUPS["torch code"], TORCH["replicas2"]),
+    "port": ("port", GROUPS["port"], PORT | {"running": PORT["running_after_one_forward"]}),
 }
-RUNS = [("torch", "one device"), ("torch", "two devices"), ("torch", "port"), ("mindspore", "two devices")]
-RUNS += [("mindspore", "port")]
+ALONE = [pytest.param("torch", "one device", marks=pytest.mark.long), ("torch", "port"), ("mindspore", "port")]
+RUNS = [*ALONE, ("torch", "two devices"), ("mindspore", "two devices")]
 runs = pytest.mark.parametrize(("backend", "name"), RUNS)
 
 
@@ -54,7 +54,7 @@ def test_gradients(backend, name):
     assert compared > 520
 
 
-@pytest.mark.parametrize(("backend", "name"), [run for run in RUNS if run[1] != "two devices"])
+@pytest.mark.parametrize(("backend", "name"), ALONE)
 def test_running_statistics(backend, name):
     """The shared branch moves twice: grey first in the PyTorch code, colour first in the port; bn3 slowly there."""
     code, group, numbers = STEPS[name]

@@ -20,6 +20,7 @@ from tests.conformance.examples import MMT, example_state
 from tests.parity.halves import EXAM, mindspore_half, torch_half
 
 
+@pytest.mark.long
 def test_one_half_here_the_other_elsewhere(tmp_path, capsys):
     """--record runs a half in its own process; --compare reads two files; halves of different exams are refused."""
     first, second, other = (tmp_path / f"{name}.safetensors" for name in ("torch", "mindspore", "other"))
@@ -52,6 +53,7 @@ def test_one_half_here_the_other_elsewhere(tmp_path, capsys):
     assert "has 3 steps in float64" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_two_halves_of_one_backend_keep_their_names_apart(tmp_path):
     """One on the CPU, the other on an accelerator: the second gets a number."""
     paths = [tmp_path / name for name in ("one.safetensors", "two.safetensors")]

@@ -48,6 +48,7 @@ def envelope():
     return factor * losses + floor, factor * max(embedding_distance(one, base) for one in runs) + floor
 
 
+@pytest.mark.long
 def test_mindspore_drifts_from_torch_as_torch_from_itself():
     losses, embedding = envelope()
     found = loss_distance(run("mindspore"), run("torch"))

@@ -3,6 +3,7 @@
 from functools import cache
 
 import numpy as np
+import pytest
 
 from duoreid.core.contract.state import FIRST
 from tests.conformance.examples_mvd import FULL, example_batch, example_state, fresh
@@ -35,6 +36,7 @@ def gradients_of(before, after):
     return {n: after[FIRST + n].astype(np.float64) / 0.1 - FULL.weight_decay * before[n].astype(float) for n in names}
 
 
+@pytest.mark.long
 def test_losses_weights_statistics_moments_and_embeddings_in_double_precision():
     (losses, state, embedding, _), (others, theirs, other, _) = run("torch"), run("mindspore")
     assert list(others) == list(losses)

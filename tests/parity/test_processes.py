@@ -76,6 +76,7 @@ def ranked(tmp_path_factory):
 ALL = [(backend, spec) for backend, specs in SPECS.items() for spec in specs]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("backend", "spec"), ALL)
 def test_two_processes_are_one_with_groups(ranked, backend, spec):
     name, group, precision, *_ = spec.split("/")

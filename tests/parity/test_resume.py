@@ -46,6 +46,7 @@ def straight(method, tmp_path, shallow):
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("method", "giver", "taker"), [("mmt", "torch", "mindspore"), ("baseline", "mindspore", "torch")]
 )

@@ -142,7 +142,7 @@ def test_umap_is_an_extra(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=Map))
     assert mapping.umap(np.ones((4, 3)), 5).shape == (4, 2)
-    assert asked == {"metric": "cosine", "random_state": 5}
+    assert asked == {"metric": "cosine", "random_state": 5, "n_jobs": 1}
 
 
 def test_the_strength_of_a_place_is_a_length():

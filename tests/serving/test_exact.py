@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 from duoreid.core.gallery import exact as searching
+from duoreid.core.gallery import halves
 from duoreid.core.gallery.exact import exact
 
 
@@ -82,5 +85,68 @@ def test_input_is_left_as_it_is():
 def test_half_precision_is_widened_exactly():
     every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
     finite = every[np.isfinite(every)]
-    np.testing.assert_array_equal(searching._widened(finite), finite.astype(np.float32))
-    np.testing.assert_array_equal(np.signbit(searching._widened(finite)), np.signbit(finite))
+    np.testing.assert_array_equal(halves.widened(finite), finite.astype(np.float32))
+    np.testing.assert_array_equal(np.signbit(halves.widened(finite)), np.signbit(finite))
+
+
+@pytest.fixture
+def scanning(monkeypatch):
+    """Read float16 rows of any number by faiss's scanner; count the blocks that it read."""
+    read = []
+    monkeypatch.setattr(searching, "SMALL", 0)
+    monkeypatch.setattr(searching, "scanned", lambda *given: read.append(len(given[0])) or halves.scanned(*given))
+    return read
+
+
+@pytest.mark.parametrize("dimension", [1, 5, 16, 67])
+def test_half_precision_is_scanned_as_it_lies(scanning, monkeypatch, dimension):
+    monkeypatch.setattr(searching, "FEWEST", 128)
+    monkeypatch.setattr(searching, "MOST", 128)
+    monkeypatch.setattr(searching, "workers", lambda: 2)
+    rows, queries = unit(1000, dimension, 10, np.float16), unit(halves.FEW, dimension, 11)
+    same(exact(rows, queries, 10), brute(rows, queries, 10))
+    assert sum(scanning) >= len(rows) * halves.FEW
+
+
+def test_half_precision_is_scanned_behind_masks_and_with_ties(scanning):
+    rows = unit(4, 16, 12, np.float16)[np.random.default_rng(0).integers(0, 4, 600)]
+    queries = unit(2, 16, 13)
+    common = np.random.default_rng(1).random(600) < 0.3
+    own = np.random.default_rng(2).random((2, 600)) < 0.01
+    same(exact(rows, queries, 10), brute(rows, queries, 10))
+    same(exact(rows, queries, 10, lambda part: common[part]), brute(rows, queries, 10, common))
+    same(exact(rows, queries, 10, lambda part: own[:, part]), brute(rows, queries, 10, own))
+    assert scanning
+
+
+@pytest.mark.parametrize("fault", ["wrong", "gone"])
+def test_a_scanner_that_does_not_hold_is_not_taken(monkeypatch, fault):
+    def scanned(rows, query, k, first, mask=None):
+        if fault == "gone":
+            raise AttributeError("select_InvertedListScanner")
+        return halves.keys_of(np.float32([1, 1, 1]), np.arange(3))
+
+    assert halves.quick()  # the one that is installed holds
+    monkeypatch.setattr(halves, "scanned", scanned)
+    monkeypatch.setattr(searching, "quick", halves.quick.__wrapped__)
+    monkeypatch.setattr(searching, "SMALL", 0)
+    monkeypatch.setattr(searching, "scanned", lambda *given: pytest.fail("the scanner was taken"))
+    rows, queries = unit(500, 24, 14, np.float16), unit(1, 24, 15)
+    same(exact(rows, queries, 10), brute(rows, queries, 10))
+
+
+def test_scanners_are_used_again(monkeypatch):
+    """faiss frees none: a server that made one for each query would grow."""
+    made, make = [], halves._scanner
+    monkeypatch.setattr(halves, "_scanner", lambda width: made.append(width) or make(width))
+    monkeypatch.setattr(halves, "_scanners", {})
+    rows, queries = unit(40, 8, 16, np.float16), unit(30, 8, 17)
+
+    def look(query):
+        return halves.indices_of(halves.scanned(rows, query, 3, 0)).tolist()
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(look, queries))
+    assert found == brute(rows, queries, 3)[0].tolist()
+    assert 1 <= len(made) <= 4
+    assert len(halves._scanners[8]) == len(made)

@@ -18,8 +18,10 @@ import pytest
 
 from duoreid import Gallery
 from duoreid.core.errors import UserError
-from duoreid.core.gallery import store
-from duoreid.core.gallery.layout import COMMIT, FEATURES, RECORD, Commit
+from duoreid.core.gallery import compacting, store
+from duoreid.core.gallery.approximate import Approximate
+from duoreid.core.gallery.layout import COMMIT, FEATURES, RECORD, About, Commit
+from duoreid.core.gallery.view import View
 from duoreid.core.locking import MARK, NoLocksError
 from tests.serving.conftest import PATTERN, picture, plain_model
 
@@ -188,12 +190,180 @@ def test_an_approximate_index_has_its_recall_and_goes_stale(tmp_path, model):
     assert gallery.index == measured
     assert gallery.search(query, approximate=True)[0].files == gallery.search(query)[0].files
     assert gallery.build_index(cells=12, probes=1).recall < 1
-    with pytest.raises(ValueError, match="no filters"):
-        gallery.search(query, approximate=True, camera="c0")
     gallery.remove(files[3])
     assert gallery.index.stale
     with pytest.raises(ValueError, match=r"stale.*Build it again"):
         gallery.search(query, approximate=True)
+
+
+@pytest.fixture
+def three_cameras(tmp_path, model) -> Gallery:
+    """130 pictures before three cameras, ten of them before the last, without two in the middle."""
+    gallery = Gallery.open(tmp_path / "gallery", model)
+    files = [picture(tmp_path / "many" / f"{person}.png", person) for person in range(130)]
+    gallery.add(files, cameras=["a", "b"] * 60 + ["c"] * 10, identities=range(130))
+    gallery.remove([str(files[7]), str(files[8])])
+    return gallery
+
+
+def test_an_approximate_search_knows_filters(three_cameras, model, monkeypatch):
+    gallery, visited = three_cameras, []
+    query = np.repeat(gallery.features[20:22], 2, axis=0)
+    visit = Approximate._visit
+    monkeypatch.setattr(Approximate, "_visit", lambda *given: visited.append(given[3]) or visit(*given))
+    gallery.build_index(cells=12, probes=4)
+    for filters in (
+        {"camera": "a"},
+        {"not_camera": "a"},
+        {"camera": "c"},
+        {"identity": [20, 21, 22]},
+        {"exclude_own_camera": ["a", "b", None, "c"]},
+        {"exclude_own_camera": ["a", "b", None, "c"], "identity": range(60)},
+    ):
+        near, exact = (gallery.search(query, 8, approximate=way, **filters) for way in (True, False))
+        for found, true in zip(near, exact, strict=True):
+            assert len(found) == len(true), "as many hits as pass"
+            assert set(found.cameras) <= set(true.cameras) | {"a", "b", "c"} - {filters.get("not_camera")}
+            assert found.files[:1] == true.files[:1]
+            known = dict(zip(true.files, true.similarities, strict=True))
+            for file, similarity in zip(found.files, found.similarities, strict=True):
+                assert similarity == pytest.approx(known.get(file, similarity), abs=1e-6)
+        if "camera" in filters:
+            assert {camera for hits in near for camera in hits.cameras} == {filters["camera"]}
+    assert 4 in visited, "cells for the query that leaves nothing out"
+    assert max(visited) < 12, "where every cell would be visited the exact search is taken"
+    assert any(probes > 4 for probes in visited), "the fewer pass, the more cells"
+
+
+def test_a_filtered_search_that_meets_too_few_is_exact_for_that_query(three_cameras, monkeypatch):
+    gallery = three_cameras
+    gallery.build_index(cells=60, probes=2)
+    (found,), (true,) = (gallery.search(gallery.features[:1], 30, camera="a", approximate=way) for way in (True, False))
+    assert found.files == true.files
+
+
+def test_compaction_gives_the_room_back(three_cameras, model):
+    gallery = three_cameras
+    gallery.build_index()
+    before, features = gallery.files, gallery.features.copy()
+    labels = gallery.identities, gallery.cameras
+    mapped = Gallery.open(gallery.folder, model).view  # of another process, say
+    assert gallery.compact() == 2
+    assert gallery.compact() == 0
+    for again in (gallery, Gallery.open(gallery.folder, model)):
+        assert again.files == before
+        assert (again.identities, again.cameras) == labels
+        np.testing.assert_array_equal(again.features, features)
+        assert again.check()
+    assert len(gallery.view.identities) == 128, "names that nobody has are gone"
+    np.testing.assert_array_equal(mapped.features[mapped.rows], features)
+    assert {path.name for path in gallery.folder.glob("features*")} == {"features-1.bin"}
+    assert (gallery.folder / "features-1.bin").stat().st_size == features.nbytes
+    assert json.loads((gallery.folder / "gallery.json").read_text())["format"] == 2
+    assert gallery.index.stale, "rows have other numbers"
+    gallery.remove(before[:3])
+    done = gallery.add(before[:2] + before[5:6], identities=["x", "y", "z"])
+    assert (done.added, done.unchanged) == (2, 1)
+    assert gallery.files == before[3:] + before[:2]
+    assert gallery.identities[-2:] == ["x", "y"]
+    assert gallery.compact() == 3
+    assert gallery.files == before[3:] + before[:2]
+    assert gallery.check()
+
+
+def test_an_index_of_as_many_rows_is_stale_after_a_compaction(three_cameras):
+    """Row numbers decide: as many rows and images as when it was built are not the same ones."""
+    gallery = three_cameras
+    gallery.compact()
+    gallery.build_index()
+    files = gallery.files
+    gallery.remove(files[:1])
+    gallery.add(files[:1])
+    gallery.compact()
+    assert gallery.index.stale
+
+
+def test_a_gallery_of_mostly_removed_rows_compacts_itself(three_cameras, monkeypatch):
+    gallery = three_cameras
+    monkeypatch.setattr(compacting, "LEAST", 60)
+    gallery.remove(gallery.files[:50])
+    assert gallery.view.commit.generation == 0
+    gallery.remove(gallery.files[:20])
+    assert gallery.view.commit.generation == 1
+    assert len(gallery.view.features) == len(gallery) == 58
+    assert gallery.check()
+
+
+def killed_at(place, patch, compact) -> bool:
+    """Compact a gallery and stop before the step `place`; return whether there was one."""
+    steps, sweep = [], store.Writer._sweep
+
+    class KilledError(BaseException):
+        pass
+
+    def counted(call):
+        def step(*given):
+            if len(steps) == place:
+                raise KilledError
+            steps.append(call)
+            return call(*given)
+
+        return step
+
+    patch.setattr(compacting, "_write", counted(compacting._write))
+    patch.setattr(About, "write", counted(About.write))
+    patch.setattr(Commit, "write", counted(Commit.write))
+    patch.setattr(store.Writer, "_sweep", lambda self: counted(sweep)(self) if steps else sweep(self))
+    try:
+        compact()
+    except KilledError:
+        return True
+    return False
+
+
+def test_a_compaction_that_is_killed_leaves_the_gallery_as_it_was(three_cameras, model, monkeypatch):
+    """Stopped at each of its writes in turn, and last before the old files are removed."""
+    gallery, stopped = three_cameras, 0
+    for place in range(9):
+        gallery.remove(gallery.files[:1])
+        before, features = gallery.files, gallery.features.copy()
+        with monkeypatch.context() as patch:
+            stopped += killed_at(place, patch, gallery.compact)
+        again = Gallery.open(gallery.folder, model)
+        assert again.files == before
+        np.testing.assert_array_equal(again.features, features)
+        assert again.add(before[:1]).unchanged == 1  # whoever writes next removes what was left behind
+        assert len(list(gallery.folder.glob("features*"))) == 1
+        assert again.check()
+    assert stopped == 8, "five files, gallery.json, commit.json and the old files"
+
+
+def test_a_compaction_without_room_is_told(three_cameras, monkeypatch):
+    def full(path, parts):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(compacting, "_write", full)
+    with pytest.raises(ValueError, match="could not be compacted: No space left"):
+        three_cameras.compact()
+    assert not list(three_cameras.folder.glob("*-1.*"))
+    assert three_cameras.check()
+
+
+def test_files_that_are_removed_between_two_looks_are_looked_for_again(three_cameras, model, monkeypatch):
+    """Another process compacts after commit.json was read and before the files that it names are mapped."""
+    gallery, of, turns = three_cameras, View._of.__func__, []
+
+    def slow(cls, folder, about, commit):
+        if not turns:
+            turns.append(commit.generation)
+            Gallery.compact(gallery)
+        return of(cls, folder, about, commit)
+
+    monkeypatch.setattr(View, "_of", classmethod(slow))
+    found = View.open(gallery.folder, gallery.about)
+    assert turns == [0]
+    assert found.commit.generation == 1
 
 
 def test_groups(gallery, model, tmp_path):
@@ -245,8 +415,8 @@ def test_another_model_another_size_and_a_folder_of_something_else(gallery, came
 def test_a_newer_format_and_a_damaged_folder(gallery, model):
     about = gallery.folder / "gallery.json"
     text = about.read_text()
-    about.write_text(text.replace('"format": 1', '"format": 2'))
-    with pytest.raises(ValueError, match=r"newer version of duoreid \(format 2"):
+    about.write_text(text.replace('"format": 1', '"format": 3'))
+    with pytest.raises(ValueError, match=r"newer version of duoreid \(format 3"):
         Gallery.open(gallery.folder, model)
     about.write_text(text)
     content = (gallery.folder / FEATURES).read_bytes()

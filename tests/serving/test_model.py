@@ -17,7 +17,7 @@ from duoreid import cli
 from duoreid.core.checkpoints.trained import open_trained
 from duoreid.core.commands.export import pictures
 from duoreid.core.gallery.gallery import Gallery
-from duoreid.core.serving.description import describe
+from duoreid.core.serving.description import Description, as_texts, describe
 from duoreid.core.serving.engines import OnnxEngine
 from tests.serving.conftest import ARCH, HEIGHT, WIDTH, picture, plain_model, small_run
 
@@ -172,6 +172,91 @@ def test_an_onnx_file_of_another_program(run_folder, tmp_path):
         onnx.save(graph, tmp_path / "other.onnx")
         with pytest.raises(ValueError, match=words):
             duoreid.load(tmp_path / "other.onnx")
+
+
+class Twisted:
+    """A session of a provider that this onnxruntime lacks: the plain one's features, turned by some angle."""
+
+    def __init__(self, session, provider, angle):
+        self._session, self._provider, self._angle = session, provider, angle
+
+    def get_providers(self):
+        return [self._provider, "CPUExecutionProvider"]
+
+    def run(self, names, given):
+        (features,) = self._session.run(names, given)
+        other = np.roll(features, 1, axis=1)
+        other -= (other * features).sum(axis=1, keepdims=True) * features
+        other /= np.linalg.norm(other, axis=1, keepdims=True)
+        return [np.cos(self._angle) * features + np.sin(self._angle) * other]
+
+    def __getattr__(self, name):
+        return getattr(self._session, name)
+
+
+@pytest.mark.parametrize(
+    ("angles", "taken"),
+    [
+        ({"OpenVINO": 0.01}, "OpenVINO"),
+        ({"OpenVINO": 0.2}, "CPU"),
+        ({"OpenVINO": np.nan}, "CPU"),
+        ({"OpenVINO": None}, "CPU"),
+        ({"CUDA": 0.0, "OpenVINO": 0.01}, "CUDA"),
+        ({"CUDA": None, "OpenVINO": 0.01}, "OpenVINO"),
+    ],
+)
+def test_onnxruntime_takes_the_fastest_that_is_correct(graph, monkeypatch, angles, taken):
+    """angles: of the providers that are there, by which their features are off; None: cannot be loaded."""
+    import onnxruntime
+
+    plain, opened = "CPUExecutionProvider", onnxruntime.InferenceSession
+
+    def session(path, settings, providers):
+        found = opened(path, settings, providers=[plain])
+        angle = angles.get(providers[0].removesuffix("ExecutionProvider"))
+        return found if angle is None else Twisted(found, providers[0], angle)
+
+    there = [*(f"{name}ExecutionProvider" for name in angles), plain]
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: there)
+    engine = OnnxEngine(graph)
+    assert f"on {taken}ExecutionProvider" in engine.about
+    assert ("cosine with float32" in engine.about) == (taken != "CPU")
+    if taken == "OpenVINO":
+        assert engine.cosine == pytest.approx(np.cos(0.01), abs=1e-6)
+    assert "CPUExecutionProvider" in OnnxEngine(graph, device="cpu").about
+    if angles["OpenVINO"] is None:
+        with pytest.raises(ValueError, match="has OpenVINOExecutionProvider, but cannot load it"):
+            OnnxEngine(graph, device="openvino")
+    else:
+        assert OnnxEngine(graph, device="openvino").about.split(" on ")[1].startswith("OpenVINO")
+
+
+def test_a_provider_that_is_not_installed_is_named(graph):
+    with pytest.raises(ValueError, match="install onnxruntime-gpu instead, or take device='cpu'"):
+        OnnxEngine(graph, device="cuda")
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory):
+    """An exported network, whatever its backbone: this one flattens and normalises."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    helper, kind = onnx.helper, onnx.TensorProto
+    images = helper.make_tensor_value_info("images", kind.UINT8, ["batch", 8, 4, 3])
+    features = helper.make_tensor_value_info("features", kind.FLOAT, ["batch", 96])
+    nodes = [
+        helper.make_node("Cast", ["images"], ["wide"], to=kind.FLOAT),
+        helper.make_node("Flatten", ["wide"], ["flat"]),
+        helper.make_node("LpNormalization", ["flat"], ["features"], axis=1, p=2),
+    ]
+    made = helper.make_model(
+        helper.make_graph(nodes, "g", [images], [features]), opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    )
+    onnx.helper.set_model_props(made, as_texts(Description("network", "flat", 8, 4, "bicubic", "d", dimension=96)))
+    path = tmp_path_factory.mktemp("graph") / "network.onnx"
+    onnx.save(made, str(path))
+    return path
 
 
 def test_a_threshold_is_carried_along(run_folder, tmp_path):

@@ -21,6 +21,7 @@ from duoreid.core.methods.registry import spec_of
 from duoreid.core.protocols import SearchResult, across_trials, as_plain, from_plain, require_matches
 from duoreid.core.searches import chosen
 from duoreid.core.settings.cross_modal import MVDRecipe
+from duoreid.core.settings.unused import unused_options
 from duoreid.core.training import tables
 from duoreid.core.training.loop import EpochReport
 from duoreid.core.training.run import OpenDataset, Run
@@ -76,6 +77,10 @@ def open_parts(config: MVDRecipe, open_dataset: OpenDataset) -> list[Part]:
         data = open_dataset(name, config.data, trial)
         data = replace(data, dataset=replace(data.dataset, searches=chosen(data.dataset, section.search)))
         require_matches(data.dataset)
+        told = unused_options(config.data, [data.dataset])
+        if not data.dataset.trial and len(trials) > 1:
+            told.append(f"--trials {' '.join(map(str, trials))} is not used: {name} has one training split.")
+        data = replace(data, dataset=replace(data.dataset, remarks=(*data.dataset.remarks, *told)))
         if not data.dataset.trial:
             return [Part(0, 0, method, data)]
         parts.append(Part(index, trial, f"trial {trial}" if len(trials) > 1 else method, data))

@@ -25,7 +25,9 @@ from duoreid.core.methods.spec import PRETRAIN
 from duoreid.core.protocols import require_matches
 from duoreid.core.random import network_seed
 from duoreid.core.settings.config import SELECTIONS, LearnerConfig
+from duoreid.core.settings.presets import presets
 from duoreid.core.settings.transfer import ClusterConfig
+from duoreid.core.settings.unused import unused_options
 from duoreid.core.training import tables
 from duoreid.core.training.loop import EpochReport
 from duoreid.core.training.pipelines.given import given_weights, load_given
@@ -55,10 +57,15 @@ def _open(current: Run, open_dataset: OpenDataset, given: tuple[str, ...]) -> di
         needed = spec.datasets[-1:] if given else spec.datasets
         data = {field: open_dataset(getattr(config.data, field), config.data) for field in needed}
     for field, opened in data.items():
-        counts = f"{len(opened.train):,} training and {len(opened.test):,} test images"
-        current.say(f"  {field}: {opened.dataset.name}, {counts}")
+        current.say(f"  {field}: {opened.dataset.name}, {_counts(opened)}")
         for remark in opened.dataset.remarks:
             current.say(f"    {remark}")
+    for line in unused_options(config.data, [opened.dataset for opened in data.values()]):
+        current.say(f"  {line}")
+    usual = presets()[config.preset].data if config.preset in presets() else type(config.data)
+    for field in spec.datasets:
+        if field not in needed and getattr(config.data, field) != getattr(usual, field, None):
+            current.say(f"  --{field} {getattr(config.data, field)} is not used: --start takes the place of stage 1")
     target = data[spec.datasets[-1]]
     if "," in target.dataset.name:
         raise UserError(
@@ -75,8 +82,16 @@ def _open(current: Run, open_dataset: OpenDataset, given: tuple[str, ...]) -> di
         current.say(f"  {name} has no labels to test by: the networks are trained and saved, not tested")
     section = getattr(config, spec.section)
     if isinstance(section, ClusterConfig):
-        pseudo_labels.check_possible(section, len(target.train))
+        pseudo_labels.check_possible(section, target.dataset.train.units)
     return data
+
+
+def _counts(opened: OpenData) -> str:
+    """Return how much there is to train and to test on, in words."""
+    if opened.frames is None or opened.dataset.frames is None:
+        return f"{len(opened.train):,} training and {len(opened.test):,} test images"
+    training = f"{opened.dataset.train.units:,} training tracklets ({len(opened.train):,} images)"
+    return f"{training} and {len(opened.test):,} test tracklets ({len(opened.frames):,} images)"
 
 
 def _training_sets(data: dict[str, OpenData]) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def test_a_signal_leaves_nothing_running(tmp_path, number, status):
         drawn = tmp_path / ".synthetic-a.partial"
         assert wait_until(lambda: len(list(drawn.rglob("*.jpg"))) > 2, 120)
         assert len(marked(mark)) == 3
-        patience = max(2, 4 * seconds_of_a_start())
+        patience = max(2, 20 * seconds_of_a_start())
         began = time.monotonic()
         process.send_signal(number)
         assert wait_until(lambda: not marked(mark), 10 + patience), "processes are left"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from duoreid.core.data import Dataset, OpenData, Split
+from duoreid.datasets.errors import DatasetError
 from duoreid.datasets.images import Mapped, Stacked
 
 
@@ -14,9 +15,15 @@ def join(opened: Sequence[OpenData]) -> OpenData:
     """Return the training halves of several datasets end to end, without a test.
 
     Each dataset's identities and cameras get numbers of their own, so that person 1 of one is not person 1 of another;
-    -1 stays unknown.
+    -1 stays unknown. Raises DatasetError where one of them has no label to learn from.
     """
     parts = [data.dataset for data in opened]
+    for part in parts:
+        if not (part.train.identities >= 0).any():
+            raise DatasetError(
+                f"{part.name} in {part.root} has no labelled training image, and is one of several sources: leave "
+                "it out, or say who is in its pictures (docs/data.md, --camera-pattern)."
+            )
     train = Split(
         tuple(file for part in parts for file in part.train.files),
         _apart([part.train.identities for part in parts]),

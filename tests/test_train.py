@@ -170,6 +170,17 @@ def test_a_target_without_labels_is_adapted_to_and_not_tested(data, tmp_path, ca
     assert "--select last" in capsys.readouterr().err
 
 
+def test_pictures_of_nobody_in_the_source_are_told(data, tmp_path, capsys):
+    source = tmp_path / "own" / "train"
+    for index, image in enumerate(sorted((data / "synthetic-a" / "bounding_box_train").glob("*.jpg"))[:40]):
+        place = source / image.name[:4] / "c1" if index < 37 else source
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, place)
+    argv = ["--source", str(tmp_path / "own"), "--pretrain-identities", "2", "--output", str(tmp_path / "run")]
+    assert train("torch", data, "source", *argv) == 0
+    assert "3 of 40 training images have no identity: stage 1 leaves them out" in capsys.readouterr().out
+
+
 def weights_file(folder, seed=0):
     """Write random weights of the smallest network under torchvision's names, with a classifier of 7 classes."""
     import torch

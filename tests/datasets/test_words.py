@@ -64,6 +64,13 @@ def test_several_sources_keep_people_and_cameras_apart(tmp_path):
     assert any("market1501: junk" in remark for remark in joined.dataset.remarks)
 
 
+def test_one_of_several_sources_without_labels_is_refused(tmp_path):
+    trees.market(tmp_path / "m")
+    trees.image(tmp_path / "heap/nobody.png")
+    with pytest.raises(UserError, match=r"folder in .*heap has no labelled training image.*leave it out"):
+        open_data(f"market1501={tmp_path / 'm'},{tmp_path / 'heap'}", replace(SMALL, data=str(tmp_path)))
+
+
 def test_the_cache_of_ones_own_pictures_lies_beside_the_datasets(tmp_path):
     trees.folder(tmp_path / "own")
     config = replace(SMALL, cache=True, data=str(tmp_path / "data"))

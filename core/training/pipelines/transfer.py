@@ -60,6 +60,11 @@ def _open(current: Run, open_dataset: OpenDataset, given: tuple[str, ...]) -> di
         current.say(f"  {field}: {opened.dataset.name}, {_counts(opened)}")
         for remark in opened.dataset.remarks:
             current.say(f"    {remark}")
+        unknown = int((opened.dataset.train.identities < 0).sum())
+        if field != spec.datasets[-1] and unknown:
+            current.say(
+                f"    {unknown:,} of {len(opened.train):,} training images have no identity: stage 1 leaves them out"
+            )
     for line in unused_options(config.data, [opened.dataset for opened in data.values()]):
         current.say(f"  {line}")
     usual = presets()[config.preset].data if config.preset in presets() else type(config.data)

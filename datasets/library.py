@@ -13,7 +13,7 @@ from duoreid.datasets.cache import load_images
 from duoreid.datasets.errors import DatasetError
 from duoreid.datasets.images import Chosen
 from duoreid.datasets.joining import join
-from duoreid.datasets.opening import OWN, Place, places
+from duoreid.datasets.opening import OWN, Place, is_drawn, places
 from duoreid.datasets.synthetic import NAMES, generate
 from duoreid.datasets.synthetic.writer import MANIFEST
 
@@ -32,7 +32,8 @@ def open_data(word: str, config: DataConfig, trial: int = 1) -> OpenData:
 
 def _options(name: str) -> tuple[str, ...]:
     """Return the options of core/settings/unused.py that a dataset is read by."""
-    return ("camera_pattern",) if name == OWN else ("size", "data_seed") if name in NAMES else ()
+    found = ("camera_pattern",) if name == OWN else ("size", "data_seed") if name in NAMES else ()
+    return (*found, "draws") if is_drawn(name) else found
 
 
 def _open(place: Place, config: DataConfig, trial: int, *, tested: bool) -> OpenData:
@@ -41,8 +42,11 @@ def _open(place: Place, config: DataConfig, trial: int, *, tested: bool) -> Open
         raise DatasetError(f"--data {root} is a file: give the folder that holds {name}, or is to hold it.")
     if name in NAMES and not (root / MANIFEST).is_file():  # a root that is a set itself is read as it stands
         generate(name, root, size=config.size, seed=config.data_seed)
+    # What a checkpoint says of its own dataset means nothing to another one; who asks for it in vain is refused by
+    # core/settings/unused.py.
     pattern = config.camera_pattern if name == OWN else ""
-    dataset = open_dataset(name, root, trial=trial, pattern=pattern, draws=config.draws)
+    draws = config.draws if is_drawn(name) else "own"
+    dataset = open_dataset(name, root, trial=trial, pattern=pattern, draws=draws)
     dataset = replace(dataset, options=_options(name))
     beside = data.parent if data.is_file() else data  # a CSV file of a user's own images
     folder = Path(config.cache_folder or beside / "cache") if config.cache else None

@@ -194,6 +194,11 @@ def check_exists(name: str, root: str | Path) -> None:
         raise DatasetError(f"{root} {kind}. Give the folder that holds {name}.\n{tree}")
 
 
+def is_drawn(name: str) -> bool:
+    """Whether there are several ways to draw a dataset's galleries."""
+    return name in READERS and READERS[name].drawn is not None
+
+
 def read(
     name: str,
     place: Path,
@@ -213,7 +218,7 @@ def read(
     reader = READERS[name]
     if draws == "own":
         return reader.read(place, problems, trial, seed)
-    if reader.drawn is None:
+    if not is_drawn(name):
         raise UserError(
             f"--draws {draws} is for datasets whose galleries are drawn (sysu, llcm): {name} has one gallery."
         )

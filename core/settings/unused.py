@@ -13,17 +13,18 @@ OF = {
     "camera_pattern": "pictures of your own, which a path or the name `folder` stands for",
     "size": "synthetic datasets",
     "data_seed": "synthetic datasets",
+    "draws": "datasets whose galleries are drawn (sysu, llcm)",
 }
 """Option -> the datasets that it is for; a dataset's `options` say which of them its reader has used."""
 
-REFUSED = frozenset({"camera_pattern"})
-"""Those that change who is on the pictures: in vain, they are a mistake."""
+REFUSED = frozenset({"camera_pattern", "draws"})
+"""Those that change who is on the pictures or what is found: in vain, they are a mistake."""
 
 
 def unused_options(config: DataConfig, datasets: Iterable[Dataset]) -> list[str]:
     """Return a sentence for each option that differs from its default and that no dataset has used.
 
-    UserError for one that would change who is on the pictures.
+    UserError for one that would change who is on the pictures, or what is found.
 
     >>> import numpy as np
     >>> from duoreid.core.data import Split

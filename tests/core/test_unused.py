@@ -7,7 +7,7 @@ import pytest
 from duoreid.core.errors import UserError
 from duoreid.core.settings.config import DataConfig
 from duoreid.core.settings.cross_modal import MVDRecipe
-from duoreid.core.settings.unused import OF, unused_options
+from duoreid.core.settings.unused import OF, REFUSED, unused_options
 from duoreid.core.training.pipelines.cross_modal import open_parts
 from duoreid.datasets.library import open_data
 from tests.datasets import trees
@@ -34,7 +34,7 @@ def test_every_option_is_told_where_no_dataset_uses_it(tmp_path, option):
     trees.duke(tmp_path / "dukemtmc")
     two = [opened(tmp_path, name).dataset for name in ("market1501", "dukemtmc")]
     flag = f"--{option.replace('_', '-')}"
-    if option == "camera_pattern":
+    if option in REFUSED:
         with pytest.raises(UserError, match=rf"{flag} x is not used: .* market1501, dukemtmc are none\. Leave it out"):
             unused_options(config, two)
     else:
@@ -42,6 +42,15 @@ def test_every_option_is_told_where_no_dataset_uses_it(tmp_path, option):
         assert told.startswith(f"{flag} {getattr(config, option)} is not used: it is for synthetic datasets")
     assert unused_options(config, [two[0], replace(two[1], options=(option,))]) == []
     assert unused_options(DataConfig("data"), two) == []
+
+
+def test_draws_that_a_checkpoint_was_trained_with_are_no_bar_to_another_dataset(tmp_path):
+    trees.market(tmp_path / "market1501")
+    trees.sysu(tmp_path / "sysu")
+    assert opened(tmp_path, "market1501", draws="field").dataset.options == ()
+    assert opened(tmp_path, "sysu", draws="field").dataset.options == ("draws",)
+    asked = DataConfig("data", draws="field")
+    assert unused_options(asked, [opened(tmp_path, "sysu", draws="field").dataset]) == []
 
 
 def test_a_folder_of_a_cache_that_is_not_kept():

@@ -16,19 +16,19 @@ train-mindspore: $(VENV)/.all  ## the same with MindSpore
 # order both cores stay busy to the end. What MindSpore has compiled serves every test of its process: those of one
 # network belong together, conformance and parity too.
 GROUPS := test-backends test-processes test-runs test-core
-IN_GROUPS := OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --jobs=2 --output-sync=target $(GROUPS)
+TWO_AT_A_TIME := --no-print-directory --jobs=2 --output-sync=target
 WHICH := -m "not long"
 
 test: $(VENV)/.all  ## both backends: every claim but those whose proof takes long
 	@echo "Four groups of tests, two at a time, each printed when it has ended: some 12 minutes on 2 cores."
-	@$(IN_GROUPS)
+	@OMP_NUM_THREADS=1 $(MAKE) $(TWO_AT_A_TIME) $(GROUPS)
 
 test-long: $(VENV)/.all  ## the others, marked `long`; CI runs both
 	@echo "The long tests, in the same groups: some 10 minutes on 2 cores."
-	@$(IN_GROUPS) WHICH="-m long"
+	@OMP_NUM_THREADS=1 $(MAKE) $(TWO_AT_A_TIME) $(GROUPS) WHICH="-m long"
 
 test-fast: $(VENV)/.all  ## for every edit: neither MindSpore nor whole runs
-	@OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --jobs=2 --output-sync=target fast-core fast-others
+	@OMP_NUM_THREADS=1 $(MAKE) $(TWO_AT_A_TIME) fast-core fast-others
 
 SLOW := $(addprefix --ignore tests/,core/test_web.py core/test_algorithm_benchmarks.py datasets/test_synthetic.py \
 	datasets/test_crew.py golden/test_mmt_trainer.py golden/test_mvd_features.py golden/test_mvd_step.py)

@@ -242,7 +242,7 @@ class BatchNorm(nn.Cell):
             take = share / (1 - (count - 1 - place) * share)
             rows = x[place * self.group : (place + 1) * self.group]
             parts.append(ops.BatchNorm(is_training=True, epsilon=self.epsilon, momentum=take)(rows, *state)[0])
-        return ops.concat(parts, 0)
+        return ops.cat(parts, 0)
 
     def from_groups(self, x: Tensor, group: int) -> Tensor:
         """Normalise each group of images by its own statistics and move the running ones."""

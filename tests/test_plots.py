@@ -23,7 +23,7 @@ def test_every_kept_result_is_drawn_from_its_json(name, tmp_path):
 
 def test_without_names_those_with_a_picture_are_drawn():
     found = {path.stem for path in plots.known(RESULTS)}
-    assert {"growth", "handover", "ablation-mmt", "ablation-mvd", "parity-tiny-mmt"} <= found
+    assert {"growth", "handover", "ablation-mmt", "ablation-mmt-short", "ablation-mvd", "parity-tiny-mmt"} <= found
     assert "algorithms" not in found
 
 

@@ -53,7 +53,26 @@ def grouped(runs: Sequence[Past]) -> list[Group]:
     groups: dict[str, list[Past]] = {}
     for run in runs:
         groups.setdefault(json.dumps(decisive(run), sort_keys=True), []).append(run)
-    return [Group(members[0].folder.name, decisive(members[0]), tuple(members)) for members in groups.values()]
+    names = told_apart([members[0].folder for members in groups.values()])
+    return [
+        Group(name, decisive(members[0]), tuple(members)) for name, members in zip(names, groups.values(), strict=True)
+    ]
+
+
+def told_apart(folders: Sequence[Path]) -> list[str]:
+    """Return the ends of paths that tell them apart, all of as few parts as do.
+
+    >>> told_apart([Path("seed-1/full"), Path("seed-2/full")])
+    ['seed-1/full', 'seed-2/full']
+    >>> told_apart([Path("runs/mmt"), Path("runs/mvd")])
+    ['mmt', 'mvd']
+    """
+    whole = [folder.resolve() for folder in folders]
+    for count in range(1, max(len(path.parts) for path in whole) + 1):
+        names = ["/".join(path.parts[-count:]) for path in whole]
+        if len(set(names)) == len(set(whole)):
+            break
+    return names
 
 
 def differing(groups: Sequence[Group]) -> dict[str, list[Any]]:

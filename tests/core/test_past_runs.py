@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -92,6 +93,13 @@ def test_the_tables(runs, capsys):
     assert "adapt.rate 0.5 0.25" in lines
     assert any(line.startswith("a 50.0 ± 17.7 25.0 ± 8.8") and " 2 10" in line for line in lines)
     assert any(line.startswith("c 12.5 6.2") and line.endswith("1 5 stopped at the start") for line in lines)
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders(runs, capsys):
+    shutil.copytree(runs / "c", runs / "other" / "a")
+    assert main(["compare", str(runs / "a"), str(runs / "other" / "a")]) == 0
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert " ".join(first.split()) == f"settings that differ {runs.name}/a other/a"
 
 
 def test_the_plot(runs):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from duoreid.backends.torch.kernels.batch_norm import batch_norm
+from duoreid.backends.torch.kernels.choice import fits
 from duoreid.core.networks.heads import GEM_FLOOR
 from duoreid.core.networks.padding import same_padding
 from duoreid.core.networks.tensors import CONSTANTS
@@ -18,7 +23,11 @@ class BatchNorm(nn.Module):
 
     With groups each one has its own statistics in training, as on several devices; the running statistics move
     by the groups' mean (mean, and unbiased variance). momentum: share of a batch in the running statistics.
+
+    triton: whether training on CUDA takes the kernels of kernels/batch_norm.py where they fit; set by `take_triton`.
     """
+
+    triton = False
 
     def __init__(
         self,
@@ -36,11 +45,34 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
 
+    def rectified(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """Return relu(norm(x) + residual), both of x's shape: one kernel where there is one."""
+        if self._by_kernel(x, residual):
+            return self._in_one(x, residual, relu=True)
+        x = self(x)
+        return F.relu(x if residual is None else x + residual)
+
     def forward(self, x: Tensor) -> Tensor:
+        if self._by_kernel(x):
+            return self._in_one(x)
         group = self.group or x.shape[0]
         if not self.training or group >= x.shape[0]:
             return self._normalised(x, self.running_mean, self.running_var, self.training)
         return self._grouped(x, group)
+
+    def _groups(self, batch: int) -> int:
+        return batch // self.group if 0 < self.group < batch else 1
+
+    def _by_kernel(self, x: Tensor, residual: Tensor | None = None) -> bool:
+        if not (self.triton and self.training):
+            return False
+        divided = self.group < 1 or self.group >= len(x) or len(x) % self.group == 0  # else `_grouped` says so
+        return divided and fits(x, self.weight, self._groups(len(x)), residual)
+
+    def _in_one(self, x: Tensor, residual: Tensor | None = None, *, relu: bool = False) -> Tensor:
+        rules = {"groups": self._groups(len(x)), "momentum": self.momentum, "epsilon": self.epsilon}
+        running = self.running_mean, self.running_var
+        return batch_norm(x, self.weight, self.bias, *running, **rules, residual=residual, relu=relu)
 
     def _normalised(self, x: Tensor, mean: Tensor, var: Tensor, train: bool) -> Tensor:
         return F.batch_norm(x, mean, var, self.weight, self.bias, train, self.momentum, self.epsilon)
@@ -58,6 +90,30 @@ class BatchNorm(nn.Module):
         self.running_mean.copy_(mean.mean(0))
         self.running_var.copy_(var.mean(0))
         return torch.cat(parts)
+
+
+def norms(networks: Iterable[nn.Module]) -> list[BatchNorm]:
+    """Return every batch norm of some networks."""
+    return [module for network in networks for module in network.modules() if isinstance(module, BatchNorm)]
+
+
+def take_triton(networks: Iterable[nn.Module], taken: bool) -> None:
+    """Let the batch norms of networks take their kernels, or plain torch alone."""
+    for norm in norms(networks):
+        norm.triton = taken
+
+
+@contextmanager
+def plain(networks: Iterable[nn.Module]) -> Iterator[None]:
+    """Let networks compute in plain torch until the block ends: each norm, sum and ReLU for itself, to be looked at."""
+    taken = [norm for norm in norms(networks) if norm.triton]
+    for norm in taken:
+        norm.triton = False
+    try:
+        yield
+    finally:
+        for norm in taken:
+            norm.triton = True
 
 
 class InstanceNorm(nn.Module):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from duoreid.backends.torch.graph import Replay
 from duoreid.backends.torch.inputs import Inputs
+from duoreid.backends.torch.layers import take_triton
 from duoreid.backends.torch.methods import METHODS
 from duoreid.backends.torch.networks import ReIDNetwork
 from duoreid.backends.torch.optimiser import make_optimiser, update_teachers
@@ -51,6 +52,7 @@ class TorchLearner:
             if role in self.spec.teachers:
                 network.requires_grad_(False)
             self.networks[role] = network
+        take_triton(self.networks.values(), self.runtime.triton)
         place = {"dtype": self.runtime.dtype, "device": self.runtime.device}
         self.arrays = {entry.name: torch.zeros(entry.shape, **place) for entry in arrays_of(self.config)}
         self._replay = None

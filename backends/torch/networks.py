@@ -123,8 +123,8 @@ class Bottleneck(nn.Module):
         self.classifier = nn.Linear(HEAD_WIDTH, capacity)
 
     def forward(self, v: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-        x = F.relu(self.bn1(self.linear1(v)))
-        z = self.linear3(F.relu(self.bn2(self.linear2(x))))
+        x = self.bn1.rectified(self.linear1(v))
+        z = self.linear3(self.bn2.rectified(self.linear2(x)))
         x = F.leaky_relu(self.hidden_bn(self.hidden(z)), 0.1)
         if self.training and self.dropout:
             x = torch.where(noise >= self.dropout, x / (1 - self.dropout), x.new_zeros(()))

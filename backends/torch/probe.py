@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from duoreid.backends.torch import losses
+from duoreid.backends.torch.layers import plain
 from duoreid.backends.torch.learner import TorchLearner
 from duoreid.backends.torch.networks import ReIDNetwork, normalise
 from duoreid.backends.torch.optimiser import SGD, Adam, update_teachers
@@ -117,7 +118,7 @@ def layers(
     network.train(train)
     try:
         x = normalise(learner._to_device(images), learner.runtime.dtype)
-        with learner._autocast():
+        with learner._autocast(), plain([network]):
             network(x) if noise is None else network(x, learner._to_device(noise))
     finally:
         network.train()

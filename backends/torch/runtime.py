@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from duoreid.core.errors import UserError
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     import torch
 
     from duoreid.backends.torch.processes import Single
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class RuntimeConfig:
     threads: int = option(0, "CPU threads of the framework; 0: its own choice", least=0, most=1024, everyday=True)
     compile: bool = option(False, "compile the forward passes with torch.compile")
     graph: bool = option(True, "replay training steps as CUDA graphs; where one process trains and without --compile")
+    triton: bool = option(True, "batch norm, ReLU and sum in one kernel in training on CUDA; without --compile")
     deterministic: bool = option(False, "the same bits from every run on one CUDA device, as on the CPU; slower")
 
 
@@ -41,7 +46,7 @@ class Runtime:
     """A RuntimeConfig made real.
 
     autocast: networks compute in bfloat16; weights stay in `dtype`. graph: steps are CUDA graphs. processes: of the
-    job.
+    job. triton: batch norm takes its kernels in training, where they fit.
     """
 
     device: torch.device
@@ -50,6 +55,7 @@ class Runtime:
     compile: bool
     graph: bool
     processes: Single
+    triton: bool = False
 
     def memory(self) -> int | None:
         """Return the most bytes that tensors took on the device, None on the CPU; the device is not waited for."""
@@ -122,7 +128,21 @@ def open_runtime(config: RuntimeConfig) -> Runtime:
 
     graph = config.graph and kind == "cuda" and size == 1 and not config.compile
     processes = join(number, size, local, device)
-    return Runtime(device, dtype, config.precision == "bfloat16", config.compile, graph, processes)
+    triton = kind == "cuda" and _triton(config)
+    return Runtime(device, dtype, config.precision == "bfloat16", config.compile, graph, processes, triton)
+
+
+def _triton(config: RuntimeConfig) -> bool:
+    """Whether batch norm may take its kernels on CUDA; a warning where triton is missing."""
+    if not config.triton or config.compile or config.precision == "float64":
+        return False
+    if find_spec("triton") is None:
+        log.warning(
+            "triton cannot be imported: batch norm runs in plain torch, slower in training. It comes with torch for "
+            "CUDA on Linux (pip install triton); --no-triton says that it is not wanted."
+        )
+        return False
+    return True
 
 
 def _choose_kernels(torch: Any, config: RuntimeConfig) -> None:

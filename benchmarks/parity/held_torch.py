@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from duoreid.backends.torch import probe
+from duoreid.backends.torch.layers import plain
 from duoreid.benchmarks.parity.choices import Held
 from duoreid.core.contract.learner import Batch
 
@@ -46,7 +47,8 @@ def _holding(networks: dict[str, Any], held: Held) -> Iterator[None]:
     before, pool = (F.relu, F.leaky_relu, F.max_pool2d), F.max_pool2d
     F.relu, F.leaky_relu, F.max_pool2d = (lambda x: leaky_relu(x, 0.0)), leaky_relu, max_pool2d
     try:
-        yield
+        with plain(networks.values()):
+            yield
     finally:
         F.relu, F.leaky_relu, F.max_pool2d = before
         for hook in hooks:

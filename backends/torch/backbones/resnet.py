@@ -33,6 +33,10 @@ class IBN(nn.Module):
         first, second = x.split([self.half, x.shape[1] - self.half], dim=1)
         return torch.cat([self.IN(first), self.BN(second)], dim=1)
 
+    def rectified(self, x: Tensor) -> Tensor:
+        """Return relu(self(x)), under the name that BatchNorm has for it."""
+        return F.relu(self(x))
+
 
 class ResidualBlock(nn.Module):
     """A basic or bottleneck block; in the bottleneck the 3x3 convolution carries the stride."""
@@ -64,11 +68,10 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        x = F.relu(self.bn1(self.conv1(x)))
-        x = self.bn2(self.conv2(x))
-        if self.kind == "bottleneck":
-            x = self.bn3(self.conv3(F.relu(x)))
-        return F.relu(x + shortcut)
+        x = self.conv2(self.bn1.rectified(self.conv1(x)))
+        if self.kind == "basic":
+            return self.bn2.rectified(x, shortcut)
+        return self.bn3.rectified(self.conv3(self.bn2.rectified(x)), shortcut)
 
 
 class ResNet(nn.Module):
@@ -91,8 +94,8 @@ class ResNet(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) -> pooled feature (B, D), before the neck."""
-        x = self.bn1(self.conv1(x))
-        x = self.layer1(self.maxpool(F.relu(x) if self.stem_relu else x))
+        x = self.conv1(x)
+        x = self.layer1(self.maxpool(self.bn1.rectified(x) if self.stem_relu else self.bn1(x)))
         x = self.layer2(self.attention2(x) if self.attentive else x)
         x = self.layer3(self.attention3(x) if self.attentive else x)
         x = self.layer4(self.attention4(x) if self.attentive else x)

@@ -1,0 +1,180 @@
+"""`python -m tests.conformance.batch_norm_cases cpu`: the kernels of batch norm beside float64, as one line of JSON.
+
+A process of its own: TRITON_INTERPRET=1, with which Triton interprets its kernels on the CPU, counts where triton is
+first imported. The line holds, by case and by what was compared, the largest error at the scale of the largest value.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from duoreid.backends.torch.graph import WARM, Replay
+from duoreid.backends.torch.kernels import choice, plans
+from duoreid.backends.torch.layers import BatchNorm, plain
+from duoreid.core.random import rng
+
+
+class Case(NamedTuple):
+    """A batch, its groups, and what is done beside the norm. far: x's distance from zero, in deviations."""
+
+    shape: tuple[int, ...]
+    group: int
+    relu: bool = True
+    residual: bool = True
+    dtype: torch.dtype = torch.float32
+    order: str = "channels last"
+    far: float = 0.0
+
+
+CASES = {
+    "one group": Case((4, 20, 5, 3), 0, residual=False),
+    "groups of two, the norm alone": Case((6, 16, 5, 7), 2, relu=False, residual=False),
+    "ReLU": Case((4, 35, 6, 5), 2, residual=False),
+    "residual": Case((4, 18, 6, 5), 2, relu=False),
+    "residual and ReLU": Case((6, 35, 4, 5), 2),
+    "one after the other": Case((4, 18, 6, 5), 2, order="contiguous"),
+    "channels of a wider tensor": Case((4, 18, 6, 5), 2, residual=False, order="split"),
+    "bfloat16": Case((4, 35, 6, 5), 2, dtype=torch.bfloat16),
+    "bfloat16, ReLU": Case((4, 18, 6, 5), 2, residual=False, dtype=torch.bfloat16, order="split"),
+    "rows": Case((16, 33), 4, residual=False),
+    "one channel": Case((4, 1, 6, 5), 2),
+    "far from zero": Case((4, 16, 12, 11), 2, relu=False, residual=False, far=1000.0),
+}
+MOMENTUM, EPSILON = 0.3, 1e-3
+SMALL = {"TILE": 512, "COLUMNS": 32, "PROGRAMS": 4}
+"""So that a few numbers make several chunks, and chunks several tiles."""
+
+
+def tensors(name: str, device: torch.device) -> tuple[dict[str, Tensor], Tensor]:
+    """Return (x, and the residual where there is one) and dy of a case, in its order and type."""
+    case = CASES[name]
+    draw = rng(0, f"batch norm, {name}")
+
+    def drawn(order: str, far: float = 0.0) -> Tensor:
+        found = torch.tensor(draw.standard_normal(case.shape) + far).to(device, case.dtype)
+        if order == "split":
+            wide = torch.cat([torch.zeros_like(found), found], 1).to(memory_format=torch.channels_last)
+            return wide[:, case.shape[1] :]
+        return found.to(memory_format=torch.channels_last) if order == "channels last" and found.ndim == 4 else found
+
+    inputs = {"x": drawn(case.order, case.far)}
+    if case.residual:
+        inputs["residual"] = drawn("contiguous" if case.order == "contiguous" else "channels last")
+    return inputs, drawn("contiguous")
+
+
+def layer(name: str, device: torch.device) -> BatchNorm:
+    """Return a case's norm in training, with drawn weights and running statistics."""
+    case, draw = CASES[name], rng(1, f"batch norm, {name}")
+    found = BatchNorm(case.shape[1], case.group, momentum=MOMENTUM, epsilon=EPSILON)
+    for tensor in (*found.parameters(), *found.buffers()):
+        tensor.data = torch.tensor(draw.uniform(0.5, 1.5, case.shape[1]), dtype=torch.float32)
+    found.triton = True
+    return found.to(device)
+
+
+def computed(name: str, norm: BatchNorm, inputs: dict[str, Tensor], dy: Tensor) -> dict[str, Tensor]:
+    """Return what a layer computes of a case, forward and backward."""
+    case = CASES[name]
+    leaves = {key: value.detach().requires_grad_() for key, value in inputs.items()}
+    x, residual = leaves["x"], leaves.get("residual")
+    if case.relu:
+        y = norm.rectified(x, residual)
+    elif norm.triton and residual is not None:
+        y = norm._in_one(x, residual)
+    else:
+        y = norm(x) if residual is None else norm(x) + residual
+    trained = {**leaves, "weight": norm.weight, "bias": norm.bias}
+    gradients = torch.autograd.grad(y, list(trained.values()), dy)
+    found = {f"d{key}": value for key, value in zip(trained, gradients, strict=True)}
+    return {"y": y.detach(), **found, "mean": norm.running_mean.clone(), "variance": norm.running_var.clone()}
+
+
+def exactly(name: str, norm: BatchNorm, inputs: dict[str, Tensor], dy: Tensor) -> dict[str, Tensor]:
+    """Return the same by the definition, in float64."""
+    case = CASES[name]
+    leaves = {key: value.detach().double().requires_grad_() for key, value in inputs.items()}
+    weight, bias = (one.detach().double().requires_grad_() for one in (norm.weight, norm.bias))
+    mean, var = norm.running_mean.double(), norm.running_var.double()
+    groups = case.shape[0] // case.group if case.group else 1
+    rules = {"groups": groups, "momentum": MOMENTUM, "epsilon": EPSILON, "relu": case.relu}
+    y = choice.exact(leaves["x"], weight, bias, mean, var, residual=leaves.get("residual"), **rules)
+    trained = {**leaves, "weight": weight, "bias": bias}
+    gradients = torch.autograd.grad(y, list(trained.values()), dy.double())
+    found = {f"d{key}": value for key, value in zip(trained, gradients, strict=True)}
+    return {"y": y.detach(), **found, "mean": mean, "variance": var}
+
+
+def errors(found: dict[str, Tensor], true: dict[str, Tensor]) -> dict[str, float]:
+    """Return the largest errors at the scale of the largest value; 9.0 for another shape or type than is due."""
+    if found.keys() != true.keys() or any(found[key].shape != true[key].shape for key in true):
+        return {"shapes": 9.0}
+    return {key: ((found[key].double() - true[key]).abs().max() / true[key].abs().max()).item() for key in true}
+
+
+def compare(name: str, device: torch.device) -> dict[str, Any]:
+    """Return errors of the kernels and of plain torch, and whether a second run, on CUDA, gave the same bits."""
+    inputs, dy = tensors(name, device)
+    true = exactly(name, layer(name, device), inputs, dy)
+    found = computed(name, layer(name, device), inputs, dy)
+    again = computed(name, layer(name, device), inputs, dy) if device.type == "cuda" else found
+    norm = layer(name, device)
+    with plain([norm]):
+        reference = computed(name, norm, inputs, dy)
+    y, order = found["y"], torch.channels_last if found["y"].ndim == 4 else torch.contiguous_format
+    return {
+        "kernel": errors(found, true),
+        "plain": errors(reference, true),
+        "same bits": all(torch.equal(found[key], again[key]) for key in found),
+        "types": [str(y.dtype), str(found["dx"].dtype), str(found["dweight"].dtype)],
+        "channels last": y.is_contiguous(memory_format=order),
+    }
+
+
+def replayed(device: torch.device) -> dict[str, float]:
+    """Return the errors of a step that a CUDA graph holds, kernels included, beside the same without one."""
+    name = "residual and ReLU"
+    inputs, dy = tensors(name, device)
+    norm, other = layer(name, device), layer(name, device)
+    replay = Replay(list(norm.parameters()), device)
+
+    def step(x: Tensor, residual: Tensor) -> Tensor:
+        y = norm.rectified(x, residual)
+        (y * dy).sum().backward()
+        return y.detach()
+
+    for turn in range(WARM + 3):
+        given = {key: value * (1 + turn) for key, value in inputs.items()}
+        for parameter in norm.parameters():
+            parameter.grad = None
+        y = replay(step, given["x"], given["residual"])
+        true = computed(name, other, given, dy)
+    running = {"mean": norm.running_mean, "variance": norm.running_var}
+    found = {"y": y, "dweight": norm.weight.grad, "dbias": norm.bias.grad, **running}
+    return errors(found, {key: true[key].double() for key in found})
+
+
+def main() -> None:
+    """Run every case on a device, with the kernels' own sizes on CUDA and small ones where they are interpreted."""
+    device = torch.device(sys.argv[1])
+    torch.set_num_threads(1)
+    choice.DEVICES = (device.type,)
+    found = {}
+    if device.type == "cpu":
+        choice.works = lambda _: True
+        for key, value in SMALL.items():
+            setattr(plans, key, value)
+    else:
+        torch.backends.cuda.matmul.allow_tf32 = False
+        found["replayed"] = replayed(device)
+        found["works"] = choice.works(device)
+    print(json.dumps({**{name: compare(name, device) for name in CASES}, **found}))
+
+
+if __name__ == "__main__":
+    main()

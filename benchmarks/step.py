@@ -6,6 +6,7 @@ an Ascend 910 and 940 ms on a Titan RTX, objective id+tri); mmt four ResNet-50, 
 training command change that: `--arch tiny --height 64 --width 32 --objective full`. The first step, which compiles and
 allocates, is timed apart; on a device four more are not counted, of which CUDA's last is recorded, to be replayed.
 Memory is the largest that the process ever held, its libraries included, and the device's own where it is not the CPU.
+`--beside=--no-triton` measures every row once more with this option, or several in quotes, in the same run.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -152,9 +154,8 @@ def text(rows: Sequence[dict[str, Any]]) -> str:
         device = "" if row["device_bytes"] is None else f"{row['device_bytes'] / 1e6:.0f}"
         times = (f"{row[key]:.0f}" for key in ("ms_a_step", "processor_ms_a_step", "first_step_ms"))
         memory = f"{row['peak_bytes'] / 1e6:.0f}"
-        lines.append(
-            [row["about"], *times, str(row["steps"]), memory, device, f"{row['trained_parameters'] / 1e6:.1f} M"]
-        )
+        what = f"{row['about']}, {row['options']}" if row.get("options") else row["about"]
+        lines.append([what, *times, str(row["steps"]), memory, device, f"{row['trained_parameters'] / 1e6:.1f} M"])
     one = rows[0]
     views, batch, height, width = one["images"]
     objective = f", {one['objective']}" if one["objective"] else ""
@@ -167,14 +168,14 @@ def run(given: argparse.Namespace, more: Sequence[str]) -> None:
     if given.steps < 1:
         raise UserError(f"--steps must be at least 1, got {given.steps}: it is how many steps are timed")
     rows, failures = [], []
-    for backend in given.backend:
+    for backend, options in [(backend, options) for backend in given.backend for options in ("", *given.beside)]:
         command = [sys.executable, "-m", "benchmarks.step", given.method, "--child", "--backend", backend]
-        command += ["--steps", str(given.steps), *more]
+        command += ["--steps", str(given.steps), *more, *shlex.split(options)]
         done = subprocess.run(command, env=inherited(), capture_output=True, text=True, check=False)
         if done.returncode:
-            failures.append(f"{backend}: {_reason(done)}")
+            failures.append(f"{' '.join([backend, options]).strip()}: {_reason(done)}")
         else:
-            rows.append(json.loads(done.stdout.splitlines()[-1]))
+            rows.append(json.loads(done.stdout.splitlines()[-1]) | {"options": options})
     if rows:
         _tell(rows, given.output)
     if failures:
@@ -208,6 +209,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("method", choices=tuple(PUBLISHED))
     parser.add_argument("--backend", nargs="+", choices=("torch", "mindspore"), default=["torch"])
     parser.add_argument("--steps", type=int, default=3, help="timed after the first one (default: 3)")
+    parser.add_argument(
+        "--beside",
+        action="append",
+        default=[],
+        metavar="=OPTIONS",
+        help="measure every row with these options too, as --beside=--no-triton; may be given again",
+    )
     parser.add_argument("--output", type=Path, help="JSON file")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     given, more = parser.parse_known_args(arguments)

@@ -85,3 +85,20 @@ def test_what_was_measured_is_told_although_another_backend_was_killed(monkeypat
     assert "torch" in told.out
     assert "mindspore: the system has killed it, most likely for memory" in told.err
     assert [one["backend"] for one in json.loads(file.read_text())["rows"]] == ["torch"]
+
+
+def test_rows_stand_beside_those_of_other_options(monkeypatch, capsys):
+    row, asked, run = step.measure("torch", ["mvd", *SIZE], 1), [], subprocess.run
+
+    def child(command, **options):
+        if "--child" not in command:
+            return run(command, **options)
+        asked.append(command[command.index("--steps") + 2 :])
+        return subprocess.CompletedProcess(command, 0, json.dumps(row), "")
+
+    monkeypatch.setattr(step.subprocess, "run", child)
+    assert step.main(["mvd", "--beside=--no-triton", "--beside=--no-graph --no-triton", *SIZE]) == 0
+    assert asked == [SIZE, [*SIZE, "--no-triton"], [*SIZE, "--no-graph", "--no-triton"]]
+    shown = capsys.readouterr().out
+    assert f"{row['about']}, --no-triton" in shown
+    assert f"{row['about']}, --no-graph --no-triton" in shown

@@ -40,6 +40,7 @@ MODULES = {
     "benchmarks.growth": [[]],
     "benchmarks.kernels": [["--switches"]],
     "benchmarks.parity": [[]],
+    "benchmarks.recipe": [[]],
     "benchmarks.soak": [[]],
     "benchmarks.soak_commands": [[]],
     "benchmarks.step": [["mmt"]],

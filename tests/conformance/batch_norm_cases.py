@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +17,10 @@ from torch import Tensor
 from duoreid.backends.torch.graph import WARM, Replay
 from duoreid.backends.torch.kernels import choice, plans
 from duoreid.backends.torch.layers import BatchNorm, plain
+from duoreid.backends.torch.learner import TorchLearner
+from duoreid.backends.torch.runtime import RuntimeConfig, open_runtime
 from duoreid.core.random import rng
+from tests.conformance.examples import MMT, example_batch, example_state
 
 
 class Case(NamedTuple):
@@ -159,6 +163,22 @@ def replayed(device: torch.device) -> dict[str, float]:
     return errors(found, {key: true[key].double() for key in found})
 
 
+def trained(device: torch.device) -> dict[str, float]:
+    """Return how far MMT's losses and statistics with kernels, replayed where graphs are, lie from those without."""
+    config = replace(MMT, network=replace(MMT.network, batch_norm_group=4))
+    runtime = open_runtime(RuntimeConfig(device=device.type))
+    found = []
+    for triton in (False, True):
+        learner = TorchLearner(config, replace(runtime, triton=triton), seed=0)
+        for _ in range(WARM + 2 if runtime.graph else 1):  # each from the same state; the last ones are replayed
+            learner.import_state(example_state(config))
+            learner.step(example_batch(), rate=1e-3, ema=0.9)
+            losses = learner.losses()
+        state = {name: value for name, value in learner.export_state().items() if "running_" in name}
+        found.append({name: torch.tensor(value) for name, value in (losses | state).items()})
+    return errors(found[1], {name: value.double() for name, value in found[0].items()})
+
+
 def main() -> None:
     """Run every case on a device, with the kernels' own sizes on CUDA and small ones where they are interpreted."""
     device = torch.device(sys.argv[1])
@@ -172,6 +192,7 @@ def main() -> None:
     else:
         torch.backends.cuda.matmul.allow_tf32 = False
         found["replayed"] = replayed(device)
+        found["trained"] = trained(device)
         found["works"] = choice.works(device)
     print(json.dumps({**{name: compare(name, device) for name in CASES}, **found}))
 

@@ -76,6 +76,8 @@ def test_a_graph_holds_the_kernels(results, device):
         pytest.skip("needs CUDA: --torch-device cuda")
     assert results["works"]
     assert max(results["replayed"].values()) <= tolerance("norm.kernel.float32")
+    assert len(results["trained"]) > 40
+    assert max(results["trained"].values()) <= tolerance("network.train.float32")
 
 
 @linux

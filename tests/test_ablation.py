@@ -6,7 +6,7 @@ import pytest
 
 from duoreid.backends.torch.runtime import RuntimeConfig
 from duoreid.benchmarks import ablation
-from duoreid.benchmarks.ablation_rows import ABLATIONS, MMT, MVD
+from duoreid.benchmarks.ablation_rows import ABLATIONS, MMT, MVD, MVD_PUBLIC
 from duoreid.core.commands.options import parse
 from duoreid.core.errors import UserError
 from duoreid.core.settings.presets import presets
@@ -18,15 +18,26 @@ SIZE = ["--size", "tiny", "--height", "32", "--width", "16", "--epochs", "1", "-
 BATCH = ["--identities", "4", "--images", "2"]
 
 
-def config(method, row):
-    return parse([row.method or method, *row.options], "train", RuntimeConfig, presets())[0]
+def config(name, row):
+    method = row.method or ABLATIONS[name].method
+    return parse([method, *ABLATIONS[name].common, *row.options], "train", RuntimeConfig, presets())[0]
 
 
-@pytest.mark.parametrize("method", ABLATIONS)
-def test_every_row_is_a_recipe_of_its_own(method):
-    made = {row.name: config(method, row) for row in ABLATIONS[method].rows if row.name != ABLATIONS[method].source}
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_every_row_is_a_recipe_of_its_own(name):
+    made = {row.name: config(name, row) for row in ABLATIONS[name].rows if row.name != ABLATIONS[name].source}
     assert len(set(map(str, made.values()))) == len(made)
-    assert ABLATIONS[method].against in made
+    assert ABLATIONS[name].against in made
+
+
+def test_the_scaled_public_recipe_takes_what_the_preset_takes():
+    scaled, published = config("mvd-public", MVD_PUBLIC.by_name["+ CML + VSD + VCD"]), presets()["mvd-regdb"]
+    losses = ("objective", "distillation", "cml", "vsd", "vcd", "vml")
+    schedule = ("decay", "gamma", "schedule_ahead")
+    networks = ("grey", "grey_form", "shared_norm", "mixed_groups", "biases", "channel_attention")
+    for key in (*losses, *schedule, *networks):
+        assert getattr(scaled.mvd, key) == getattr(published.mvd, key), key
+    assert scaled.network.batch_norm_group == published.network.batch_norm_group
 
 
 def test_terms_come_one_after_the_other():

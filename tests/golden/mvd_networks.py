@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 from duoreid.benchmarks.golden import mvd
 from duoreid.benchmarks.golden.values import digest, direction
@@ -55,6 +56,10 @@ GROUPS = {"torch code": 8, "port": None}
 
 SIZES = {"torch code": (256, 128), "port": (288, 144)}
 """Height and width of the pictures that the recorded test features are of."""
+
+LONG_IN_MINDSPORE = pytest.mark.long
+"""The PyTorch code's numbers in MindSpore take two minutes. Shorter: torch computes them, MindSpore those of the port,
+and tests/parity holds MindSpore's step of MVD to torch's in float64."""
 
 
 class Step(NamedTuple):

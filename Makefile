@@ -15,7 +15,7 @@ train-mindspore: $(VENV)/.all  ## the same with MindSpore
 # One thread each, two at a time: threads that wait for each other on shared cores cost more than they bring. In this
 # order both cores stay busy to the end. What MindSpore has compiled serves every test of its process: those of one
 # network belong together, conformance and parity too.
-GROUPS := test-backends test-processes test-runs test-core test-numpy2
+GROUPS := test-backends test-core test-runs test-processes test-numpy2
 TWO_AT_A_TIME := --no-print-directory --jobs=2 --output-sync=target
 WHICH := -m "not long"
 
@@ -33,12 +33,13 @@ test-fast: $(VENV)/.all  ## for every edit: neither MindSpore nor whole runs
 SLOW := $(addprefix --ignore tests/,core/test_web.py core/test_algorithm_benchmarks.py datasets/test_synthetic.py \
 	datasets/test_crew.py golden/test_mmt_trainer.py golden/test_mvd_features.py golden/test_mvd_step.py)
 FAST := $(SLOW) $(WHICH) -k "not mindspore"
+FILES := tests/core/test_formats.py tests/core/test_hostile_files.py
 
 fast-core:
-	$(BIN)/python -m pytest tests/core $(FAST) $(ARGS)
+	$(BIN)/python -m pytest tests/core $(addprefix --ignore ,$(FILES)) $(FAST) $(ARGS)
 
-fast-others:
-	$(BIN)/python -m pytest tests/datasets tests/serving tests/report tests/golden tests/test_architecture.py $(FAST) $(ARGS)
+fast-others:  ## FILES of core are here so that both take as long
+	$(BIN)/python -m pytest $(FILES) tests/datasets tests/serving tests/report tests/golden tests/test_architecture.py $(FAST) $(ARGS)
 
 # Several processes, or one that is killed, stopped, or succeeded by another.
 PROCESSES := $(addprefix tests/,test_faults.py test_faults_mindspore.py test_resume.py test_processes.py \

@@ -28,6 +28,7 @@ from duoreid.datasets.synthetic.market_layout import MARKET_SIZES
 from duoreid.datasets.synthetic.preview import preview
 from duoreid.datasets.synthetic.shapes import SPECTRA, Canvas, Light
 from duoreid.datasets.synthetic.views import view, view_jpeg
+from tests.runs import small_data
 
 MARKET_NAME = re.compile(r"(-1|\d{4})_c(\d)s(\d)_(\d{6})_(\d\d)\.jpg")
 FLAT = Light((0.0, 0.0, 1.0), 1.0)
@@ -38,7 +39,10 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with all four sets at their smallest."""
     root = tmp_path_factory.mktemp("sets")
     for name in NAMES:
-        assert generate(name, root, size="tiny", progress=False) == root / name
+        if (small_data() / name).exists():  # made once a process
+            shutil.copytree(small_data() / name, root / name)
+        else:
+            assert generate(name, root, size="tiny", progress=False) == root / name
     return root
 
 

@@ -57,9 +57,9 @@ GROUPS = {"torch code": 8, "port": None}
 SIZES = {"torch code": (256, 128), "port": (288, 144)}
 """Height and width of the pictures that the recorded test features are of."""
 
-LONG_IN_MINDSPORE = pytest.mark.long
-"""The PyTorch code's numbers in MindSpore take two minutes. Shorter: torch computes them, MindSpore those of the port,
-and tests/parity holds MindSpore's step of MVD to torch's in float64."""
+CROSSED = pytest.mark.long
+"""A code's numbers in the other framework than its own. Shorter: each in its own framework, and the two backends' steps
+of MVD held to each other by tests/parity, to float64 by tests/conformance."""
 
 
 class Step(NamedTuple):

@@ -12,19 +12,19 @@ train: $(VENV)/.torch  ## train, adapt and test on the synthetic pair with torch
 train-mindspore: $(VENV)/.all  ## the same with MindSpore
 	$(BIN)/duoreid train --backend mindspore $(ARGS)
 
-# One thread each, two at a time: threads that wait for each other on shared cores cost more than they bring. In this
-# order both cores stay busy to the end. What MindSpore has compiled serves every test of its process: those of one
+# One thread each, two at a time: threads that wait for each other on shared cores cost more than they bring. The
+# largest come first, so that both cores stay busy to the end. What MindSpore has compiled serves every test of its process: those of one
 # network belong together, conformance and parity too.
 GROUPS := test-backends test-core test-runs test-processes test-numpy2
 TWO_AT_A_TIME := --no-print-directory --jobs=2 --output-sync=target
 WHICH := -m "not long"
 
 test: $(VENV)/.all  ## both backends: every claim but those whose proof takes long
-	@echo "Four groups of tests, two at a time, each printed when it has ended: some 12 minutes on 2 cores."
+	@echo "Five groups of tests, two at a time, each printed when it has ended: some 10 minutes on 2 quiet cores."
 	@OMP_NUM_THREADS=1 $(MAKE) $(TWO_AT_A_TIME) $(GROUPS)
 
 test-long: $(VENV)/.all  ## the others, marked `long`; CI runs both
-	@echo "The long tests, in the same groups: some 10 minutes on 2 cores."
+	@echo "The long tests, in the same groups: some 15 minutes on 2 quiet cores."
 	@OMP_NUM_THREADS=1 $(MAKE) $(TWO_AT_A_TIME) $(filter-out test-numpy2,$(GROUPS)) WHICH="-m long"
 
 test-fast: $(VENV)/.all  ## for every edit: neither MindSpore nor whole runs

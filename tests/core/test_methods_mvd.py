@@ -277,6 +277,14 @@ def test_gradients_of_the_objective(form, view, field):
     assert_slopes(moved, getattr(found[view], field), rtol=2e-6)
 
 
+def test_slopes_see_one_wrong_entry():
+    x, wrong = rng(0, "slopes", 0, 0).standard_normal((4, 3)), np.ones((4, 3))
+    wrong[2, 1] += 1e-4
+    assert_slopes(lambda x: ((x * x).sum(), 2 * x), x)
+    with pytest.raises(AssertionError):
+        assert_slopes(lambda x: ((x * x).sum(), 2 * x * wrong), x)
+
+
 def test_the_targets_of_distillation_are_constants():
     with_terms = mvd(views(), LABELS, MODALITIES, **WEIGHTS)[2]
     without = mvd(views(), LABELS, MODALITIES, **(WEIGHTS | {"vsd": 0.0, "vcd": 0.0}))[2]

@@ -25,7 +25,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from duoreid import __version__
-from duoreid.datasets.synthetic import generate
+from tests.runs import small_data
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("core", "backends", "datasets", "benchmarks")
@@ -168,12 +168,10 @@ def theirs(tmp_path_factory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    """A folder with a synthetic domain at its smallest."""
-    folder = tmp_path_factory.mktemp("data")
-    generate("synthetic-a", folder, size="tiny", progress=False)
-    return folder
+@pytest.fixture
+def data() -> Path:
+    """A folder with the synthetic domains at their smallest."""
+    return small_data()
 
 
 class Environment:

@@ -19,9 +19,8 @@ from duoreid.core.methods.registry import METHODS
 from duoreid.core.networks.backbone import BackboneConfig
 from duoreid.core.networks.network import initial_state
 from duoreid.core.settings.config import NetworkConfig
-from duoreid.datasets.synthetic import generate
 from tests.conftest import BACKENDS
-from tests.runs import options_of
+from tests.runs import options_of, small_data
 
 ROOT = Path(__file__).parent.parent
 SMALL = [
@@ -31,13 +30,10 @@ SMALL = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="session")
-def data(tmp_path_factory):
+@pytest.fixture
+def data():
     """A folder with the two synthetic domains at their smallest."""
-    folder = tmp_path_factory.mktemp("data")
-    for name in ("synthetic-a", "synthetic-b"):
-        generate(name, folder, size="tiny", progress=False)
-    return folder
+    return small_data()
 
 
 def train(backend, data, *argv):

@@ -1,7 +1,7 @@
 """MVD against NumPy in float64: its losses, its branches, whole steps with and without dropout, its optimisers.
 
 Every configuration costs MindSpore a compilation, in float64 a long one: its whole steps are compared here in float32,
-in two configurations that together have everything. tests/parity holds its float64 to torch's.
+in two configurations that together have everything, of which one is long. tests/parity holds its float64 to torch's.
 """
 
 from __future__ import annotations
@@ -24,13 +24,18 @@ from tests.tolerances import check_close
 
 RATE = 1e-3
 PRECISION = {"torch": "float64", "mindspore": "float32"}
-COMPILED = ("full", "all the others")
-DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+COMPILED = {"full": (), "all the others": pytest.mark.long}
+"""What MindSpore compiles: a minute for the second. Shorter: tests/golden holds MindSpore, without compiling, to the
+losses, gradients and statistics of the port, which has most of these settings; other losses and SGD stand here."""
+
+DTYPES = pytest.mark.parametrize("dtype", [pytest.param(np.float32, marks=pytest.mark.long), np.float64])
+"""A single function in float32 has shorter tests: itself in float64, and the whole steps in float32 below."""
 
 
 def variants(*names):
     """Parametrize by backend and configuration: torch takes those named, MindSpore what is compiled of them."""
-    chosen = [("torch", name) for name in names] + [("mindspore", name) for name in COMPILED if name in names]
+    chosen = [("torch", name) for name in names]
+    chosen += [pytest.param("mindspore", name, marks=marks) for name, marks in COMPILED.items() if name in names]
     return pytest.mark.parametrize(("backend", "name"), chosen)
 
 

@@ -36,7 +36,7 @@ from duoreid.core.settings.presets import presets
 from duoreid.core.settings.published import of_cross_modal
 from duoreid.core.training.pipelines.cross_modal import table
 from duoreid.core.training.sharing import check_batches
-from tests.core.gradients import assert_gradient
+from tests.core.gradients import assert_slopes
 
 SEEN = [(5, VISIBLE, 4), (5, INFRARED, 3), (9, VISIBLE, 2), (2, INFRARED, 2), (2, VISIBLE, 5), (7, VISIBLE, 3)]
 SEEN += [(7, INFRARED, 2), (-1, VISIBLE, 2), (4, INFRARED, 1), (11, VISIBLE, 2), (11, INFRARED, 2)]
@@ -265,7 +265,7 @@ FIELDS = View._fields
 @pytest.mark.parametrize("field", FIELDS)
 @pytest.mark.parametrize(("form", "view"), [*(("paper", view) for view in VIEWS), ("reference", "shared_infrared")])
 def test_gradients_of_the_objective(form, view, field):
-    """By finite differences; observations without VSD and VCD, whose targets they are."""
+    """By their slopes; observations without VSD and VCD, whose targets they are."""
     found = views(1)
     weights = WEIGHTS | ({"vsd": 0.0, "vcd": 0.0} if field == "observation_logits" else {})
 
@@ -274,7 +274,15 @@ def test_gradients_of_the_objective(form, view, field):
         total, _, gradients = mvd(changed, LABELS, MODALITIES, form=form, **weights)
         return total, getattr(gradients[view], field)
 
-    assert_gradient(moved, getattr(found[view], field), rtol=2e-6)
+    assert_slopes(moved, getattr(found[view], field), rtol=2e-6)
+
+
+def test_slopes_see_one_wrong_entry():
+    x, wrong = rng(0, "slopes", 0, 0).standard_normal((4, 3)), np.ones((4, 3))
+    wrong[2, 1] += 1e-4
+    assert_slopes(lambda x: ((x * x).sum(), 2 * x), x)
+    with pytest.raises(AssertionError):
+        assert_slopes(lambda x: ((x * x).sum(), 2 * x * wrong), x)
 
 
 def test_the_targets_of_distillation_are_constants():

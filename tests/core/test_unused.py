@@ -22,7 +22,6 @@ def test_what_each_kind_of_dataset_uses(tmp_path):
     trees.folder(tmp_path / "own")
     assert opened(tmp_path, "market1501").dataset.options == ()
     assert opened(tmp_path, str(tmp_path / "own")).dataset.options == ("camera_pattern",)
-    assert opened(tmp_path, "synthetic-a", size="tiny").dataset.options == ("size", "data_seed")
     joined = opened(tmp_path, f"market1501,folder={tmp_path / 'own'}")
     assert joined.dataset.options == ("camera_pattern",)
 

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 from duoreid.benchmarks.golden import mvd
 from duoreid.benchmarks.golden.values import digest, direction
@@ -55,6 +56,10 @@ GROUPS = {"torch code": 8, "port": None}
 
 SIZES = {"torch code": (256, 128), "port": (288, 144)}
 """Height and width of the pictures that the recorded test features are of."""
+
+CROSSED = pytest.mark.long
+"""A code's numbers in the other framework than its own. Shorter: each in its own framework, and the two backends' steps
+of MVD held to each other by tests/parity, to float64 by tests/conformance."""
 
 
 class Step(NamedTuple):

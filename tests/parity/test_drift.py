@@ -4,6 +4,8 @@ Equality over many float32 steps is no meaningful demand: a ReLU or a mined pair
 run onto another branch, with losses that differ by 1e-2. So the measure is torch itself: several runs from weights
 with relative noise of 1e-7, a float32's own rounding. The envelope at a step is the farthest that any of them has
 been from the undisturbed run up to that step; MindSpore may go three times as far.
+
+All of it is long. Shorter: test_double_precision, 20 steps to 1e-9, and test_one_step in float32.
 """
 
 from functools import cache
@@ -56,11 +58,13 @@ def test_mindspore_drifts_from_torch_as_torch_from_itself():
     assert embedding_distance(run("mindspore"), run("torch")) <= embedding
 
 
+@pytest.mark.long
 def test_training_did_something():
     total = run("torch").losses["total"]
     assert total[-1] < 0.6 * total[0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("factor", [0.98, 1.02])
 def test_the_envelope_excludes_another_rate(factor):
     """A run whose rate is off by 2% leaves the envelope: it is not so wide that anything would pass."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from duoreid.core.checkpoints import files as checkpoint
-from tests.conformance.examples import MMT, SOURCE, example_state
+from tests.conformance.examples import MMT, example_state
 from tests.conftest import learner_of
 from tests.parity.trajectories import train
 from tests.tolerances import check_close
@@ -38,9 +38,9 @@ def test_a_trained_state_crosses_bit_for_bit(giver, taker, precision, tmp_path):
 
 @DIRECTIONS
 def test_a_run_that_changes_its_backend_is_the_straight_run(giver, taker):
-    middle = train(giver, SOURCE, "float64", 2).state
-    changed = train(taker, SOURCE, "float64", 2, state=middle, first=2)
-    straight = train("torch", SOURCE, "float64", 4)
+    middle = train(giver, MMT, "float64", 2).state
+    changed = train(taker, MMT, "float64", 2, state=middle, first=2)
+    straight = train("torch", MMT, "float64", 4)
     for name, values in straight.losses.items():
         check_close("parity.float64", changed.losses[name], values[2:], what=name)
     for name, value in straight.state.items():

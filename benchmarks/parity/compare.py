@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from duoreid.benchmarks.parity import training
-from duoreid.benchmarks.parity.comparison import BOTH, Check, Comparison, Curve, Limit, check, fixed, times
+from duoreid.benchmarks.parity.comparison import BOTH, Check, Comparison, Curve, check, fixed, times
 from duoreid.benchmarks.parity.halves import Half
 from duoreid.benchmarks.parity.record import stages
 from duoreid.benchmarks.parity.sampling import Arrays, relative, sample, together, under
@@ -21,7 +22,7 @@ LEAST = 1e-5
 """Of the whole gradient's norm: a tensor with less has, in truth, none (a bias whose effect the next norm removes)."""
 
 FLOAT = {"single": "float32", "double": "float64"}
-Halves, Errors = tuple[Half, Half], dict[str, float]
+Halves, Errors, Checks = tuple[Half, Half], dict[str, float], Iterator[Check]
 Layers = dict[str, list[judge.Stage]]
 """The layers that are looked at by mode."""
 
@@ -31,12 +32,17 @@ def compare(first: Half, second: Half) -> Comparison:
     exam, halves = first.exam, (first, second)
     layers, true = stages(exam), first.double or second.double
     raw, judged = ([gradient_errors(half, true, held=held) for half in halves] for held in (False, True))
-    found: list[Check | Curve] = [one for half in halves for one in own(half, layers)]
-    found += [one for half in halves for one in alone(half)]
-    found += [*from_truth(halves, layers), *losses(halves, true), *gradients(halves, raw, judged)]
-    found += [one for half, errors in zip(halves, judged, strict=True) for one in compiled(half, errors)]
-    found += [*embeddings(halves, true), *in_double(first.double, second.double)]
-    found += training.in_single(exam, first.single, second.single, first.double)
+    found: list[Check | Curve] = [
+        *chain.from_iterable(own(half, layers) for half in halves),
+        *chain.from_iterable(map(alone, halves)),
+        *from_truth(halves, layers),
+        *losses(halves, true),
+        *gradients(halves, raw, judged),
+        *chain.from_iterable(map(compiled, halves, judged)),
+        *embeddings(halves, true),
+        *in_double(first.double, second.double),
+        *training.in_single(exam, first.single, second.single, first.double),
+    ]
     checks = [one for one in found if isinstance(one, Check)]
     curves = [*totals(halves), *(one for one in found if isinstance(one, Curve))]
     short = summary(checks, {half.backend: errors.get("all") for half, errors in zip(halves, raw, strict=True)})
@@ -89,12 +95,13 @@ def alone(half: Half) -> Iterator[Check]:
             yield check("rules", rule, half.backend, errors[worst], limit, **where)
 
 
-def beside(noise: tuple[float, float], floor: str, first: str = "parity.factor.first") -> tuple[Limit, Limit]:
-    """Return the limits of both halves' errors: a factor times the noise, the first half's a wider one; or a floor.
+def beside(halves: Halves, errors: list[float], noise: list[float], floor: str, first: str, **where: Any) -> Checks:
+    """Yield both halves' errors: at most a factor times the noise, `first` for the first half's, or a floor.
 
-    noise: for each half, the error that its own is measured by: mostly the other's.
+    noise: for each half, the error that its own is measured by: mostly the other's. where: what else a check says.
     """
-    return times(noise[0], first, floor), times(noise[1], "parity.factor", floor)
+    for half, error, alone, factor in zip(halves, errors, noise, (first, "parity.factor"), strict=True):
+        yield check(who=half.backend, value=error, limit=times(alone, factor, floor), **where)
 
 
 def from_truth(halves: Halves, layers: Layers) -> Iterator[Check]:
@@ -104,10 +111,9 @@ def from_truth(halves: Halves, layers: Layers) -> Iterator[Check]:
         true = judge.truth(listed, lambda _, value: sample(value))
         for stage in listed:
             found = [half.single.get(f"{mode}/{stage.name}", missing) for half in halves]
-            errors = tuple(relative(one, true[stage.name]) for one in found)
-            limits = beside(errors[::-1], f"parity.layer.{mode}")
-            for half, error, limit in zip(halves, errors, limits, strict=True):
-                yield check("layers", stage.name, half.backend, error, limit, mode=mode, note=stage.rule)
+            errors = [relative(one, true[stage.name]) for one in found]
+            where = {"kind": "layers", "name": stage.name, "mode": mode, "note": stage.rule}
+            yield from beside(halves, errors, errors[::-1], f"parity.layer.{mode}", "parity.factor.first", **where)
 
 
 def losses(halves: Halves, true: Arrays) -> Iterator[Check]:
@@ -148,11 +154,14 @@ def gradient_errors(half: Half, true: Arrays, *, held: bool) -> Errors:
     held: with float64's choices of ReLUs and pooled maxima, where the half has such gradients (choices.py).
     """
     kinds = ("gradient", "held") if held else ("gradient",)
-    pairs = []
-    for index in range(half.exam.batches if true else 0):
-        one = {name: value for kind in kinds for name, value in under(half.single, f"{kind}/{index}/").items()}
-        pairs.append((one, under(true, f"gradient/{index}/")))
-    return medians(pairs)
+    batches = range(half.exam.batches if true else 0)
+    return medians(
+        (
+            {k: v for kind in kinds for k, v in under(half.single, f"{kind}/{index}/").items()},
+            under(true, f"gradient/{index}/"),
+        )
+        for index in batches
+    )
 
 
 def gradients(halves: Halves, raw: list[Errors], judged: list[Errors]) -> Iterator[Check]:
@@ -164,10 +173,9 @@ def gradients(halves: Halves, raw: list[Errors], judged: list[Errors]) -> Iterat
     """
     bare = [not any(name.startswith("held/") for name in half.single) for half in halves]
     for tensor in judged[0]:
-        noise = tuple((raw if bare[k] else judged)[1 - k][tensor] for k in (0, 1))
-        limits = beside(noise, "parity.gradient.floor", "parity.gradient.first")
-        for half, errors, limit in zip(halves, judged, limits, strict=True):
-            yield check("gradients", tensor, half.backend, errors[tensor], limit)
+        noise = [(raw if bare[k] else judged)[1 - k][tensor] for k in (0, 1)]
+        errors, limits = [one[tensor] for one in judged], ("parity.gradient.floor", "parity.gradient.first")
+        yield from beside(halves, errors, noise, *limits, kind="gradients", name=tensor)
 
 
 def compiled(half: Half, judged: Errors) -> Iterator[Check]:
@@ -175,10 +183,8 @@ def compiled(half: Half, judged: Errors) -> Iterator[Check]:
 
     They may be as far apart as a few times what the latter are from float64.
     """
-    eager = [(index, under(half.single, f"eager/{index}/")) for index in range(half.exam.batches)]
-    for tensor, apart in medians(
-        [(under(half.single, f"gradient/{index}/"), one) for index, one in eager if one]
-    ).items():
+    kinds = [[under(half.single, f"{kind}/{k}/") for kind in ("gradient", "eager")] for k in range(half.exam.batches)]
+    for tensor, apart in medians([(step, one) for step, one in kinds if one]).items():
         limit = times(judged.get(tensor, 0.0), "parity.factor", "parity.gradient.compiled")
         yield check("compiled", tensor, half.backend, apart, limit)
 

@@ -28,8 +28,10 @@ def fixed(name: str) -> Limit:
     return Limit(tolerance(name), (name,))
 
 
-def times(noise: float, factor: str, floor: str) -> Limit:
-    """So many times the noise, or a floor where that is less."""
+def times(noise: float | None, factor: str, floor: str) -> Limit:
+    """So many times the noise, or a floor where that is less; where noise was not measured, the floor."""
+    if noise is None:
+        return fixed(floor)
     return Limit(max(tolerance(factor) * noise, tolerance(floor)), (factor, floor), noise)
 
 

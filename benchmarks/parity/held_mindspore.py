@@ -38,8 +38,8 @@ def _holding(learner: Any, held: Held) -> Iterator[None]:
     def leaky_relu(x: Tensor) -> Tensor:
         return ops.where(made(x, x > 0), x, layers.of(layers.SLOPE, x.dtype) * x)
 
-    def max_pool2d(_: layers.MaxPool2d, x: Tensor) -> Tensor:
-        places = made(x, Tensor(operations.max_places(x.asnumpy())))
+    def max_pool2d(pool: layers.MaxPool2d, x: Tensor) -> Tensor:
+        places = made(x, Tensor(operations.max_places(x.asnumpy(), uneven=pool.uneven)))
         flat = ops.gather_elements(x.reshape((*x.shape[:2], -1)), 2, places.reshape((*x.shape[:2], -1)))
         return flat.reshape(places.shape)
 

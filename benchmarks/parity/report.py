@@ -13,7 +13,6 @@ import numpy as np
 from duoreid.benchmarks.parity import comparison
 from duoreid.benchmarks.parity.comparison import BOTH, Check, Comparison
 from duoreid.benchmarks.parity.plot import plot
-from duoreid.benchmarks.parity.table import markdown, once
 from duoreid.benchmarks.parity.tolerances import tolerance
 from duoreid.core.commands.command import guarded
 from duoreid.core.training.tables import table
@@ -35,13 +34,24 @@ KINDS = {
 }
 """What is compared, in the order of the report."""
 
+COLUMNS = (
+    "",
+    "images, batch",
+    "test embeddings apart",
+    "gradients from float64: {} (with its ReLUs' choices)",
+    "float64 training apart (rounding alone)",
+    "float32 losses apart (rounding alone)",
+    "checks passed",
+)
+"""Of the table of several comparisons."""
+
 DEEP, SHOWN = 100, 15
 """More names than DEEP in a table: a line for each block. So many failures are told."""
 
 
 def text(found: Comparison, *, every: bool = False) -> str:
     """Return the report. every: a line for each layer and tensor; else the worst of each block of a deep network."""
-    lines = [*heading(found), *held(found)]
+    lines = [*heading(found), *switched(found)]
     for kind, words in KINDS.items():
         for precision, where in (("single", ""), ("double", "In float64. ")):
             chosen = [check for check in found.checks if check[:2] == (kind, precision)]
@@ -69,7 +79,7 @@ def heading(found: Comparison) -> list[str]:
     return [title, *lines]
 
 
-def held(found: Comparison) -> list[str]:
+def switched(found: Comparison) -> list[str]:
     """Return which choices rounding has switched in a half whose gradients were taken with float64's choices."""
     lines = []
     for half in found.backends:
@@ -87,7 +97,7 @@ def held(found: Comparison) -> list[str]:
 def _table(chosen: Sequence[Check], found: Comparison, every: bool) -> list[str]:
     """A row for each name and step, or for each block of many; a column for each mode and backend."""
     deep = not every and len({check.name for check in chosen}) > DEEP
-    block = found.block if deep else _name
+    block = found.block if deep else lambda check: check.name
     cells: dict[str, dict[tuple[str, str], Check]] = {}
     for check in sorted(chosen, key=lambda check: check.mode, reverse=True):  # training has layers that test has not
         row = cells.setdefault(_row(check, block(check), every), {})
@@ -105,10 +115,6 @@ def _table(chosen: Sequence[Check], found: Comparison, every: bool) -> list[str]
     return table((chosen[0].kind, *head.values(), "limit", "verdict"), rows).splitlines()
 
 
-def _name(check: Check) -> str:
-    return check.name
-
-
 def _row(check: Check, name: str, every: bool) -> str:
     """The row that a check stands in. name: its own, or that of its block."""
     if (check.kind, check.precision) == ("own", "double") and not every:
@@ -123,9 +129,8 @@ def _share(check: Check) -> float:
 
 
 def _reasons(found: Comparison, chosen: Sequence[Check]) -> list[str]:
-    names = sorted({name for check in chosen for name in check.tolerances})
-    told = [(name, found.tolerances[name]) for name in names]
-    return [*([""] if told else []), *(f"  {name} = {one['value']:g}: {one['reason']}" for name, one in told)]
+    told = {name: found.tolerances[name] for name in sorted({name for check in chosen for name in check.tolerances})}
+    return ["", *(f"  {name} = {one['value']:g}: {one['reason']}" for name, one in told.items())]
 
 
 def short(found: dict[str, Any]) -> list[str]:
@@ -166,6 +171,46 @@ def _said(check: Check) -> str:
     rule = f"; should be: {check.note}" if check.note and check.kind in ("own", "rules") else ""
     where = f"{check.kind}, {check.precision}: {check.what} ({check.who})"
     return f"{where}: {check.value:.2g}, limit {check.limit:.2g}{rule}"
+
+
+def once(raw: float, judged: float, words: str = "") -> str:
+    """Return a number as it is and, in brackets with more words, as it is judged, where the two look different."""
+    first, second = f"{raw:.1e}", f"{judged:.1e}"
+    return first if first == second else f"{first} ({second}{words})"
+
+
+def markdown(reports: Sequence[Comparison]) -> str:
+    """Return a table with a row for each comparison."""
+    names = ", ".join(reports[0].summary["gradients"]) or "none"
+    header = [cell.format(names) for cell in COLUMNS]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *map(row, reports)])
+
+
+def row(found: Comparison) -> list[str]:
+    """Return the cells of one comparison. What it was computed on is told where that was no CPU."""
+    short, words = found.summary, found.exam["words"]
+    double, single = short.get("double"), short.get("single")
+    halves = [half["about"].partition(" on ") for half in found.backends]
+    devices = [f"{name.split()[0]} on {device}" for name, _, device in halves if device[:3] not in ("", "CPU")]
+    return [
+        ", ".join([words["network"], *devices]),
+        words["batch"],
+        f"{short['embeddings']:.1e}",
+        ", ".join(once(*pair) for pair in short["gradients"].values()),
+        f"{beside_noise(double)} in {_steps(double)}" if double else "",
+        f"{single['apart']:.1e} ({single['noise']:.1e}) in {_steps(single)}" if single else "",
+        f"{short['passed']} of {short['checks']}",
+    ]
+
+
+def beside_noise(double: dict[str, Any]) -> str:
+    """What rounding does to one backend alone is told where the two are not simply equal."""
+    apart, noise = f"{double['apart']:.1e}", double.get("noise")
+    return apart if noise is None or double["equal"] == double["steps"] else f"{apart} ({noise:.1e})"
+
+
+def _steps(part: dict[str, Any]) -> str:
+    return f"{part['steps']} step{'s' if part['steps'] > 1 else ''}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,8 +3,8 @@
 Where the number before a ReLU is 0 up to rounding, float32 and float64 may choose differently, and the gradient of
 everything before it jumps; so it does where another place of a pooling window is the largest. So a backend computes the
 gradient of a batch in float32 as it is, and once more with the choices that core/losses/float64 makes. If the last is
-near the gradient in float64 where the first is not, these choices are all that lay between. held_torch.py and
-held_mindspore.py make a backend take them.
+near the gradient in float64 where the first is not, these choices are all that lay between. A backend's
+probe makes it take them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from duoreid.benchmarks.parity.exam import Exam
-from duoreid.benchmarks.parity.sampling import Arrays, sample
+from duoreid.benchmarks.parity.sampling import Arrays, sample, under
 from duoreid.core.contract.learner import Batch
 from duoreid.core.contract.pairs import rows_of_branches
 from duoreid.core.losses.float64 import network as judge
@@ -45,12 +45,9 @@ class Choice(NamedTuple):
 Choices = dict[str, list[list[Choice]]]
 """By trained network, of each pass through it in a step, in the order in which they are made."""
 
-Seen = tuple[np.ndarray, np.ndarray | None]
-"""Images of a pass (B, H, W, 3), from 0 to 255, and its noise for dropout."""
 
-
-def seen(exam: Exam, batch: Batch) -> dict[str, list[Seen]]:
-    """Return by trained network what it sees in each pass of a step, in order."""
+def seen(exam: Exam, batch: Batch) -> dict[str, list[tuple[np.ndarray, np.ndarray | None]]]:
+    """Return by trained network, of each pass in a step, images (B, H, W, 3) from 0 to 255 and noise for dropout."""
     views, students, section = batch.images, exam.spec.students, exam.learner.section
     if not exam.cross_modal:
         return {role: [(views[index], None)] for index, role in enumerate(students)}
@@ -79,7 +76,7 @@ def of_batch(exam: Exam, index: int) -> Choices:
 
     return {
         role: [
-            [choice(role, *made) for made in judge.choosing(exam.learner, exam.started(role), *given)]
+            [choice(role, *made) for made in judge.choosing(exam.learner, under(exam.start, f"{role}."), *given)]
             for given in passes
         ]
         for role, passes in seen(exam, exam.batch(index)).items()
@@ -135,36 +132,36 @@ class Found(NamedTuple):
     places: list[str]
 
 
-def record(exam: Exam, backend: ModuleType, learner: Any) -> tuple[Arrays, list[dict[str, Any]]]:
+def record(exam: Exam, probe: ModuleType, learner: Any) -> tuple[Arrays, list[dict[str, Any]]]:
     """Return samples of a learner's gradients with float64's choices, held/BATCH/TENSOR, and what switched.
 
-    backend: its held_NAME.py. Where a step is compiled and these gradients are not: also those with their own choices,
-    eager/BATCH/TENSOR, which are to be those of the step.
+    Where a step is compiled and these gradients are not: also those with their own choices, eager/BATCH/TENSOR, which
+    are to be those of the step.
     """
     arrays, facts = {}, []
     for index in range(exam.batches):
-        found = held(exam, backend, learner, index)
+        found = held(exam, probe, learner, index)
         kinds = {"held": found.gradients}
-        if backend.COMPILED:
-            kinds["eager"] = gradients(exam, backend, learner, index, {})[0]
+        if probe.COMPILED:
+            kinds["eager"] = gradients(exam, probe, learner, index, {})[0]
         for kind, made in kinds.items():
             arrays |= {f"{kind}/{index}/{name}": sample(value) for name, value in made.items()}
         facts.append({"choices": found.count, "switched": len(found.places), "places": found.places[:SHOWN]})
     return arrays, facts
 
 
-def held(exam: Exam, backend: ModuleType, learner: Any, index: int) -> Found:
+def held(exam: Exam, probe: ModuleType, learner: Any, index: int) -> Found:
     """Return the gradients of a batch in the learner's precision with the choices of float64."""
     true = of_batch(exam, index)
-    found, own = gradients(exam, backend, learner, index, true)
+    found, own = gradients(exam, probe, learner, index, true)
     passes = [pair for role, made in true.items() for pair in zip(made, own[role], strict=False)]
     pairs = [pair for made, noted in passes for pair in zip(made, noted, strict=False)]
     places = [words for pair in pairs for words in differences(*pair)]
     return Found(found, sum(choice.chosen.size for choice, _ in pairs), places)
 
 
-def gradients(exam: Exam, backend: ModuleType, learner: Any, index: int, made: Choices) -> tuple[Arrays, Choices]:
+def gradients(exam: Exam, probe: ModuleType, learner: Any, index: int, made: Choices) -> tuple[Arrays, Choices]:
     """Return the gradients of a batch by tensor with these choices, and those that the numbers would have made."""
     learner.import_state(exam.start)
     holding = Held(made)
-    return backend.gradients(learner, exam.batch(index), holding), holding.own
+    return probe.held_gradients(learner, exam.batch(index), holding), holding.own

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from duoreid.benchmarks.parity.sampling import Arrays, under
+from duoreid.benchmarks.parity.sampling import Arrays
 from duoreid.core.checkpoints import files as checkpoint
 from duoreid.core.commands.options import recipe_of
 from duoreid.core.contract.learner import Batch
@@ -32,8 +32,6 @@ from duoreid.core.settings.presets import presets
 EACH = 4  # pictures of a person (of each modality) to train on, and as many of others to test on
 SPARE = 4  # rows of the classifiers behind the live ones
 GRID = (8, 4)  # patches of colour that a person is made of
-MARKS = (1, 2, 3, 5, 7, 10, 14, 20, 30, 50, 70, 100, 140, 200, 300, 500, 700, 1000)
-"""Steps after which the weights are looked at, and the last one."""
 
 
 @dataclass(frozen=True)
@@ -134,9 +132,13 @@ class Exam:
 
     @property
     def words(self) -> dict[str, str]:
-        """The network, and the size of the images and of a batch, for people."""
+        """The network, the size of the images and of a batch, and other options than the usual ones, for people."""
         each = f"({self.images} + {self.images})" if self.cross_modal else self.images
-        return {"network": f"{self.method}, {self.network.arch}", "batch": f"{self.size}, {self.identities} x {each}"}
+        usual = Exam(method=self.method, people=self.people)
+        usual = vars(NetworkConfig(self.network.arch)) | vars(getattr(usual.config, self.spec.section))
+        chosen = {name: value for name, value in (vars(self.network) | self.section).items() if value != usual[name]}
+        words = {"network": f"{self.method}, {self.network.arch}", "batch": f"{self.size}, {self.identities} x {each}"}
+        return words | {"options": ", ".join(f"{name} {value}" for name, value in chosen.items())}
 
     @property
     def queries(self) -> np.ndarray:
@@ -144,25 +146,19 @@ class Exam:
         split = self.test.split
         return split.modalities == INFRARED if self.cross_modal else np.arange(len(split)) % EACH == 0
 
-    def marks(self, steps: int) -> list[int]:
-        """Return the steps after which the weights of a run of so many are looked at."""
-        return sorted({mark for mark in MARKS if mark < steps} | {steps})
-
     def batch(self, step: int) -> Batch:
         """Return the batch of a step."""
-        return self.host.batch(self._labelling, self._rows[step], 0, step)
+        labelling, rows = self._epoch
+        return self.host.batch(labelling, rows[step], 0, step)
 
     def rates(self, step: int) -> tuple[float, float]:
         """Return (learning rate, decay of the mean teachers) of a step."""
         return self.host.rates(0, step)
 
     @cached_property
-    def _labelling(self) -> Labelling:
-        return Labelling(self.train.split.identities.astype(np.int32), self.people)
-
-    @cached_property
-    def _rows(self) -> np.ndarray:
-        return self.host.sample(self._labelling, 0)
+    def _epoch(self) -> tuple[Labelling, np.ndarray]:
+        labelling = Labelling(self.train.split.identities.astype(np.int32), self.people)
+        return labelling, self.host.sample(labelling, 0)
 
     @cached_property
     def train(self) -> TrainingSet:
@@ -194,10 +190,6 @@ class Exam:
         kept = MOMENTS[self.learner.optimiser]
         moments = {name: np.zeros_like(value) for name, value in state.items() if name.startswith(kept)}
         return state | moments | {step_name(self.learner): np.int64(0), "classes": np.int64(self.people)}
-
-    def started(self, role: str) -> Arrays:
-        """Return the tensors of one network of that state."""
-        return under(self.start, f"{role}.")
 
     @cached_property
     def digest(self) -> str:

@@ -139,9 +139,7 @@ def check(given: argparse.Namespace) -> None:
         )
     for option in ("json", "plot"):
         if getattr(given, option) and given.record and not given.against:
-            raise UserError(
-                f"--{option} needs both halves: --record alone runs one. Give it with --against or --compare."
-            )
+            raise UserError(f"--{option} needs both halves: --record alone runs one. Add --against, or take --compare.")
     if given.plot and given.plot.suffix.lower() != ".png":
         raise UserError(f"--plot writes a PNG: name a file that ends in .png, got {given.plot}")
     for path in (given.json, given.plot, given.record):

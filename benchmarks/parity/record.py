@@ -20,7 +20,7 @@ import numpy as np
 
 from duoreid.benchmarks.parity import choices, loss_cases, rules
 from duoreid.benchmarks.parity.exam import BESIDE, Exam, disturbed
-from duoreid.benchmarks.parity.sampling import WEIGHTS_LIMIT, Arrays, sample
+from duoreid.benchmarks.parity.sampling import WEIGHTS_LIMIT, Arrays, sample, under
 from duoreid.core.checkpoints import files as checkpoint
 from duoreid.core.commands.command import guarded
 from duoreid.core.contract.learner import Learner
@@ -32,24 +32,20 @@ from duoreid.core.settings.config import as_dict
 from duoreid.core.settings.reading import from_dict
 
 CHUNK = 32  # images embedded at once
+MARKS = (1, 2, 3, 5, 7, 10, 14, 20, 30, 50, 70, 100, 140, 200, 300, 500, 700, 1000)
+"""Steps after which the weights are looked at, and the last one."""
+
 NOISE = {np.float32: 1e-7, np.float64: 2e-16}
 """Relative noise on the weights, of the size of their rounding."""
 
 
 def record(
-    exam: Exam,
-    probe: ModuleType,
-    learner: Learner,
-    *,
-    precision: str,
-    steps: int,
-    draws: int = 0,
-    held: ModuleType | None = None,
+    exam: Exam, probe: ModuleType, learner: Learner, *, precision: str, steps: int, draws: int = 0, held: bool = False
 ) -> tuple[Arrays, dict[str, Any]]:
     """Return (arrays, facts) of a learner of exam.learner.
 
     steps: of training, 0 for none. draws: how many times more to train, from weights with noise of the precision. held:
-    the backend's half of choices.py, None to leave out gradients with float64's choices.
+    whether to take gradients with float64's choices too (choices.py).
     """
     dtype, began = np.float64 if precision == "float64" else np.float32, time.perf_counter()
     facts = {"precision": precision, "steps": steps, "draws": draws, "digest": exam.digest}
@@ -65,7 +61,7 @@ def record(
             found = training(exam, learner, disturbed(start, draw, NOISE[dtype]), steps)
             arrays |= {f"noise{draw}/{name}": value for name, value in found.items()}
     if held:
-        found, facts["switches"] = choices.record(exam, held, learner)
+        found, facts["switches"] = choices.record(exam, probe, learner)
         arrays |= found
     return arrays, facts | {"seconds": {"all": round(time.perf_counter() - began, 2)}}
 
@@ -80,7 +76,7 @@ def stages(exam: Exam) -> dict[str, list[judge.Stage]]:
     """Return that network's layers, in the modes "test" and "train"."""
     role, images, noise = followed(exam)
     return {
-        mode: judge.stages(exam.learner, exam.started(role), images, noise, train=mode == "train")
+        mode: judge.stages(exam.learner, under(exam.start, f"{role}."), images, noise, train=mode == "train")
         for mode in ("test", "train")
     }
 
@@ -127,7 +123,7 @@ def training(exam: Exam, learner: Learner, state: Arrays, steps: int) -> Arrays:
     """
     learner.import_state(state)
     learner.losses()
-    arrays, curves, marks = _weights(0, state), {}, exam.marks(steps)
+    arrays, curves, marks = _weights(0, state), {}, {*MARKS, steps}
     for step in range(steps):
         if step in (0, steps // 2) and exam.spec.pseudo_labels:
             features = average(learner.embed(chunks(exam.train.images)))
@@ -160,9 +156,8 @@ def main(job: Path, out: Path) -> None:
     options = from_dict(backend.runtime(), given["runtime"] | {"precision": precision})
     runtime = backend.open_runtime(options)
     probe.compute_on(options)
-    learner, held = backend.make_learner(exam.learner, runtime, exam.seed), None
-    if precision == "float32" and not getattr(options, "compile", False):
-        held = importlib.import_module(f"duoreid.benchmarks.parity.held_{name}")
+    learner = backend.make_learner(exam.learner, runtime, exam.seed)
+    held = precision == "float32" and not getattr(options, "compile", False)
     counts = {"steps": given["steps"], "draws": given["draws"]}
     arrays, facts = record(exam, probe, learner, precision=precision, held=held, **counts)
     checkpoint.save(out, arrays, facts | {"backend": name, "about": backend.about(runtime), "exam": as_dict(exam)})

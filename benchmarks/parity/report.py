@@ -64,19 +64,20 @@ def text(found: Comparison, *, every: bool = False) -> str:
 
 def heading(found: Comparison) -> list[str]:
     """Return what was compared, on what, and how long it took."""
-    words, lines = found.exam["words"], []
+    words = found.exam["words"]
+    lines = [
+        f"Parity of {' and '.join(found.names)}: {words['network']} at {words['batch']}, seed {found.exam['seed']}"
+    ]
+    lines += [f"  {words['options']}"] if words.get("options") else []
     for half in found.backends:
         for part in half["parts"].values():
             noise = f" and {part['draws']} times with noise" if part["draws"] else ""
             seconds = sum(part["seconds"].values())
             lines.append(f"  {half['about']}, {part['precision']}: {part['steps']} steps{noise}, {seconds:.0f} s")
     judges = [half["about"] for half in found.backends if "double" in half["parts"]]
-    if not judges:
-        lines.append("  no float64 record: gradients and losses have no judge")
-    elif len(judges) == 1:
-        lines.append(f"  judge of gradients and losses: {judges[0]} in float64")
-    title = f"Parity of {' and '.join(found.names)}: {words['network']} at {words['batch']}, seed {found.exam['seed']}"
-    return [title, *lines]
+    lines += ["  no float64 record: gradients and losses have no judge"] if not judges else []
+    lines += [f"  judge of gradients and losses: {judges[0]} in float64"] if len(judges) == 1 else []
+    return lines
 
 
 def switched(found: Comparison) -> list[str]:
@@ -139,14 +140,12 @@ def short(found: dict[str, Any]) -> list[str]:
     gradients = ", ".join(f"{backend} {once(*pair, words)}" for backend, pair in found["gradients"].items())
     lines = ["In short:", f"  test embeddings of the same weights are {found['embeddings']:.1e} apart"]
     lines += [f"  gradients are from float64: {gradients}"] if gradients else []
-    if "double" in found:
-        one = found["double"]
+    if one := found.get("double"):
         alone = "" if one["noise"] is None else f"; noise of 2e-16 leads one backend {one['noise']:.1e} away"
         equal = f"equal to {tolerance('parity.double'):.0e} up to step {one['equal']} of {one['steps']}"
         words = f"losses, weights and embeddings {one['apart']:.1e} apart, {equal}{alone}"
         lines.append(f"  {one['steps']} steps in float64: {words}")
-    if "single" in found:
-        one = found["single"]
+    if one := found.get("single"):
         words = f"losses {one['apart']:.1e} apart; rounding alone leads one backend {one['noise']:.1e} away"
         lines.append(f"  {one['steps']} steps in float32: {words}")
     return lines
@@ -154,10 +153,11 @@ def short(found: dict[str, Any]) -> list[str]:
 
 def verdict(found: Comparison) -> list[str]:
     """Return the failures, what adds an error first, and the sum."""
-    failed, count = found.failed, len(found.checks)
-    lines = ["", *(f"FAILED {_said(check)}" for check in failed[:SHOWN])] if failed else []
-    lines += [f"... and {len(failed) - SHOWN} more"] if len(failed) > SHOWN else []
-    lines += ["", f"Look first at: {_said(culprit(failed))}"] if failed else []
+    failed, count, lines = found.failed, len(found.checks), []
+    if failed:
+        lines = ["", *(f"FAILED {_said(check)}" for check in failed[:SHOWN])]
+        lines += [f"... and {len(failed) - SHOWN} more"] if len(failed) > SHOWN else []
+        lines += ["", f"Look first at: {_said(culprit(failed))}"]
     return [*lines, "", f"{count - len(failed)} of {count} checks passed: {'NO PARITY' if failed else 'parity'}"]
 
 
@@ -216,9 +216,7 @@ def _steps(part: dict[str, Any]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Return 0, or 2 where a file is no report."""
     made = argparse.ArgumentParser(prog="python -m benchmarks.parity.report", description=__doc__)
-    made.add_argument(
-        "reports", type=Path, nargs="+", metavar="REPORT.json", help="what --json wrote; several: a table"
-    )
+    made.add_argument("reports", type=Path, nargs="+", metavar="REPORT.json", help="of --json; several: a table")
     made.add_argument("--every", action="store_true", help="a line for every layer and tensor of deep networks too")
     made.add_argument("--plot", type=Path, metavar="FILE.png", help="draw curves, drift and errors by layer, of one")
     given = made.parse_args(argv)

@@ -34,9 +34,7 @@ TOLERANCES = {
     ),
     "parity.own.float64": Tolerance(1e-13, "the same sums and means from 1e-16: measured below 5e-15"),
     "parity.loss.float32": Tolerance(
-        3e-5,
-        "of a gradient's largest number: exponentials carry 2.3e-6 in MindSpore; distances of 2048 numbers, 80 out of "
-        "squares of 5e3, 1.3e-5",
+        3e-5, "of a gradient's largest number: exponentials carry 2.3e-6, distances of 80 out of squares of 5e3 1.3e-5"
     ),
     "parity.loss.float32.transport": Tolerance(1e-3, "Sinkhorn divides by epsilon = 0.01: rounding counts 100-fold"),
     "parity.loss.float64": Tolerance(1e-12, "the same formulas in double precision: measured below 2e-15"),
@@ -49,14 +47,10 @@ TOLERANCES = {
     "parity.layer.train": Tolerance(1e-5, "of a layer's L2 norm, where the other backend happens to err less"),
     "parity.double": Tolerance(1e-8, "100 steps in float64: rounding of 1e-16, amplified by batch norm and by Adam"),
     "parity.double.factor": Tolerance(
-        3.0,
-        "as many times what noise of 2e-16 on the starting weights does to a backend by itself after as many steps: "
-        "measured 0.6 to 1.0 times one such run, over 100 steps of MMT with ResNet-18",
+        3.0, "as many times what noise of 2e-16 on the weights does to a backend: measured 0.6 to 1.0, MMT, ResNet-18"
     ),
     "parity.outcome.floor": Tolerance(
-        0.05,
-        "of mAP and of 1 - ARI: near ties of a few dozen people that change places by float32 rounding; of 1 - ARI, "
-        "what one picture in another cluster makes, where that is more",
+        0.05, "of mAP and 1 - ARI: near ties of a few dozen people; of 1 - ARI at least what one moved picture makes"
     ),
     "parity.drift.floor": Tolerance(1e-5, "float32 rounding of one step, where the disturbed runs happen to err less"),
     "parity.drift.factor": Tolerance(3.0, "as many times the widest of torch's runs from weights with 1e-7 of noise"),

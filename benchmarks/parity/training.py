@@ -1,13 +1,9 @@
 """Whole runs against each other: losses, weights, embeddings, retrieval and clusters beside what rounding alone does.
 
-Many steps in float32 are chaotic under Adam: a ReLU or a mined pair that switches by rounding sends a run onto another
-branch. So the measure is a backend against itself: runs from weights with relative noise of 1e-7, a float32's rounding,
-and its run in float64. When the first switch comes is chance, and few runs show few of its moments: the other backend
-may be, at a step, as far as the widest of these is after twice as many.
-
-The same algorithms in float64 leave rounding of 1e-16 apart. Training amplifies it, a deep network with small batches
-by a factor of ten every few steps, and so it does with noise of this size on the weights of a single backend. So the
-two may be as far apart as 1e-8, or a few times as far as such runs from their own backend's after as many steps.
+Many steps amplify rounding, in float32 by chaos (docs/parity.md). So the measure is a backend against itself: runs from
+weights with noise of the size of their rounding, 1e-7 or 2e-16, and in float32 its run in float64. When a ReLU first
+switches is chance, and few runs show few of its moments: in float32 the other backend may be, at a step, as far as the
+widest of these is after twice as many.
 """
 
 from __future__ import annotations
@@ -32,11 +28,8 @@ from duoreid.core.ranking import rank
 LATER = 2
 """After so many times as many steps the disturbed runs set the limit in float32."""
 
-Pair = tuple[Arrays, Arrays]
-"""A run, and the one that it is measured from."""
-
 ByStep = dict[int, float]
-"""What lies between the two by the number of steps done."""
+"""What lies between the two, by the number of steps done."""
 
 
 def noisy(arrays: Arrays) -> list[Arrays]:
@@ -54,8 +47,8 @@ def marks(run: Arrays) -> list[int]:
     return sorted({int(name.split("/")[1]) for name in run if name.startswith("weights/")} - {0})
 
 
-def rounding(first: Arrays, second: Arrays, double: Arrays) -> list[Pair]:
-    """Return what rounding alone sets apart: disturbed runs, and the first backend beside its float64, {} for none."""
+def rounding(first: Arrays, second: Arrays, double: Arrays) -> list[tuple[Arrays, Arrays]]:
+    """Return pairs that rounding alone sets apart: disturbed runs and their own, the first and its float64, if any."""
     runs = [(one, base) for base in (first, second) for one in noisy(base)]
     return [*runs, (first, double)] if steps_of(double) == steps_of(first) > 0 else runs
 
@@ -86,7 +79,11 @@ def in_double(first: Arrays, second: Arrays) -> Iterator[Check | Curve]:
     """Yield how far the second is from the first in float64, with limits: losses and weights by step, embeddings."""
     if not (steps_of(first) and steps_of(second)):
         return
-    measures = {"losses": exact_losses_apart, "weights": exact_weights_apart, "embeddings": exact_embeddings_apart}
+    measures = {
+        "losses": partial(losses_apart, exact=True),
+        "weights": exact_weights_apart,
+        "embeddings": exact_embeddings_apart,
+    }
     for name, measure in measures.items():
         apart, alone = measure(second, first), [measure(*pair) for pair in rounding(first, second, {})]
         yield Curve(name, "double", BOTH, apart)
@@ -98,7 +95,7 @@ def in_double(first: Arrays, second: Arrays) -> Iterator[Check | Curve]:
 def equal(first: Arrays, second: Arrays) -> int:
     """Return up to which step all losses, and the weights wherever they were looked at, are equal to 1e-8."""
     floor = tolerance("parity.double")
-    wrong = [step - 1 for step, value in exact_losses_apart(second, first).items() if not value <= floor]
+    wrong = [step - 1 for step, value in losses_apart(second, first, exact=True).items() if not value <= floor]
     for step in [step for step, value in exact_weights_apart(second, first).items() if not value <= floor]:
         wrong.append(max([0, *(mark for mark in marks(first) if mark < step)]))
     return min([steps_of(first), *wrong])
@@ -116,9 +113,6 @@ def losses_apart(found: Arrays, base: Arrays, *, exact: bool = False) -> ByStep:
         fits = np.shape(other) == true.shape
         rows.append(np.abs(other - true) / scale if fits else np.full(true.shape, np.inf))
     return {step: float(value) for step, value in enumerate(np.maximum.accumulate(np.max(rows, axis=0)), start=1)}
-
-
-exact_losses_apart = partial(losses_apart, exact=True)
 
 
 def weights_drift(exam: Exam, found: Arrays, base: Arrays, *, statistics: bool = False) -> ByStep:

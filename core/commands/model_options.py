@@ -36,9 +36,7 @@ def add_model_options(made: argparse.ArgumentParser, network: str = "those that 
     made.add_argument("--stem-relu", action=argparse.BooleanOptionalAction, help=f"ReLU in the stem {text}")
 
 
-def add_fields(
-    group: argparse._ArgumentGroup, items: Iterable[Field], default: str = "", prefix: str = ""
-) -> None:
+def add_fields(group: argparse._ArgumentGroup, items: Iterable[Field], default: str = "", prefix: str = "") -> None:
     """Add an option for each field of a configuration; one that is not given is None.
 
     default: words for what holds then; "" shows the field's own default. prefix: how the options begin.

@@ -5,6 +5,8 @@ does not know go to all of them (`--epochs 4 --arch tiny --threads 1`). Finished
 again; an interrupted one is resumed. A row's spread is the standard deviation over the seeds. Differences are taken
 seed by seed, since a seed has the same weights and batches in every row, and one counts as found where its mean
 exceeds the standard deviation of the differences. mmt: all rows of a seed start from the same networks of stage 1.
+mvd-public: the terms of MVD's public code, in its own recipe. mvd-choices: what our recommended recipe chose, each
+taken back alone.
 """
 
 from __future__ import annotations
@@ -79,7 +81,7 @@ def scores(summary: Mapping[str, Any], networks: slice = slice(-2, None)) -> Sco
 
 def run_row(ablation: Ablation, row: Row, seed: int, given: argparse.Namespace, more: Sequence[str]) -> Scores:
     """Return the scores of one row under one seed, training what is not there yet."""
-    argv, folder = [*more, "--seed", str(seed)], given.runs / f"seed-{seed}"
+    argv, folder = [*ablation.common, *more, "--seed", str(seed)], given.runs / f"seed-{seed}"
     method = row.method or ablation.method
     if ablation.stage1:
         start = folder / "stage-1"

@@ -25,15 +25,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Ablation:
-    """The rows of one method. against: the row that differences are taken from.
+    """The rows of one question. against: the row that differences are taken from.
 
-    stage1: options of a run whose networks of stage 1 every row of a seed starts from; empty where there are none.
-    source: name of the row that is this run's networks as they are, without a run of its own.
+    common: options of every row. stage1: options of a run whose networks of stage 1 every row of a seed starts from;
+    empty where there are none. source: name of the row that is this run's networks as they are, without a run of its
+    own.
     """
 
+    name: str
     method: str
     against: str
     rows: tuple[Row, ...]
+    common: tuple[str, ...] = ()
     stage1: tuple[str, ...] = ()
     source: str = ""
     by_name: Mapping[str, Row] = field(init=False)
@@ -55,6 +58,7 @@ REFERENCE_WEIGHTS = ("--cml", "8", "--vsd", "2", "--vcd", "2", "--vml", "0")
 """Of MVD's public PyTorch code."""
 
 MVD = Ablation(
+    name="mvd",
     method="mvd",
     against="id+tri",
     rows=(
@@ -71,6 +75,51 @@ MVD = Ablation(
 which its public code gives the largest weight, so it stands last and apart. The reference row is that code: its
 weights, and what it computes in place of VSD and VCD."""
 
+PAPER = ("--distillation", "paper", "--cml", "0", "--vsd", "0.3", "--vcd", "3", "--vml", "3")
+"""The paper's distillation at our weights."""
+
+APART = ("--shared-norm", "grey-first")
+
+MVD_PUBLIC = Ablation(
+    name="mvd-public",
+    method="mvd",
+    against="id+tri",
+    common=(
+        *("--decay", "steps", "--milestones", "4", "--gamma", "0.1", "--schedule-ahead", "1"),
+        *("--grey", "0", "--grey-form", "normalised", *APART, "--mixed-groups", "--batch-norm-group", "32"),
+        *("--biases", "--channel-attention", "--distillation", "reference", *REFERENCE_WEIGHTS),
+    ),
+    rows=(
+        Row("id+tri", ("--objective", "id+tri")),
+        Row("+ CML", ("--objective", "full", "--vsd", "0", "--vcd", "0")),
+        Row("+ VSD + VCD", ("--objective", "full", "--cml", "0")),
+        Row("+ CML + VSD + VCD", ("--objective", "full")),
+        Row("+ the paper's VSD + VCD + VML", ("--objective", "full", *PAPER)),
+    ),
+)
+"""The recipe of MVD's public PyTorch code at the length and the rate of the synthetic recipe: networks that start from
+random numbers need a larger rate. Its rate falls once, after a third of the training (210 of 600 epochs)."""
+
+MVD_CHOICES = Ablation(
+    name="mvd-choices",
+    method="mvd",
+    against="as recommended",
+    common=("--erase", "0.5"),
+    rows=(
+        Row("as recommended"),
+        Row("without distillation", ("--objective", "id+tri")),
+        Row("the public code's distillation", ("--distillation", "reference", *REFERENCE_WEIGHTS)),
+        Row("without erasing", ("--erase", "0")),
+        Row("without grey", ("--grey", "0")),
+        Row("grey of the normalised picture", ("--grey-form", "normalised")),
+        Row("statistics of both forms apart", APART),
+        Row("attention over channels", ("--channel-attention",)),
+        Row("biases", ("--biases",)),
+        Row("the rate falls in one step", ("--decay", "steps", "--milestones", "4")),
+    ),
+)
+"""The choices of `mvd-sysu-duoreid` and `mvd-regdb-duoreid`, each taken back alone, over the synthetic recipe."""
+
 
 def _without(name: str, *options: str) -> Row:
     return Row(name, options, published=MMT_ABLATION[name])
@@ -80,6 +129,7 @@ HARD = ("--hard-ce", "1", "--soft-ce", "0", "--hard-triplet", "1", "--soft-tripl
 """Neither soft loss. With teachers that copy their students it is the baseline of MMT's public code."""
 
 MMT = Ablation(
+    name="mmt",
     method="mmt",
     against="full",
     stage1=("--epochs", "1", "--iterations", "1"),
@@ -98,9 +148,11 @@ MMT = Ablation(
         Row("two networks, hard labels", (*HARD, "--ema-limit", "0")),
         Row("baseline", method="baseline"),
         Row("source only", published=MMT_ABLATION["source only"]),
+        Row("the public code's sampler", ("--sampler", "reference"), usual=False),
+        Row("ten starts of k-means", ("--kmeans-restarts", "10"), usual=False),
         Row("dbscan", ("--clustering", "dbscan"), usual=False),
     ),
 )
 """A loss is left out by its w: w = 0 leaves the hard one at weight 1, w = 1 the soft one (MMT, equation 9)."""
 
-ABLATIONS = {one.method: one for one in (MMT, MVD)}
+ABLATIONS = {one.name: one for one in (MMT, MVD, MVD_PUBLIC, MVD_CHOICES)}

@@ -14,7 +14,7 @@ from typing import Any
 
 PACKAGES = (
     *("numpy", "scipy", "scikit-learn", "faiss-cpu", "fastreid", "pyppbox-torchreid"),
-    *("hnswlib", "fastcluster", "torchmetrics"),
+    *("hnswlib", "hdbscan", "fastcluster", "torchmetrics", "pytorch-metric-learning"),
 )
 
 

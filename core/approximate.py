@@ -10,6 +10,7 @@ other's cell.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from threading import Lock
@@ -19,8 +20,9 @@ import numpy as np
 from duoreid.core.neighbours import search
 from duoreid.core.numeric.cells import Cells, Visits
 from duoreid.core.numeric.inputs import as_count, as_features
-from duoreid.core.numeric.keys import NOTHING, bound, insert, opened, passing, threshold_of
+from duoreid.core.numeric.keys import NOTHING, bound, insert, limit, opened, passing, threshold_of
 from duoreid.core.numeric.products import product
+from duoreid.core.numeric.sharing import ALONE, Processes, extreme, merged_keys, share
 from duoreid.core.numeric.threads import each
 
 EXACT_UP_TO = 50_000  # points whose exact search takes less than a minute on two cores: results stay exact
@@ -77,15 +79,15 @@ def nearest_approximate(
     return found.indices, found.similarities
 
 
-def search_by_size(features: np.ndarray, k: int, *, lowest: bool = False) -> Neighbours:
+def search_by_size(features: np.ndarray, k: int, *, lowest: bool = False, processes: Processes = ALONE) -> Neighbours:
     """Search the neighbours of checked features (N, D): exactly up to EXACT_UP_TO points, approximately beyond.
 
-    Says so by an ApproximateWarning with the recall.
+    The first process says so by an ApproximateWarning with the recall.
     """
     if len(features) <= EXACT_UP_TO:
-        return Neighbours(*search(features, k, lowest=lowest), recall=1.0, visited=0.5)
-    found = search_approximate(features, k, lowest=lowest)
-    if found.recall < 1:
+        return Neighbours(*search(features, k, lowest=lowest, processes=processes), recall=1.0, visited=0.5)
+    found = search_approximate(features, k, lowest=lowest, processes=processes)
+    if found.recall < 1 and processes.index == 0:
         warnings.warn(
             f"{len(features)} points are many: of their {k} neighbours an approximate search found "
             f"{found.recall:.1%}, as seen on {SAMPLED} points. For all of them pass neighbours="
@@ -97,12 +99,19 @@ def search_by_size(features: np.ndarray, k: int, *, lowest: bool = False) -> Nei
 
 
 def search_approximate(
-    features: np.ndarray, k: int, *, recall: float = RECALL, cells: int | None = None, lowest: bool = False
+    features: np.ndarray,
+    k: int,
+    *,
+    recall: float = RECALL,
+    cells: int | None = None,
+    lowest: bool = False,
+    processes: Processes = ALONE,
 ) -> Neighbours:
     """Do what `nearest_approximate` does on features that were checked; `lowest` adds each point's lowest similarity.
 
     That is the lowest to the sample and to the points of the cell that is farthest from it. Where the recall would
-    cost as much as the exact search, that one is taken.
+    cost as much as the exact search, that one is taken. processes: each compares the members and visitors of some
+    cells, and all return the same.
     """
     count = len(features)
     sample = np.linspace(0, count - 1, min(count, 2 * SAMPLED)).astype(np.int64)
@@ -111,18 +120,21 @@ def search_approximate(
     inverted = Cells(features, cells)
     margin = inverted.margin(sample[::2], true[::2], recall)
     if recall == 1 or inverted.share(margin, sample[::2]) > DEAR:
-        return Neighbours(*search(features, k, lowest=lowest), recall=1.0, visited=0.5)
+        return Neighbours(*search(features, k, lowest=lowest, processes=processes), recall=1.0, visited=0.5)
     visits = inverted.visits(margin)
     keys = np.full((count, k), NOTHING)
-    own = np.empty(count, np.float32)
-    _within(features, visits, keys, own)
-    _across(features, visits, keys)
+    own = np.full(count, -np.inf, np.float32)
+    mine = share(range(visits.cells), processes)
+    _within(features, visits, mine, keys, own)
+    _across(features, visits, mine, keys)
+    keys = merged_keys(keys, processes)
     _complete(features, keys)
-    indices, similarities = opened(keys, own)
+    indices, similarities = opened(keys, extreme(own, processes, largest=True))
     # a margin that was fitted to points finds more of their neighbours than of others'
     hits = [len(np.intersect1d(*rows)) for rows in zip(indices[sample[1::2]], true[1::2], strict=True)]
     if lowest:
-        _lower(least, features, visits)
+        _lower(least, features, visits, mine)
+        least = extreme(least, processes, largest=False)
     return Neighbours(indices, similarities, least, float(np.mean(hits) / k), visits.share())
 
 
@@ -148,8 +160,8 @@ def _exact(features: np.ndarray, sample: np.ndarray, k: int, least: np.ndarray |
     return keys
 
 
-def _within(features: np.ndarray, visits: Visits, keys: np.ndarray, own: np.ndarray) -> None:
-    """Compare the members of each cell with each other."""
+def _within(features: np.ndarray, visits: Visits, cells: Sequence[int], keys: np.ndarray, own: np.ndarray) -> None:
+    """Compare the members of each of some cells with each other."""
     k = keys.shape[1]
 
     def compare(cell: int) -> None:
@@ -172,11 +184,11 @@ def _within(features: np.ndarray, visits: Visits, keys: np.ndarray, own: np.ndar
             insert(mine[other], row, members[one][column], values)
         keys[members] = mine
 
-    each(compare, range(visits.cells))
+    each(compare, cells)
 
 
-def _across(features: np.ndarray, visits: Visits, keys: np.ndarray) -> None:
-    """Compare the visitors of each cell with its members; both keep what they find.
+def _across(features: np.ndarray, visits: Visits, cells: Sequence[int], keys: np.ndarray) -> None:
+    """Compare the visitors of each of some cells with its members; both keep what they find.
 
     A member that visits the visitor's own cell meets it there, and not a second time here. Thresholds may be read while
     another thread improves them: an older one only lets more candidates through.
@@ -200,13 +212,13 @@ def _across(features: np.ndarray, visits: Visits, keys: np.ndarray) -> None:
         for begin in range(0, len(visits.members(cell)), ROWS):
             members = visits.members(cell)[begin : begin + ROWS]
             scores = product(theirs, features[members].T)
-            row, column, values = passing(scores, threshold_of(keys[visitors], 0)[:, None])
+            row, column, values = passing(scores, limit(keys[visitors], scores, 0)[:, None])
             keep(visitors, row, members[column], values)
-            row, column, values = passing(scores, threshold_of(keys[members], 0))
+            row, column, values = passing(scores, limit(keys[members], scores.T, 0))
             once = ~visits.of(members)[row, visits.labels[visitors[column]]]
             keep(members, row[once], visitors[column[once]], values[once])
 
-    jobs = [(cell, start) for cell in range(visits.cells) for start in range(0, len(visits.visitors(cell)), ROWS)]
+    jobs = [(cell, start) for cell in cells for start in range(0, len(visits.visitors(cell)), ROWS)]
     each(compare, jobs)
 
 
@@ -218,14 +230,14 @@ def _complete(features: np.ndarray, keys: np.ndarray) -> None:
         keys[part] = _exact(features, part, keys.shape[1])
 
 
-def _lower(least: np.ndarray, features: np.ndarray, visits: Visits) -> None:
-    """Lower what each point has (N,) to its similarity to those of the cell that is farthest from it."""
+def _lower(least: np.ndarray, features: np.ndarray, visits: Visits, cells: Sequence[int]) -> None:
+    """Lower what each point has (N,) to its similarity to those of the cell that is farthest from it, if of `cells`."""
     order = np.argsort(visits.farthest, kind="stable")
-    ends = np.cumsum(np.bincount(visits.farthest, minlength=visits.cells))
+    ends = np.concatenate([[0], np.cumsum(np.bincount(visits.farthest, minlength=visits.cells))]).tolist()
     jobs = [
-        (cell, start, min(start + ROWS, stop))
-        for cell, stop in enumerate(ends.tolist())
-        for start in range(ends[cell - 1] if cell else 0, stop, ROWS)
+        (cell, start, min(start + ROWS, ends[cell + 1]))
+        for cell in cells
+        for start in range(ends[cell], ends[cell + 1], ROWS)
     ]
 
     def compare(job: tuple[int, int, int]) -> None:

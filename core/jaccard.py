@@ -5,6 +5,8 @@ Zhong, Zheng, Cao, Li: "Re-ranking Person Re-identification with k-reciprocal En
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy import sparse
 
@@ -12,6 +14,7 @@ from duoreid.core.approximate import search_by_size
 from duoreid.core.numeric.equal_rows import Graph, classes_of, equal_rows
 from duoreid.core.numeric.inputs import as_count, as_features
 from duoreid.core.numeric.reciprocal import encode, expanded_sets
+from duoreid.core.numeric.sharing import ALONE, Processes, exchange, packed, share, unpacked
 from duoreid.core.numeric.threads import each
 
 TERMS = 1 << 19  # terms of sums formed at a time by each thread, at least
@@ -61,11 +64,14 @@ def jaccard_graph(
     scale: str | None = None,
     radius: float | None = None,
     neighbours: tuple[np.ndarray, ...] | None = None,
+    processes: Processes = ALONE,
 ) -> Graph:
     """Do what `jaccard_similarity` does, but keep one row for equal points that it cannot tell apart.
 
     Query expansion makes all points of more than k1 + 1 equal ones similar to each other, as many pairs as their number
     squared. This takes the memory of the other points' pairs. `dbscan` and `eps_from_share` take the graph.
+    processes: of a job, all of which call this with the same; they share the search and the sums of minima, and all
+    return the same graph.
 
     All four points have the first two as their neighbours, and the last two nobody else:
 
@@ -86,14 +92,30 @@ def jaccard_graph(
         return Graph(sparse.csr_array((0, 0), dtype=np.float32), np.zeros(0, np.int64))
     needed, divided = min(max(k1 + 1, k2), count), scale == "farthest"
     if neighbours is None:
-        searched = search_by_size(features, needed, lowest=divided)
+        searched = search_by_size(features, needed, lowest=divided, processes=processes)
         neighbours = searched.indices, searched.similarities, searched.lowest
     else:
         neighbours = _checked(neighbours, count, needed, lowest=divided)
-    encoding = encoding_of(features, *neighbours[:2], neighbours[2] if divided else None, k1, k2)
-    groups = equal_rows(features, k1 + 1)  # fewer make no more pairs than k1 for each point
-    classes, encoding = classes_of(encoding, groups) if groups else (np.arange(count), encoding)
-    return Graph(similarity_of(encoding, radius, np.bincount(classes) > 1), classes)
+
+    def encoded() -> tuple[np.ndarray, sparse.csr_array]:
+        encoding = encoding_of(features, *neighbours[:2], neighbours[2] if divided else None, k1, k2)
+        groups = equal_rows(features, k1 + 1)  # fewer make no more pairs than k1 for each point
+        return classes_of(encoding, groups) if groups else (np.arange(count), encoding)
+
+    classes, encoding = encoded() if processes.size == 1 else _of_the_first(processes, encoded)
+    return Graph(similarity_of(encoding, radius, np.bincount(classes) > 1, processes), classes)
+
+
+def _of_the_first(
+    processes: Processes, make: Callable[[], tuple[np.ndarray, sparse.csr_array]]
+) -> tuple[np.ndarray, sparse.csr_array]:
+    """Return what the first process makes: weights that were rounded otherwise would make another graph."""
+    content = b""
+    if processes.index == 0:
+        classes, matrix = make()
+        content = packed([classes, np.array(matrix.shape), matrix.data, matrix.indices, matrix.indptr])
+    classes, shape, *parts = unpacked(exchange(content, processes)[0])
+    return classes, sparse.csr_array(tuple(parts), shape=tuple(shape.tolist()))
 
 
 def _checked(neighbours: tuple[np.ndarray, ...], count: int, needed: int, *, lowest: bool) -> tuple[np.ndarray, ...]:
@@ -141,14 +163,18 @@ def farthest(lowest: np.ndarray) -> np.ndarray:
 
 
 def similarity_of(
-    encoding: sparse.csr_array, radius: float | None = None, several: np.ndarray | None = None
+    encoding: sparse.csr_array,
+    radius: float | None = None,
+    several: np.ndarray | None = None,
+    processes: Processes = ALONE,
 ) -> sparse.csr_array:
     """Return s / (2 - s) for every pair of rows with s > 0, s the sum of the minima of the two rows.
 
     encoding: CSR (C, N) with sorted columns. radius: as in `jaccard_similarity`. several: bool (C,), rows that stand
     for several points: their diagonal is s / (2 - s) as well. The others sum to one, and their diagonal is exactly one.
+    processes: they share the sums.
     """
-    upper = upper_similarity(encoding, radius=radius)
+    upper = upper_similarity(encoding, radius=radius, processes=processes)
     row = np.flatnonzero(np.diff(upper.indptr))
     first = upper.indptr[row]  # where a row begins on the diagonal, which the sum below doubles
     first, row = first[upper.indices[first] == row], row[upper.indices[first] == row]
@@ -177,7 +203,11 @@ def set_similarities(
 
 
 def upper_similarity(
-    encoding: sparse.csr_array, *, rows: int | None = None, radius: float | None = None
+    encoding: sparse.csr_array,
+    *,
+    rows: int | None = None,
+    radius: float | None = None,
+    processes: Processes = ALONE,
 ) -> sparse.csr_array:
     """Return the upper triangle, diagonal included, of the Jaccard similarity of N rows: float32 CSR (rows or N, N).
 
@@ -210,13 +240,28 @@ def upper_similarity(
         indptr = np.searchsorted(kept, sums.indptr)
         return sparse.csr_array((values, sums.indices[kept], indptr), shape=sums.shape).sorted_indices()
 
-    parts = each(part_of, _blocks(encoding.indptr[: rows + 1], partners, max(TERMS, WORKSPACE * count)))
+    blocks = _blocks(encoding.indptr[: rows + 1], partners, max(TERMS, WORKSPACE * count))
+    parts = _all_parts(each(part_of, share(blocks, processes)), len(blocks), count, processes)
     indptr = np.cumsum(np.concatenate([[0], *(np.diff(part.indptr) for part in parts)]))
     if indptr[-1] < 2**30:  # twice as many entries still fit 32-bit indices
         indptr = indptr.astype(np.int32)
     values = np.concatenate([np.zeros(0, np.float32), *(part.data for part in parts)])
     columns = np.concatenate([np.zeros(0, np.int32), *(part.indices.astype(np.int32, copy=False) for part in parts)])
     return sparse.csr_array((values, columns, indptr), shape=(rows, count))
+
+
+def _all_parts(mine: list[sparse.csr_array], count: int, columns: int, processes: Processes) -> list[sparse.csr_array]:
+    """Return all blocks of rows in order, of which each process has made every so-manieth."""
+    if processes.size == 1:
+        return mine
+    content = packed([array for part in mine for array in (part.data, part.indices, part.indptr)])
+    found: list[sparse.csr_array | None] = [None] * count
+    for index, theirs in enumerate(exchange(content, processes)):
+        arrays = unpacked(theirs)
+        for place, start in zip(range(index, count, processes.size), range(0, len(arrays), 3), strict=True):
+            data, indices, indptr = arrays[start : start + 3]
+            found[place] = sparse.csr_array((data, indices, indptr), shape=(len(indptr) - 1, columns))
+    return found
 
 
 def _pairs(sums: np.ndarray, radius: float | None) -> tuple[np.ndarray, np.ndarray]:

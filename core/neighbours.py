@@ -12,8 +12,9 @@ from threading import Lock
 import numpy as np
 
 from duoreid.core.numeric.inputs import as_count, as_features
-from duoreid.core.numeric.keys import NOTHING, bound, merge, opened, threshold_of
+from duoreid.core.numeric.keys import NOTHING, bound, limit, merge, opened
 from duoreid.core.numeric.products import product
+from duoreid.core.numeric.sharing import ALONE, Processes, extreme, merged_keys, share
 from duoreid.core.numeric.threads import each
 
 TILE = 2048  # rows and columns of a tile at most: 16 MiB, large enough for the product to run at full speed
@@ -42,11 +43,16 @@ def nearest(features: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     return indices, similarities
 
 
-def search(features: np.ndarray, k: int, *, lowest: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Do what `nearest` does on features that were checked; `lowest` adds each point's lowest similarity (N,)."""
+def search(
+    features: np.ndarray, k: int, *, lowest: bool = False, processes: Processes = ALONE
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Do what `nearest` does on features that were checked; `lowest` adds each point's lowest similarity (N,).
+
+    processes: they share the tiles, and all return the same.
+    """
     count = len(features)
     keys = np.full((count, k), NOTHING)  # falling similarity, then index: one number to sort by
-    own = np.empty(count, np.float32)
+    own = np.full(count, -np.inf, np.float32)
     least = np.full(count, np.inf, np.float32) if lowest else None
     tiles = _tiles(count)
     locks = [Lock() for _ in tiles]  # of a tile's rows of keys: their order decides nothing, only that they take turns
@@ -64,14 +70,17 @@ def search(features: np.ndarray, k: int, *, lowest: bool = False) -> tuple[np.nd
         scores = product(features[tile], features[other].T)
         with locks[pair[0]]:
             _lower(least, tile, scores, 1)
-            merge(keys[tile], scores, threshold_of(keys[tile], other.start)[:, None], other.start)
+            merge(keys[tile], scores, limit(keys[tile], scores, other.start)[:, None], other.start)
         with locks[pair[1]]:
             _lower(least, other, scores, 0)
-            merge(keys[other], scores, threshold_of(keys[other], tile.start), tile.start)
+            merge(keys[other], scores, limit(keys[other], scores.T, tile.start), tile.start)
 
-    each(on_diagonal, range(len(tiles)))  # first: from here on each row has a bound that few candidates pass
-    each(off_diagonal, list(combinations(range(len(tiles)), 2)))
-    return *opened(keys, own), least
+    each(
+        on_diagonal, share(range(len(tiles)), processes)
+    )  # first: from here on each row has a bound that few candidates pass
+    each(off_diagonal, share(list(combinations(range(len(tiles)), 2)), processes))
+    least = None if least is None else extreme(least, processes, largest=False)
+    return *opened(merged_keys(keys, processes), extreme(own, processes, largest=True)), least
 
 
 def _tiles(count: int) -> list[slice]:

@@ -2,31 +2,45 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from duoreid.backends.torch.runtime import RuntimeConfig
-from duoreid.benchmarks import ablation
-from duoreid.benchmarks.ablation_rows import ABLATIONS, MMT, MVD
+from duoreid.benchmarks import ablation, branches
+from duoreid.benchmarks.ablation_rows import ABLATIONS, MMT, MVD, MVD_PUBLIC
 from duoreid.core.commands.options import parse
 from duoreid.core.errors import UserError
 from duoreid.core.settings.presets import presets
 from duoreid.core.settings.published import MMT_ABLATION
 from duoreid.datasets.synthetic import generate
+from tests.conformance import examples_mvd
+from tests.conftest import probe_of
 from tests.runs import small_data, train
 
 SIZE = ["--size", "tiny", "--height", "32", "--width", "16", "--epochs", "1", "--iterations", "2", "--threads", "1"]
 BATCH = ["--identities", "4", "--images", "2"]
 
 
-def config(method, row):
-    return parse([row.method or method, *row.options], "train", RuntimeConfig, presets())[0]
+def config(name, row):
+    method = row.method or ABLATIONS[name].method
+    return parse([method, *ABLATIONS[name].common, *row.options], "train", RuntimeConfig, presets())[0]
 
 
-@pytest.mark.parametrize("method", ABLATIONS)
-def test_every_row_is_a_recipe_of_its_own(method):
-    made = {row.name: config(method, row) for row in ABLATIONS[method].rows if row.name != ABLATIONS[method].source}
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_every_row_is_a_recipe_of_its_own(name):
+    made = {row.name: config(name, row) for row in ABLATIONS[name].rows if row.name != ABLATIONS[name].source}
     assert len(set(map(str, made.values()))) == len(made)
-    assert ABLATIONS[method].against in made
+    assert ABLATIONS[name].against in made
+
+
+def test_the_scaled_public_recipe_takes_what_the_preset_takes():
+    scaled, published = config("mvd-public", MVD_PUBLIC.by_name["+ CML + VSD + VCD"]), presets()["mvd-regdb"]
+    losses = ("objective", "distillation", "cml", "vsd", "vcd", "vml")
+    schedule = ("decay", "gamma", "schedule_ahead")
+    networks = ("grey", "grey_form", "shared_norm", "mixed_groups", "biases", "channel_attention")
+    for key in (*losses, *schedule, *networks):
+        assert getattr(scaled.mvd, key) == getattr(published.mvd, key), key
+    assert scaled.network.batch_norm_group == published.network.batch_norm_group
 
 
 def test_terms_come_one_after_the_other():
@@ -162,3 +176,15 @@ def test_an_interrupted_run_is_resumed(tmp_path, monkeypatch):
         ablation.train("torch", "mvd", ["--epochs", "1"], tmp_path / "run")
     assert ablation.train("torch", "mvd", ["--epochs", "1"], tmp_path / "run") == {}
     assert words == [["mvd", "--epochs", "1", "--output", str(tmp_path / "run")], ["--resume", str(tmp_path / "run")]]
+
+
+def test_the_four_observations_together_are_the_feature_of_the_test():
+    config = examples_mvd.FULL
+    learner = probe_of("torch").make_learner(config)
+    learner.import_state(examples_mvd.example_state(config))
+    images = np.concatenate(examples_mvd.example_batch(config, 0).images)
+    found = branches.features_of(config, learner.export_state(), [images[:3], images[3:]])
+    np.testing.assert_allclose(found["v, all"], learner.embed([images])[0], atol=1e-6)
+    assert set(found) == {f"{kind}, {name}" for kind in "vz" for name in (*branches.VIEWS, "all")}
+    assert all(np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5) for rows in found.values())
+    assert found["z, shared, grey"].shape == (len(images), config.section.representation)

@@ -14,7 +14,8 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from duoreid.backends.mindspore.layers import DONE
 from duoreid.core.contract.learner import Batch
-from duoreid.core.contract.processes import Alone, LostProcessError, share_of
+from duoreid.core.contract.processes import LostProcessError, share_of
+from duoreid.core.numeric.sharing import Alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from duoreid.core.contract.processes import Alone, LostProcessError, share_of
+from duoreid.core.contract.processes import LostProcessError, share_of
+from duoreid.core.numeric.sharing import Alone
 
 PATIENCE = timedelta(hours=2)
 """How long processes wait for one that decodes images, clusters or tests; one that ends ends the wait at once."""

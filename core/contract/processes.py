@@ -11,44 +11,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from duoreid.core.checkpoints.files import plain
 from duoreid.core.contract.learner import Learner, MakeLearner
 from duoreid.core.errors import FailedElsewhereError, UserError
+from duoreid.core.numeric.sharing import Processes, exchange
 
 JSON = "__json__"
 """Entry of a message that holds all that is no array, as the bytes of its JSON."""
 
 ERROR = "__error__"
 """Entry of a message that says what went wrong instead."""
-
-
-class Processes(Protocol):
-    """The processes of a job. index: this one's number, from 0; size: how many; local: its number on this machine."""
-
-    index: int
-    size: int
-    local: int
-
-    def gather(self, array: np.ndarray) -> np.ndarray:
-        """Arrays of one shape -> (size, *shape), the same bytes everywhere. int32, or the learner's precision."""
-        ...
-
-
-class Alone:
-    """One process."""
-
-    index, size, local = 0, 1, 0
-
-    def gather(self, array: np.ndarray) -> np.ndarray:
-        """Return the array as the only row."""
-        return array[None]
-
-
-ALONE = Alone()
 
 
 class LostProcessError(UserError):
@@ -75,7 +51,7 @@ def first(processes: Processes, make: Callable[[], dict[str, Any]]) -> dict[str,
             content = _encode(make())
         except ValueError as found:
             error, content = found, _encode({ERROR: str(found)})
-    values = _decode(_spread(processes, content))
+    values = _decode(exchange(content, processes)[0])
     if error:
         raise error
     if ERROR in values:
@@ -117,12 +93,6 @@ def check_same(processes: Processes, content: str | bytes, what: str) -> None:
 def largest(processes: Processes, number: int) -> int:
     """Return the largest of the processes' numbers."""
     return int(processes.gather(np.array([number], np.int32)).max()) if processes.size > 1 else number
-
-
-def _spread(processes: Processes, content: bytes) -> bytes:
-    """Return the first process's bytes."""
-    length = int(processes.gather(np.array([len(content)], np.int32))[0, 0])
-    return processes.gather(_words(content[:length].ljust(-(-length // 4) * 4)))[0].tobytes()[:length]
 
 
 def _words(content: bytes) -> np.ndarray:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from duoreid.core.contract.learner import Batch, Learner
-from duoreid.core.contract.processes import ALONE, Processes, first
 from duoreid.core.data import TrainingSet
 from duoreid.core.methods.augmentation import augment
 from duoreid.core.methods.base import Labelling
 from duoreid.core.methods.pseudo_labels import labelling
 from duoreid.core.methods.recipe import augmentation, rows_of_batches
 from duoreid.core.methods.schedules import ema_decay
+from duoreid.core.numeric.sharing import ALONE, Processes
 from duoreid.core.random import rng
 from duoreid.core.settings.config import LearnerConfig
 from duoreid.core.settings.transfer import AdaptConfig, BaselineRecipe
@@ -60,20 +60,17 @@ class Adaptation:
     def label(self, learner: Learner, epoch: int) -> Labelling:
         """Embed the target with the mean teachers, cluster, and give every network the centroids as classifier.
 
-        All processes embed; the first clusters for all of them, since labels that differed in one image would train
-        another model on each. Where the target comes in tracklets, these are clustered: their images share a label.
+        Where the target comes in tracklets, these are clustered: their images share a label.
         """
         target = self.target
         features = embed(learner, target.images, self.config.run.evaluate_batch, target.split.tracklets)
-        found = first(self.processes, lambda: self._cluster(features, epoch))
-        self._memory = found["memory"]
-        learner.relabel(found["centroids"])
-        return Labelling(of_images(target.split, found["labels"]), found["classes"], found["facts"])
-
-    def _cluster(self, features: np.ndarray, epoch: int) -> dict[str, Any]:
-        memory, identities = dict(self._memory), of_tracklets(self.target.split, self.target.split.identities)
-        found, centroids = labelling(features, identities, self.schedule, seed=self.seed, epoch=epoch, memory=memory)
-        return vars(found) | {"centroids": centroids, "memory": memory}
+        identities, memory = of_tracklets(target.split, target.split.identities), dict(self._memory)
+        found, centroids = labelling(
+            features, identities, self.schedule, seed=self.seed, epoch=epoch, memory=memory, processes=self.processes
+        )
+        self._memory = memory
+        learner.relabel(centroids)
+        return Labelling(of_images(target.split, found.labels), found.classes, found.facts)
 
     def sample(self, labelling: Labelling, epoch: int) -> np.ndarray:
         """P x K rows of the target, outliers left out."""

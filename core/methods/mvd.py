@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from duoreid.core.contract.learner import Batch, Learner
-from duoreid.core.contract.processes import ALONE, Processes
 from duoreid.core.data import INFRARED, VISIBLE, TrainingSet
 from duoreid.core.errors import UserError
 from duoreid.core.methods.augmentation import augment
@@ -21,6 +20,7 @@ from duoreid.core.networks.backbone import BackboneConfig
 from duoreid.core.networks.heads import HEAD_WIDTH
 from duoreid.core.networks.network import network_tensors
 from duoreid.core.networks.tensors import Entry
+from duoreid.core.numeric.sharing import ALONE, Processes
 from duoreid.core.random import rng
 from duoreid.core.settings.config import LearnerConfig
 from duoreid.core.settings.cross_modal import MVDRecipe

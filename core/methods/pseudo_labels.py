@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from duoreid.core.agreement import agreement
+from duoreid.core.contract.processes import first
 from duoreid.core.errors import UserError
 from duoreid.core.methods.base import Labelling
+from duoreid.core.numeric.sharing import ALONE, Processes
 from duoreid.core.settings.transfer import ClusterConfig
 
 COLLAPSED = 1e-6
@@ -62,31 +65,41 @@ def check_possible(config: ClusterConfig, images: int) -> None:
         )
 
 
-def cluster(
-    features: np.ndarray, config: ClusterConfig, *, seed: int, epoch: int, eps: float | None
-) -> tuple[np.ndarray, np.ndarray, float | None]:
-    """Mean features (N, D) -> (labels int32 (N,) with -1 for outliers, centroids (K, D), eps of DBSCAN).
+Cluster = Callable[[], tuple[np.ndarray, np.ndarray, float | None]]
+"""Returns (labels int32 (N,) with -1 for outliers, centroids (K, D), eps of DBSCAN)."""
+
+
+def clustering(
+    features: np.ndarray, config: ClusterConfig, *, seed: int, epoch: int, eps: float | None, processes: Processes
+) -> Cluster:
+    """Mean features (N, D) -> what clusters them, on one process; what several can share is done already.
 
     k-means clusters the mean as it is; DBSCAN its L2-normalised form on the k-reciprocal Jaccard distance, with eps
     fixed by the first epoch (D6, METHODS 2.2).
     """
     # Here, not above: they load SciPy, which nobody needs who reads the help or loads a model.
+    if config.clustering == "kmeans":
+        from duoreid.core.kmeans import kmeans
+
+        def centres() -> tuple[np.ndarray, np.ndarray, None]:
+            found = kmeans(features, config.clusters, seed=seed + epoch, restarts=config.kmeans_restarts)
+            return found.labels, found.centroids, None
+
+        return centres
     from duoreid.core.dbscan import dbscan, eps_from_share
     from duoreid.core.jaccard import jaccard_graph
-    from duoreid.core.kmeans import kmeans
 
-    check_possible(config, len(features))
-    if config.clustering == "kmeans":
-        found = kmeans(features, config.clusters, seed=seed + epoch, restarts=config.kmeans_restarts)
-        return found.labels, found.centroids, None
     rows = normalise(features)
     scale = None if config.jaccard_scale == "none" else config.jaccard_scale
     # Once eps is known, pairs farther apart than it decide nothing: the graph without them takes less time and memory.
-    graph = jaccard_graph(rows, k1=config.k1, k2=config.k2, scale=scale, radius=eps)
-    if eps is None:
-        eps = eps_from_share(graph, config.eps_share)
-    labels = dbscan(graph, eps=eps, min_samples=config.min_samples)
-    return labels, centroids_of(rows, labels), eps
+    graph = jaccard_graph(rows, k1=config.k1, k2=config.k2, scale=scale, radius=eps, processes=processes)
+
+    def density() -> tuple[np.ndarray, np.ndarray, float]:
+        chosen = eps_from_share(graph, config.eps_share) if eps is None else eps
+        labels = dbscan(graph, eps=chosen, min_samples=config.min_samples)
+        return labels, centroids_of(rows, labels), chosen
+
+    return density
 
 
 def centroids_of(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -131,24 +144,43 @@ def labelling(
     seed: int,
     epoch: int,
     memory: dict[str, Any],
+    processes: Processes = ALONE,
 ) -> tuple[Labelling, np.ndarray]:
     """Features (M, N, D) of M networks -> (labels with facts about them, centroids (K, D)).
 
     identities: int (N,), the hidden ones, -1 where unknown: they are reported on, never trained on. memory keeps eps.
+    processes: of a job, all of which call this with the same. They share the search of neighbours and the Jaccard
+    graph; the first clusters for all, since labels that differed in one image would train another model on each.
     """
     began = time.perf_counter()
-    mean = average(features)
-    check_spread(mean)
-    labels, centroids, eps = cluster(mean, config, seed=seed, epoch=epoch, eps=memory.get("eps"))
-    if eps is not None:
-        memory["eps"] = eps
-    classes = len(centroids)
+
+    def check() -> dict[str, Any]:
+        check_spread(average(features))
+        check_possible(config, features.shape[1])
+        return {}
+
+    first(processes, check)
+    eps = memory.get("eps")
+    cluster = clustering(average(features), config, seed=seed, epoch=epoch, eps=eps, processes=processes)
+
+    def decide() -> dict[str, Any]:
+        labels, centroids, chosen = cluster()
+        facts = _facts(labels, len(centroids), identities, config) | {"cluster_seconds": time.perf_counter() - began}
+        return {"labels": labels, "centroids": centroids, "eps": chosen, "facts": facts}
+
+    found = first(processes, decide)
+    if found["eps"] is not None:
+        memory["eps"] = found["eps"]
+    return Labelling(found["labels"], len(found["centroids"]), found["facts"]), found["centroids"]
+
+
+def _facts(labels: np.ndarray, classes: int, identities: np.ndarray, config: ClusterConfig) -> dict[str, float]:
+    """Return what a run reports of labels; UserError where they are too few to train on."""
     check_clusters(labels, classes, config)
-    facts = {"clusters": float(classes), "outliers": float((labels < 0).sum()), "cluster_seconds": 0.0}
+    facts = {"clusters": float(classes), "outliers": float((labels < 0).sum())}
     known = identities >= 0
     if known.any():
         scores = agreement(labels[known], identities[known])
         facts["adjusted_rand"] = scores.adjusted_rand
         facts["mutual_information"] = scores.mutual_information
-    facts["cluster_seconds"] = time.perf_counter() - began
-    return Labelling(labels, classes, facts), centroids
+    return facts

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from duoreid.core.contract.learner import Batch, Learner
-from duoreid.core.contract.processes import ALONE, Processes
 from duoreid.core.data import TrainingSet
 from duoreid.core.errors import UserError
 from duoreid.core.methods.augmentation import augment
@@ -17,6 +16,7 @@ from duoreid.core.methods.base import Labelling
 from duoreid.core.methods.recipe import augmentation, rows_of_batches
 from duoreid.core.methods.sampling import shuffled_batches
 from duoreid.core.methods.schedules import warmup_multistep
+from duoreid.core.numeric.sharing import ALONE, Processes
 from duoreid.core.random import rng
 from duoreid.core.settings.config import LearnerConfig
 from duoreid.core.settings.transfer import SourceRecipe

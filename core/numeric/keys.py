@@ -48,6 +48,18 @@ def bound(scores: np.ndarray, k: int) -> np.ndarray:
     return maxima[:, groups - k]
 
 
+def limit(keys: np.ndarray, scores: np.ndarray, first: int) -> np.ndarray:
+    """Return what `threshold_of` does, and for rows that have fewer than k neighbours yet a bound from the scores.
+
+    scores: (n, m), the tile whose columns are the candidates of these rows.
+    """
+    threshold = threshold_of(keys, first)
+    short = np.isneginf(threshold)
+    if short.any():
+        threshold[short] = bound(np.ascontiguousarray(scores[short]), keys.shape[1])
+    return threshold
+
+
 def passing(scores: np.ndarray, threshold: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the entries that reach the threshold: (row, the other index, score), rows rising.
 

@@ -12,13 +12,14 @@ import numpy as np
 
 from duoreid.core.checkpoints.files import digest
 from duoreid.core.contract.learner import Learner, MakeLearner
-from duoreid.core.contract.processes import ALONE, Processes, check_same, first, in_turn, largest
+from duoreid.core.contract.processes import check_same, first, in_turn, largest
 from duoreid.core.contract.state import capacity_of, check_state
 from duoreid.core.data import Dataset, OpenData
 from duoreid.core.errors import UserError
 from duoreid.core.methods.base import Host
 from duoreid.core.methods.registry import spec_of
 from duoreid.core.methods.spec import MethodSpec
+from duoreid.core.numeric.sharing import ALONE, Processes
 from duoreid.core.protocols import Metrics, SearchResult, as_plain, evaluate, from_plain
 from duoreid.core.settings.config import SELECTIONS, Config, DataConfig
 from duoreid.core.tracklets import embed_test

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from duoreid.core.contract.processes import Processes
 from duoreid.core.errors import UserError
 from duoreid.core.methods.registry import spec_of
+from duoreid.core.numeric.sharing import Processes
 from duoreid.core.settings.config import Config
 
 

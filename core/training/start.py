@@ -11,8 +11,9 @@ from typing import Any
 from duoreid.core.checkpoints import files
 from duoreid.core.commands.streams import OutputError
 from duoreid.core.contract.learner import MakeLearner
-from duoreid.core.contract.processes import Processes, check_same, first, together
+from duoreid.core.contract.processes import check_same, first, together
 from duoreid.core.errors import UserError
+from duoreid.core.numeric.sharing import Processes
 from duoreid.core.settings.config import Config, as_dict
 from duoreid.core.training import logs
 from duoreid.core.training.pipelines import PIPELINES

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from duoreid.benchmarks import algorithms, engines, growth
+from duoreid.benchmarks import algorithms, engines, growth, restarts
 from duoreid.benchmarks import search as searches
 from duoreid.benchmarks.algorithms import CASES
 from duoreid.benchmarks.features import clustered, query_and_gallery
@@ -131,3 +131,13 @@ def test_a_size_of_searches_keeps_the_others(tmp_path):
     for rows, threads, mark in ((1000, 2, "a"), (10, 1, "b"), (10, 2, "c"), (10, 1, "d")):
         searches.keep(file, {"rows": rows, "threads": threads, "mark": mark})
     assert [one["mark"] for one in json.loads(file.read_text())["results"]] == ["d", "c", "a"]
+
+
+def test_several_starts_of_kmeans_are_compared_with_the_first_of_them():
+    features = clustered(300, 20, width=16)
+    found = restarts.compared(features.features, features.identities, 20, 4, range(2))
+    assert [len(rows) for rows in found["starts"].values()] == [2, 2]
+    assert all(change <= 1e-9 for change in found["changes"]["inertia"]), "the first start is one of them"
+    for one, many, change in zip(*found["starts"].values(), found["changes"]["adjusted_rand"], strict=True):
+        assert many["adjusted_rand"] - one["adjusted_rand"] == change
+    assert "ARI, 4" in restarts.text({"a model": found}, 4)

@@ -74,8 +74,8 @@ def test_visiting_every_cell_is_exact_with_ties_and_duplicates(count, k, cells, 
     visits = Cells(features, cells).visits(-np.inf)
     assert visits.share() == 1
     keys, own = np.full((count, k), approximate.NOTHING), np.empty(count, np.float32)
-    approximate._within(features, visits, keys, own)
-    approximate._across(features, visits, keys)
+    approximate._within(features, visits, range(visits.cells), keys, own)
+    approximate._across(features, visits, range(visits.cells), keys)
     indices, similarities = approximate.opened(keys, own)
     expected, products = nearest(features, k)
     np.testing.assert_array_equal(indices, expected)
@@ -93,8 +93,8 @@ def test_a_pair_meets_where_either_visits_the_other(always):
     scores = np.where(meets, features @ features.T, -2)
     np.fill_diagonal(scores, 2)
     keys, own = np.full((400, k), approximate.NOTHING), np.empty(400, np.float32)
-    approximate._within(features, visits, keys, own)
-    approximate._across(features, visits, keys)
+    approximate._within(features, visits, range(visits.cells), keys, own)
+    approximate._across(features, visits, range(visits.cells), keys)
     missing = keys == approximate.NOTHING
     expected = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     missed = np.take_along_axis(scores, expected, 1) == -2

@@ -66,7 +66,27 @@ def test_wrappers_and_what_lies_beside_the_tensors(tmp_path, legacy, wrapper):
     content = {wrapper: {"a": torch.ones(2)}, "epoch": 3, "best_mAP": np.float64(0.5), "optimizer": optimiser}
     found = formats.read(save(tmp_path / "w.pth.tar", content, legacy))
     np.testing.assert_array_equal(found.tensors["a"], np.ones(2, np.float32))
-    assert found.aside == ("epoch", "best_mAP", "optimizer")
+    assert found.aside == ("epoch = 3", "best_mAP = 0.5", "optimizer")
+
+
+@LEGACY
+def test_single_numbers_beside_the_tensors_are_told_with_their_values(tmp_path, legacy):
+    """Of NumPy as of Python; of another type or another order of bytes the name alone."""
+    plain = {"a": 1, "b": 2.5, "c": np.float32(0.25), "d": np.int64(-7), "e": np.float16(2), "f": 10**30, "g": True}
+    odd = {"complex": np.complex64(1), "big-endian": Scalar(">f8"), "the same type": Scalar(">f8"), "end": 3}
+    found = formats.read(save(tmp_path / "w.pth", {"model": {"w": torch.ones(2)}} | plain | odd, legacy))
+    numbers = ("a = 1", "b = 2.5", "c = 0.25", "d = -7", "e = 2", "f", "g")
+    assert found.aside == (*numbers, "complex", "big-endian", "the same type", "end = 3")
+
+
+class Scalar:
+    """Is pickled as a NumPy scalar of a type that NumPy itself would turn into the machine's own."""
+
+    def __init__(self, kind):
+        self.kind = np.dtype(kind)
+
+    def __reduce__(self):
+        return np.float64(0).__reduce__()[0], (self.kind, bytes(8))
 
 
 def test_a_module_state_with_its_version_notes(tmp_path):
@@ -128,7 +148,7 @@ def test_networks_beside_each_other_and_wrappers_of_any_depth(tmp_path):
     deep = {"outer": {"inner": {"model": one, "step": torch.tensor(3)}}, "optimizers": [optimiser], "epoch": 3}
     found = formats.read(save(tmp_path / "w.pth", deep, False))
     assert list(found.tensors) == ["conv1.weight"]
-    assert found.aside == ("optimizers", "epoch", "step")
+    assert found.aside == ("optimizers", "epoch = 3", "step")
 
 
 # -- hostile pickles ------------------------------------------------------------------------------------------

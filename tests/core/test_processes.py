@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from duoreid.core.contract.processes import (
-    ALONE,
     FailedElsewhereError,
     Together,
     check_same,
@@ -23,6 +22,7 @@ from duoreid.core.contract.processes import (
 )
 from duoreid.core.data import Chunks
 from duoreid.core.errors import UserError
+from duoreid.core.numeric.sharing import ALONE
 from duoreid.core.settings.cross_modal import MVDConfig
 from duoreid.core.settings.presets import presets
 from duoreid.core.settings.transfer import MMTRecipe

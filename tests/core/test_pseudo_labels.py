@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from duoreid.core.errors import UserError
-from duoreid.core.methods.pseudo_labels import centroids_of, check_clusters, check_spread, cluster, labelling
+from duoreid.core.methods.pseudo_labels import centroids_of, check_clusters, check_spread, labelling
 from duoreid.core.random import rng
 from duoreid.core.settings.transfer import AdaptConfig
 
@@ -82,9 +82,9 @@ def test_one_cluster_only():
 
 
 def test_too_few_images_for_the_neighbours():
-    features, _ = blobs(identities=2, images=3, networks=1)
+    features, identities = blobs(identities=2, images=3, networks=1)
     with pytest.raises(UserError, match=r"--k1 10"):
-        cluster(features[0], DBSCAN, seed=1, epoch=0, eps=None)
+        labelling(features, identities, DBSCAN, seed=1, epoch=0, memory={})
 
 
 def test_features_that_are_not_finite():

@@ -142,4 +142,4 @@ def test_a_file_of_the_torch_code_with_a_numpy_scalar_beside_the_tensors(tmp_pat
     torch.save(content | {"best_top1": np.float64(0.6)}, path, _use_new_zipfile_serialization=zipped)
     found = read(path)
     assert {name: value.tolist() for name, value in found.tensors.items()} == dict.fromkeys(names, [0.5] * 3)
-    assert (found.kind, found.aside) == (PTH, ("epoch", "best_top1"))
+    assert (found.kind, found.aside) == (PTH, ("epoch = 101", "best_top1 = 0.6"))

@@ -9,6 +9,7 @@ such; any other key keeps its value and loses its meaning. Nothing here recurses
 from __future__ import annotations
 
 import pickletools
+import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -56,6 +57,15 @@ class Name(NamedTuple):
     name: str
 
 
+class Kind:
+    """The type of a NumPy scalar, by NumPy's letter and width; "" once it is known to be in another order of bytes."""
+
+    __slots__ = ("code",)
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+
+
 STORAGES = {
     "DoubleStorage": "float64",
     "FloatStorage": "float32",
@@ -81,6 +91,11 @@ NO_WEIGHTS = ("_rebuild_qtensor", "_rebuild_sparse_tensor", "_rebuild_nested_ten
 
 MAPPINGS = ("OrderedDict", "Counter", "defaultdict")
 BUILT_IN = ("set", "frozenset", "complex", "bytearray", "dict", "list", "tuple", "int", "float", "bool", "str")
+SCALARS = {"f8": "<d", "f4": "<f", "f2": "<e", "i8": "<q", "i4": "<i", "u8": "<Q", "u4": "<I", "b1": "<?"}
+"""NumPy's types of single numbers ("best_mAP", "best_top1"), and how their bytes are read."""
+
+LONGEST_SCALAR = 8
+
 HARMLESS = frozenset(
     [
         *(("collections", name) for name in MAPPINGS),
@@ -182,6 +197,8 @@ class _Machine:
             return _mapping(arguments)
         if callee.module == "torch._utils":
             return _tensor(name, arguments) if name in REBUILT else arguments[0] if name in PASSED_ON else OTHER
+        if name in SCALAR_PARTS:
+            return SCALAR_PARTS[name](arguments)
         if name == "Size" and len(arguments) == 1 and type(arguments[0]) is tuple:
             return arguments[0]
         return OTHER
@@ -197,6 +214,30 @@ def _mapping(arguments: tuple[Any, ...]) -> dict:
             found[_key(pair[0])] = pair[1]
     return found
 
+
+def _kind(arguments: tuple[Any, ...]) -> Any:
+    """Return what `numpy.dtype("f8", False, True)` stands for; OTHER for a type that no single number here has."""
+    return Kind(arguments[0]) if arguments and type(arguments[0]) is str and arguments[0] in SCALARS else OTHER
+
+
+def _encoded(arguments: tuple[Any, ...]) -> Any:
+    """Return the bytes that a text stands for, in pickles whose protocol has no bytes; OTHER for more than a number."""
+    if len(arguments) != 2 or type(arguments[0]) is not str or arguments[1] != "latin1":
+        return OTHER
+    text = arguments[0]
+    return text.encode("latin1") if len(text) <= LONGEST_SCALAR and all(ord(one) < 256 for one in text) else OTHER
+
+
+def _scalar(arguments: tuple[Any, ...]) -> Any:
+    """Return a NumPy scalar as Python's number; OTHER where its type is another, or its bytes are of another length."""
+    if len(arguments) != 2 or type(arguments[0]) is not Kind or type(arguments[1]) is not bytes:
+        return OTHER
+    form = SCALARS.get(arguments[0].code)
+    fits = form is not None and len(arguments[1]) == struct.calcsize(form)
+    return struct.unpack(form, arguments[1])[0] if fits else OTHER
+
+
+SCALAR_PARTS = {"dtype": _kind, "encode": _encoded, "scalar": _scalar}
 
 PLAIN_KEYS = (str, int, float, bool, bytes, type(None))
 
@@ -279,8 +320,15 @@ def _reduce(machine: _Machine, _: Any) -> None:
 
 
 def _build(machine: _Machine, _: Any) -> None:
-    """Drop what would be set on an object (torch's version notes); a name has no attributes to be set."""
-    machine.pop()
+    """Drop what would be set on an object (torch's version notes); a name has no attributes to be set.
+
+    A NumPy type is told its order of bytes, and only the little-endian one is read.
+    """
+    told = machine.pop()
+    if type(machine.stack[-1]) is Kind:
+        if type(told) is not tuple or len(told) < 2 or told[1] not in ("<", "|"):
+            machine.stack[-1].code = ""  # the memo holds the same object
+        return
     if type(machine.stack[-1]) not in (dict, Other):
         raise ValueError(f"attributes for a {type(machine.stack[-1]).__name__}")
 

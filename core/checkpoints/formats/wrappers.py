@@ -32,7 +32,7 @@ def visit(content: Any, act: Callable[[Located], Any]) -> None:
 
 
 def unwrap(path: Path, content: Any) -> tuple[dict[str, Located], tuple[str, ...]]:
-    """Return (tensors by name, names of everything else).
+    """Return (tensors by name, names of everything else, "best_mAP = 0.7" for a single number).
 
     Wrappers are followed down to the dictionary that holds tensors. Of several networks beside each other ("model_1",
     "model_2") all are returned, their names behind the keys. UserError where there is none.
@@ -61,10 +61,10 @@ def _descend(
         if own and wrapper is None:
             if not all(type(name) is str for name in own):
                 raise ValueError("tensors whose names are no text")
-            aside += [_shown(name) for name in content if name not in own]
+            aside += [_shown(name, content[name]) for name in content if name not in own]
             return own
         networks = [wrapper] if wrapper else [key for key in inner if not re.fullmatch(NO_NETWORK, key[:200])]
-        aside += [_shown(key) for key in content if key not in networks]
+        aside += [_shown(key, content[key]) for key in content if key not in networks]
         if len(networks) != 1:
             return {} if alone else _several(path, content, networks, holding, aside)
         content = content[networks[0]]
@@ -108,6 +108,9 @@ def holders(content: Any) -> set[int]:
     return holding
 
 
-def _shown(key: Any) -> str:
+def _shown(key: Any, value: Any = None) -> str:
     text = str(key) if type(key) in (str, int, float, bool, type(None)) else f"a {type(key).__name__.lstrip('_')}"
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    text = text if len(text) <= 80 else f"{text[:77]}..."
+    if type(value) is float:
+        return f"{text} = {value:.6g}"
+    return f"{text} = {value}" if type(value) is int and abs(value) < 10**12 else text

@@ -15,9 +15,10 @@ import numpy as np
 from duoreid.core.commands.command import Backend, guarded
 from duoreid.core.commands.model_options import ModelOptions, add_fields, add_model_options
 from duoreid.core.commands.parsing import Parser, add_help
-from duoreid.core.contract.processes import ALONE, Processes, in_turn, together
+from duoreid.core.contract.processes import in_turn, together
 from duoreid.core.errors import UserError
 from duoreid.core.networks.network import check_size
+from duoreid.core.numeric.sharing import ALONE, Processes
 from duoreid.core.settings.config import DataConfig, validate
 
 if TYPE_CHECKING:

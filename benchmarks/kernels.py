@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 import duoreid.core.losses
-from duoreid.benchmarks.parity import switches
+from duoreid.benchmarks.parity import choices
 from duoreid.benchmarks.parity.exam import Exam
 from duoreid.benchmarks.parity.options import exam_of, parser_of
+from duoreid.benchmarks.parity.sampling import relative, together
 from duoreid.core.commands.command import guarded
 from duoreid.core.losses.float64 import network as judge
 from duoreid.core.losses.float64 import operations
@@ -190,11 +191,11 @@ def switched(exam: Exam) -> None:
         if order.startswith("first"):
             to_channels_first(single)
         for index in range(exam.batches):
-            held = switches.held(exam, "torch", single, index)
-            true, raw = (switches.gradients(exam, "torch", learner, index, {})[0] for learner in (double, single))
+            held = choices.held(exam, probe, single, index)
+            true, raw = (choices.gradients(exam, probe, learner, index, {})[0] for learner in (double, single))
             print(f"  batch {index}: {len(held.places)} of {held.count} choices are not those of float64")
-            print("".join(f"    {words}\n" for words in held.places[: switches.SHOWN]), end="")
-            errors = [f"{switches.apart(found, true):.1e}" for found in (raw, held.gradients)]
+            print("".join(f"    {words}\n" for words in held.places[: choices.SHOWN]), end="")
+            errors = [f"{relative(together(found, true), together(true, true)):.1e}" for found in (raw, held.gradients)]
             print(f"    gradients {errors[0]} from float64's, {errors[1]} with its choices")
 
 

@@ -33,9 +33,18 @@ def train(words: list[str], prog: str) -> int:
 
 
 def evaluate(words: list[str], prog: str) -> int:
-    """Test the networks of a checkpoint with the chosen backend."""
+    """Test the networks of a checkpoint with the chosen backend, or an exported graph with onnxruntime."""
     from duoreid.core.commands.evaluate import evaluate as run
+    from duoreid.core.serving.opening import is_onnx
 
+    if any(is_onnx(word) for word in words if not word.startswith("-")):
+        from duoreid.core.commands.evaluate_onnx import main as run_graph
+        from duoreid.datasets.library import open_data
+
+        name, words = _named_backend(words)
+        if name not in (None, "onnx"):
+            raise UserError(f"an .onnx file is run by onnxruntime: leave --backend {name} out, or test its checkpoint.")
+        return run_graph(open_data, words, prog)
     entry, words = _backend(words)
     return run(entry.BACKEND, entry.open_data, words, prog)
 
@@ -148,7 +157,7 @@ def completion(words: list[str], prog: str) -> int:
 
 COMMANDS = {
     "train": Command("train, adapt and test; without options: MMT on synthetic images", train),
-    "evaluate": Command("test the networks of a checkpoint on a dataset", evaluate),
+    "evaluate": Command("test the networks of a checkpoint, or an .onnx file, on a dataset", evaluate),
     "report": Command("one HTML file to look at: results, curves, ranked lists, cameras, clusters", report),
     "compare": Command("compare runs: settings that differ, results with their spread over seeds, time", compare),
     "runs": Command("list runs: running, finished or where they stopped, last mAP, age", runs),
@@ -200,12 +209,17 @@ def _installed() -> list[str]:
     return [name for name in BACKENDS if importlib.util.find_spec(name) is not None]
 
 
-def _backend(words: list[str]) -> tuple:
-    """Return (the backend's entry module, the other words): of --backend, else the first that is installed."""
+def _named_backend(words: list[str]) -> tuple[str | None, list[str]]:
+    """Return (what --backend names, the other words)."""
     first = Parser(prog="duoreid", add_help=False)
     first.add_argument("--backend")
     early, others = first.parse_known_args(words)
-    name = early.backend
+    return early.backend, others
+
+
+def _backend(words: list[str]) -> tuple:
+    """Return (the backend's entry module, the other words): of --backend, else the first that is installed."""
+    name, others = _named_backend(words)
     if name is not None and name not in BACKENDS:
         raise unknown("backend", name, BACKENDS)
     installed = _installed()

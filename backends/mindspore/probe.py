@@ -5,23 +5,28 @@ Single functions run without compilation, which would take longer than they do.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import mindspore as ms
 import numpy as np
-from mindspore import Parameter, Tensor, nn
+from mindspore import Parameter, Tensor, nn, ops
 
+from duoreid.backends.mindspore import layers as parts
 from duoreid.backends.mindspore import losses
 from duoreid.backends.mindspore.learner import MindSporeLearner
 from duoreid.backends.mindspore.networks import ReIDNetwork, normalise
 from duoreid.backends.mindspore.optimiser import SGD, Adam, MeanTeachers, load
 from duoreid.backends.mindspore.runtime import RuntimeConfig, open_runtime
 from duoreid.core.contract.learner import Batch
-from duoreid.core.contract.probing import INPUTS, Decay, Device, decaying, precision_of
+from duoreid.core.contract.probing import INPUTS, Decay, Device, Held, decaying, precision_of
+from duoreid.core.losses.float64.operations import max_places
 from duoreid.core.networks.backbone import BackboneConfig
 from duoreid.core.settings.config import LearnerConfig, NetworkConfig
 
+COMPILED = True
 _device = Device(RuntimeConfig(device="cpu"), open_runtime)
 compute_on = _device.choose
 
@@ -101,6 +106,46 @@ def gradients_of(learner: MindSporeLearner, batch: Batch) -> tuple[dict[str, flo
     names = [parameter.name for parameter in learner.optimiser.update.parameters_]
     parts = dict(zip(learner.method.NAMES, values.asnumpy().tolist(), strict=True))
     return parts, {name: value.asnumpy().copy() for name, value in zip(names, found, strict=True)}
+
+
+def held_gradients(learner: MindSporeLearner, batch: Batch, held: Held) -> dict[str, np.ndarray]:
+    """See Probe."""
+    with _holding(learner, held):
+        return gradients_of(learner, batch)[1]
+
+
+@contextmanager
+def _holding(learner: Any, held: Held) -> Iterator[None]:
+    """Replace the compiled losses by the cells themselves, and ReLUs and pooling, until the block ends."""
+
+    def made(x: Tensor, chosen: Tensor) -> Tensor:
+        return Tensor(held.make(x.asnumpy(), chosen.asnumpy()))
+
+    def relu(x: Tensor) -> Tensor:
+        return ops.where(made(x, x > 0), x, ops.zeros_like(x))
+
+    def leaky_relu(x: Tensor) -> Tensor:
+        return ops.where(made(x, x > 0), x, parts.of(parts.SLOPE, x.dtype) * x)
+
+    def max_pool(pool: parts.MaxPool2d, x: Tensor) -> Tensor:
+        places = made(x, Tensor(max_places(x.asnumpy(), uneven=pool.uneven)))
+        flat = ops.gather_elements(x.reshape((*x.shape[:2], -1)), 2, places.reshape((*x.shape[:2], -1)))
+        return flat.reshape(places.shape)
+
+    def entering(role: str) -> Any:
+        return lambda *_: held.enter(role)
+
+    method, parameters = learner.method, learner.optimiser.update.parameters_
+    hooks = [learner.network(role).register_forward_pre_hook(entering(role)) for role in learner.spec.all]
+    before = parts.relu, parts.leaky_relu, parts.MaxPool2d.construct, learner._losses_and_gradients
+    parts.relu, parts.leaky_relu, parts.MaxPool2d.construct = relu, leaky_relu, max_pool
+    learner._losses_and_gradients = ms.value_and_grad(method, None, parameters, has_aux=True)
+    try:
+        yield
+    finally:
+        parts.relu, parts.leaky_relu, parts.MaxPool2d.construct, learner._losses_and_gradients = before
+        for hook in hooks:
+            hook.remove()
 
 
 def layers(

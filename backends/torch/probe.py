@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 
 from duoreid.backends.torch import losses
-from duoreid.backends.torch.layers import plain
+from duoreid.backends.torch.layers import MaxPool, plain
 from duoreid.backends.torch.learner import TorchLearner
 from duoreid.backends.torch.networks import ReIDNetwork, normalise
 from duoreid.backends.torch.optimiser import SGD, Adam, update_teachers
 from duoreid.backends.torch.runtime import RuntimeConfig, open_runtime
 from duoreid.core.contract.learner import Batch
-from duoreid.core.contract.probing import INPUTS, Decay, Device, decaying, precision_of
+from duoreid.core.contract.probing import INPUTS, Decay, Device, Held, decaying, precision_of
+from duoreid.core.losses.float64.operations import max_places
 from duoreid.core.networks.backbone import BackboneConfig
 from duoreid.core.settings.config import LearnerConfig, NetworkConfig
 
+COMPILED = False
 _device = Device(RuntimeConfig(device="cpu"), open_runtime)
 compute_on = _device.choose
 
@@ -96,6 +101,42 @@ def gradients_of(learner: TorchLearner, batch: Batch) -> tuple[dict[str, float],
     found = torch.autograd.grad(parts["total"], tensors, allow_unused=True, materialize_grads=True)
     gradients = {name: _copied(value) for name, value in zip(names, found, strict=True)}
     return {name: part.item() for name, part in parts.items()}, gradients
+
+
+def held_gradients(learner: TorchLearner, batch: Batch, held: Held) -> dict[str, np.ndarray]:
+    """See Probe."""
+    with _holding(learner.networks, held):
+        return gradients_of(learner, batch)[1]
+
+
+@contextmanager
+def _holding(networks: dict[str, Any], held: Held) -> Iterator[None]:
+    """Replace ReLUs and pooling until the block ends."""
+
+    def made(x: torch.Tensor, choose: Callable[[np.ndarray], np.ndarray]) -> torch.Tensor:
+        before = _copied(x)
+        return torch.from_numpy(held.make(before, choose(before))).to(x.device)
+
+    def leaky_relu(x: torch.Tensor, slope: float) -> torch.Tensor:
+        return torch.where(made(x, lambda before: before > 0), x, slope * x)
+
+    def max_pool(pool: MaxPool, x: torch.Tensor) -> torch.Tensor:
+        places = made(x, partial(max_places, uneven=pool.uneven))
+        return x.flatten(2).gather(2, places.flatten(2)).view(places.shape)
+
+    def entering(role: str) -> Any:
+        return lambda *_: held.enter(role)
+
+    hooks = [network.register_forward_pre_hook(entering(role)) for role, network in networks.items()]
+    before = F.relu, F.leaky_relu, MaxPool.forward
+    F.relu, F.leaky_relu, MaxPool.forward = (lambda x: leaky_relu(x, 0.0)), leaky_relu, max_pool
+    try:
+        with plain(networks.values()):
+            yield
+    finally:
+        F.relu, F.leaky_relu, MaxPool.forward = before
+        for hook in hooks:
+            hook.remove()
 
 
 @torch.no_grad()

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -22,9 +21,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import duoreid
+from duoreid.benchmarks.measure import inherited
 from duoreid.benchmarks.parity import halves, options, report
 from duoreid.benchmarks.parity.compare import compare
+from duoreid.benchmarks.parity.comparison import Check
 from duoreid.benchmarks.parity.exam import Exam
 from duoreid.benchmarks.parity.halves import Half
 from duoreid.benchmarks.parity.options import BACKENDS, DRAWS
@@ -48,7 +48,9 @@ def half(backend: str, exam: Exam, given: argparse.Namespace, draws: dict[str, i
     if (given.double or "both") in ("both", backend):
         steps = exam.steps if given.double_steps is None else given.double_steps
         count = 0 if given.double == backend else draws["double"]
-        jobs["double"] = {"precision": "float64", "runtime": _double(backend, runtime), "steps": steps, "draws": count}
+        plain = {name: value for name, value in runtime.items() if name != "compile"}
+        plain |= {"device": "cpu"} if backend == "mindspore" else {}  # which has float64 there alone
+        jobs["double"] = {"precision": "float64", "runtime": plain, "steps": steps, "draws": count}
     with tempfile.TemporaryDirectory(prefix="parity-") as folder:
         found = {}
         for part, job in jobs.items():
@@ -60,22 +62,14 @@ def half(backend: str, exam: Exam, given: argparse.Namespace, draws: dict[str, i
     return halves.join(found)
 
 
-def _double(backend: str, runtime: dict[str, Any]) -> dict[str, Any]:
-    """Return where a backend computes in float64: torch on its own device, MindSpore always on the CPU."""
-    if backend == "torch":
-        return {name: value for name, value in runtime.items() if name != "compile"}
-    return {"device": "cpu"} | {name: value for name, value in runtime.items() if name == "threads"}
-
-
 def _run(job: dict[str, Any], folder: Path, part: str) -> tuple[Arrays, dict[str, Any]]:
     """Do a job in another process and in the folder, where MindSpore may leave reports of errors."""
     state = job["exam"]["state"]
     job["exam"] = job["exam"] | {"state": str(Path(state).resolve()) if state else ""}
     path, out = folder / f"{part}.json", folder / f"{part}.safetensors"
     path.write_text(json.dumps(job))
-    paths = [str(Path(duoreid.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     words = [sys.executable, "-m", "duoreid.benchmarks.parity.record", str(path), str(out)]
-    done = subprocess.run(words, cwd=folder, env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)}, check=False)
+    done = subprocess.run(words, cwd=folder, env=inherited(), check=False)
     if done.returncode:
         raise UserError(f"{job['backend']} in {job['precision']} failed with status {done.returncode}; see above.")
     return checkpoint.load(out)
@@ -125,25 +119,24 @@ def _ordered(found: list[Half]) -> tuple[Half, Half]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Return 0 for parity, 1 where a limit is exceeded, 2 for wrong options."""
-    given = options.parser(__doc__).parse_args(argv)
-    status = 0
+    given, failed = options.parser(__doc__).parse_args(argv), []
+    return guarded(lambda: failed.extend(_main(given))) or int(bool(failed))
 
-    def action() -> None:
-        nonlocal status
-        options.check(given)
-        found = pair(given)
-        if found is None:
-            print(f"recorded in {given.record}; compare with: python -m benchmarks.parity --against {given.record}")
-            return
-        compared = compare(*found)
-        print(report.text(compared, every=given.every))
-        if given.json:
-            given.json.write_text(json.dumps(compared.as_json()) + "\n")
-        if given.plot:
-            plot(compared, given.plot)
-        status = 1 if compared.failed else 0
 
-    return guarded(action) or status
+def _main(given: argparse.Namespace) -> list[Check]:
+    """Do what the options say; return the checks that fail."""
+    options.check(given)
+    found = pair(given)
+    if found is None:
+        print(f"recorded in {given.record}; compare with: python -m benchmarks.parity --against {given.record}")
+        return []
+    compared = compare(*found)
+    print(report.text(compared, every=given.every))
+    if given.json:
+        given.json.write_text(json.dumps(compared.as_json()) + "\n")
+    if given.plot:
+        plot(compared, given.plot)
+    return compared.failed
 
 
 if __name__ == "__main__":

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from duoreid.benchmarks.parity import training
-from duoreid.benchmarks.parity.comparison import BOTH, Check, Comparison, Curve, Limit, check, fixed, times
+from duoreid.benchmarks.parity.comparison import BOTH, Check, Comparison, Curve, check, fixed, times
 from duoreid.benchmarks.parity.halves import Half
 from duoreid.benchmarks.parity.record import stages
 from duoreid.benchmarks.parity.sampling import Arrays, relative, sample, together, under
@@ -21,7 +22,7 @@ LEAST = 1e-5
 """Of the whole gradient's norm: a tensor with less has, in truth, none (a bias whose effect the next norm removes)."""
 
 FLOAT = {"single": "float32", "double": "float64"}
-Halves, Errors = tuple[Half, Half], dict[str, float]
+Halves, Errors, Checks = tuple[Half, Half], dict[str, float], Iterator[Check]
 Layers = dict[str, list[judge.Stage]]
 """The layers that are looked at by mode."""
 
@@ -31,12 +32,17 @@ def compare(first: Half, second: Half) -> Comparison:
     exam, halves = first.exam, (first, second)
     layers, true = stages(exam), first.double or second.double
     raw, judged = ([gradient_errors(half, true, held=held) for half in halves] for held in (False, True))
-    found: list[Check | Curve] = [one for half in halves for one in own(half, layers)]
-    found += [one for half in halves for one in alone(half)]
-    found += [*from_truth(halves, layers), *losses(halves, true), *gradients(halves, raw, judged)]
-    found += [one for half, errors in zip(halves, judged, strict=True) for one in compiled(half, errors)]
-    found += [*embeddings(halves, true), *in_double(first.double, second.double)]
-    found += training.in_single(exam, first.single, second.single, first.double)
+    found: list[Check | Curve] = [
+        *chain.from_iterable(own(half, layers) for half in halves),
+        *chain.from_iterable(map(alone, halves)),
+        *from_truth(halves, layers),
+        *losses(halves, true),
+        *gradients(halves, raw, judged),
+        *chain.from_iterable(map(compiled, halves, judged)),
+        *embeddings(halves, true),
+        *in_double(first.double, second.double),
+        *training.in_single(exam, first.single, second.single, first.double),
+    ]
     checks = [one for one in found if isinstance(one, Check)]
     curves = [*totals(halves), *(one for one in found if isinstance(one, Curve))]
     short = summary(checks, {half.backend: errors.get("all") for half, errors in zip(halves, raw, strict=True)})
@@ -64,7 +70,7 @@ def totals(halves: Halves) -> Iterator[Curve]:
         yield Curve("total", role, who, values)
 
 
-def own(half: Half, layers: Layers) -> Iterator[Check]:
+def own(half: Half, layers: Layers) -> Checks:
     """What each layer adds to its own inputs' errors."""
     for precision, facts in half.facts.items():
         limit = fixed(f"parity.own.{FLOAT[precision]}")
@@ -75,7 +81,7 @@ def own(half: Half, layers: Layers) -> Iterator[Check]:
                 yield check("own", stage.name, half.backend, error, limit, note=stage.rule, **where)
 
 
-def alone(half: Half) -> Iterator[Check]:
+def alone(half: Half) -> Checks:
     """Losses by themselves, and what a step does to the weights."""
     for precision, facts in half.facts.items():
         for loss, errors in facts["losses"].items():
@@ -89,28 +95,28 @@ def alone(half: Half) -> Iterator[Check]:
             yield check("rules", rule, half.backend, errors[worst], limit, **where)
 
 
-def beside(noise: tuple[float, float], floor: str, first: str = "parity.factor.first") -> tuple[Limit, Limit]:
-    """Return the limits of both halves' errors: a factor times the noise, the first half's a wider one; or a floor.
+def beside(halves: Halves, errors: list[float], noise: list[float], floor: str, first: str, **where: Any) -> Checks:
+    """Yield both halves' errors: at most a factor times the noise, `first` for the first half's, or a floor.
 
-    noise: for each half, the error that its own is measured by: mostly the other's.
+    noise: for each half, the error that its own is measured by: mostly the other's. where: what else a check says.
     """
-    return times(noise[0], first, floor), times(noise[1], "parity.factor", floor)
+    for half, error, alone, factor in zip(halves, errors, noise, (first, "parity.factor"), strict=True):
+        yield check(who=half.backend, value=error, limit=times(alone, factor, floor), **where)
 
 
-def from_truth(halves: Halves, layers: Layers) -> Iterator[Check]:
+def from_truth(halves: Halves, layers: Layers) -> Checks:
     """Errors of outputs against the whole network in float64: what a layer adds and what it inherits."""
     missing = np.full(0, np.nan)
     for mode, listed in layers.items():
         true = judge.truth(listed, lambda _, value: sample(value))
         for stage in listed:
             found = [half.single.get(f"{mode}/{stage.name}", missing) for half in halves]
-            errors = tuple(relative(one, true[stage.name]) for one in found)
-            limits = beside(errors[::-1], f"parity.layer.{mode}")
-            for half, error, limit in zip(halves, errors, limits, strict=True):
-                yield check("layers", stage.name, half.backend, error, limit, mode=mode, note=stage.rule)
+            errors = [relative(one, true[stage.name]) for one in found]
+            where = {"kind": "layers", "name": stage.name, "mode": mode, "note": stage.rule}
+            yield from beside(halves, errors, errors[::-1], f"parity.layer.{mode}", "parity.factor.first", **where)
 
 
-def losses(halves: Halves, true: Arrays) -> Iterator[Check]:
+def losses(halves: Halves, true: Arrays) -> Checks:
     """The losses of the first batch: apart, and from float64, {} for none."""
     found = [under(half.single, "loss/") for half in halves]
     size, limit = abs(float((true or halves[0].single)["loss/total"])), fixed("parity.losses.float32")
@@ -121,7 +127,7 @@ def losses(halves: Halves, true: Arrays) -> Iterator[Check]:
             yield check("losses", name, half.backend, error, limit)
 
 
-def embeddings(halves: Halves, true: Arrays) -> Iterator[Check]:
+def embeddings(halves: Halves, true: Arrays) -> Checks:
     """Embeddings of the test people in the starting state: apart, and from float64, {} for none."""
     pairs = [(BOTH, halves[1].single, halves[0].single)]
     pairs += [(half.backend, half.single, true) for half in halves if true]
@@ -142,43 +148,38 @@ def medians(pairs: Iterable[tuple[Arrays, Arrays]]) -> Errors:
     return {tensor: float(np.median(errors)) for tensor, errors in found.items()}
 
 
+def has_held(half: Half) -> bool:
+    """Whether a half has gradients with float64's choices of ReLUs and pooled maxima (choices.py)."""
+    return any(name.startswith("held/") for name in half.single)
+
+
 def gradient_errors(half: Half, true: Arrays, *, held: bool) -> Errors:
-    """Return the `medians` of a half's gradients from float64, {} without that.
-
-    held: with float64's choices of ReLUs and pooled maxima, where the half has such gradients (choices.py).
-    """
-    kinds = ("gradient", "held") if held else ("gradient",)
-    pairs = []
-    for index in range(half.exam.batches if true else 0):
-        one = {name: value for kind in kinds for name, value in under(half.single, f"{kind}/{index}/").items()}
-        pairs.append((one, under(true, f"gradient/{index}/")))
-    return medians(pairs)
+    """Return the `medians` of a half's gradients from float64, {} without that. held: of those with its choices."""
+    kind = "held" if held and has_held(half) else "gradient"
+    batches = range(half.exam.batches if true else 0)
+    return medians((under(half.single, f"{kind}/{k}/"), under(true, f"gradient/{k}/")) for k in batches)
 
 
-def gradients(halves: Halves, raw: list[Errors], judged: list[Errors]) -> Iterator[Check]:
+def gradients(halves: Halves, raw: list[Errors], judged: list[Errors]) -> Checks:
     """Gradients of the total loss against float64: the whole, then tensor by tensor.
 
     One ReLU or pooled maximum that switches by rounding counts more than all other rounding, in either backend and by
     chance. So they are `judged` with float64's choices where a half has them so, and else by the median over batches:
     such a half is measured by the other's as they are, `raw`, which may have switched as well.
     """
-    bare = [not any(name.startswith("held/") for name in half.single) for half in halves]
     for tensor in judged[0]:
-        noise = tuple((raw if bare[k] else judged)[1 - k][tensor] for k in (0, 1))
-        limits = beside(noise, "parity.gradient.floor", "parity.gradient.first")
-        for half, errors, limit in zip(halves, judged, limits, strict=True):
-            yield check("gradients", tensor, half.backend, errors[tensor], limit)
+        noise = [(judged if has_held(halves[k]) else raw)[1 - k][tensor] for k in (0, 1)]
+        errors, limits = [one[tensor] for one in judged], ("parity.gradient.floor", "parity.gradient.first")
+        yield from beside(halves, errors, noise, *limits, kind="gradients", name=tensor)
 
 
-def compiled(half: Half, judged: Errors) -> Iterator[Check]:
+def compiled(half: Half, judged: Errors) -> Checks:
     """Gradients of a compiled step beside those of the same operations one by one, which `gradients` judges.
 
     They may be as far apart as a few times what the latter are from float64.
     """
-    eager = [(index, under(half.single, f"eager/{index}/")) for index in range(half.exam.batches)]
-    for tensor, apart in medians(
-        [(under(half.single, f"gradient/{index}/"), one) for index, one in eager if one]
-    ).items():
+    pairs = [[under(half.single, f"{kind}/{k}/") for kind in ("gradient", "eager")] for k in range(half.exam.batches)]
+    for tensor, apart in medians(pair for pair in pairs if pair[1]).items():
         limit = times(judged.get(tensor, 0.0), "parity.factor", "parity.gradient.compiled")
         yield check("compiled", tensor, half.backend, apart, limit)
 
@@ -198,11 +199,11 @@ def summary(checks: list[Check], raw: Errors) -> dict[str, Any]:
     """Return the few numbers that stand for the comparison; what was not measured is missing.
 
     embeddings: largest difference at the start. gradients: by backend, of the whole gradient from float64, as it is
-    (raw) and as judged. double: steps in float64, the largest distance of losses, weights and embeddings in them, and
-    the largest that noise of rounding makes of one backend (None: not run); `compare` adds the last step up to which
-    all are equal to 1e-8. single: steps in float32, how far losses have been apart, relative to the first, and how far
-    rounding alone has led one backend.
+    (raw) and as judged. double: steps in float64, the largest distance in them, and the largest that noise of rounding
+    makes of one backend (None: not run); `compare` adds up to which step all are equal to 1e-8. single: steps in
+    float32, how far losses have been apart, relative to the first, and how far rounding alone has led one backend.
     """
+    double, single = ([one for one in checks if one[:2] == ("training", part)] for part in ("double", "single"))
     found: dict[str, Any] = {
         "embeddings": next(one.value for one in checks if (one.kind, one.who) == ("embeddings", BOTH)),
         "gradients": {
@@ -211,12 +212,10 @@ def summary(checks: list[Check], raw: Errors) -> dict[str, Any]:
         "checks": len(checks),
         "passed": sum(one.passed for one in checks),
     }
-    double, single = ([one for one in checks if one[:2] == ("training", part)] for part in ("double", "single"))
     if double:
         noise = [one.noise for one in double if one.noise is not None]
         apart = float(np.max([one.value for one in double]))
-        noise = float(np.max(noise)) if noise else None
-        found["double"] = {"steps": double[-1].step, "apart": apart, "noise": noise}
+        found["double"] = {"steps": double[-1].step, "apart": apart, "noise": float(np.max(noise)) if noise else None}
     if single:
         last = [one for one in single if one.name == "losses"][-1]
         found["single"] = {"steps": last.step, "apart": last.value, "noise": last.noise}

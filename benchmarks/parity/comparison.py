@@ -16,7 +16,10 @@ BOTH = "apart"
 
 
 class Limit(NamedTuple):
-    """What a number may be at most. tolerances: the entries that give it. noise: what it is a multiple of, if any."""
+    """What a number may be at most. tolerances: the entries of tolerances.py that give it.
+
+    noise: what it is a multiple of, if any: the other half's error, or how far rounding leads one backend alone.
+    """
 
     value: float
     tolerances: tuple[str, ...]
@@ -28,8 +31,10 @@ def fixed(name: str) -> Limit:
     return Limit(tolerance(name), (name,))
 
 
-def times(noise: float, factor: str, floor: str) -> Limit:
-    """So many times the noise, or a floor where that is less."""
+def times(noise: float | None, factor: str, floor: str) -> Limit:
+    """So many times the noise, or a floor where that is less; where noise was not measured, the floor."""
+    if noise is None:
+        return fixed(floor)
     return Limit(max(tolerance(factor) * noise, tolerance(floor)), (factor, floor), noise)
 
 
@@ -42,12 +47,9 @@ class Check(NamedTuple):
     """One number with its limit.
 
     kind: what is compared, one of report.KINDS. precision: "single" (that of training) or "double". mode: "test" or
-    "train" of a layer, "value" or "gradient" of a loss by itself. who: a half's backend, or BOTH. tolerances: the
-    entries of tolerances.py that give the limit.
-
-    name: of a layer, loss, rule, tensor, or what is followed through training. step: after so many; None where nothing
-    is trained. noise: what the limit is a multiple of: the other half's error, or how far rounding leads one backend
-    alone. note: what should have been computed, or where it is worst, in words.
+    "train" of a layer, "value" or "gradient" of a loss by itself. who: a half's backend, or BOTH. name: of a layer,
+    loss, rule, tensor, or what is followed through training. step: after so many; None where nothing is trained.
+    tolerances, noise: see Limit. note: what should have been computed, or where it is worst, in words.
     """
 
     kind: str

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from duoreid.benchmarks.parity.sampling import Arrays, under
+from duoreid.benchmarks.parity.sampling import Arrays
 from duoreid.core.checkpoints import files as checkpoint
 from duoreid.core.commands.options import recipe_of
 from duoreid.core.contract.learner import Batch
-from duoreid.core.contract.state import FIRST, SECOND, capacity_of, check_state, initial
+from duoreid.core.contract.pairs import mixed_rows
+from duoreid.core.contract.state import MOMENTS, capacity_of, check_state, initial, step_name
 from duoreid.core.data import INFRARED, VISIBLE, Split, TrainingSet
 from duoreid.core.errors import UserError
 from duoreid.core.methods.base import Host, Labelling
@@ -25,19 +26,20 @@ from duoreid.core.methods.registry import spec_of
 from duoreid.core.methods.spec import MethodSpec
 from duoreid.core.networks.images import GREY_WEIGHTS
 from duoreid.core.random import rng
-from duoreid.core.settings.config import Config, LearnerConfig, NetworkConfig, ScheduleConfig, option, validate
+from duoreid.core.settings.config import Config, LearnerConfig, NetworkConfig, option, validate
 from duoreid.core.settings.presets import presets
 
 EACH = 4  # pictures of a person (of each modality) to train on, and as many of others to test on
 SPARE = 4  # rows of the classifiers behind the live ones
 GRID = (8, 4)  # patches of colour that a person is made of
-MARKS = (1, 2, 3, 5, 7, 10, 14, 20, 30, 50, 70, 100, 140, 200, 300, 500, 700, 1000)
-"""Steps after which the weights are looked at, and the last one."""
 
 
 @dataclass(frozen=True)
 class Exam:
-    """The settings of a comparison."""
+    """The settings of a comparison.
+
+    section: settings of the method's own stage that differ from this comparison's, by name (options.py).
+    """
 
     method: str = option("mmt", "method", choices=("mmt", "baseline", "mvd"))
     size: str = option("64x32", "height and width of the images")
@@ -50,8 +52,16 @@ class Exam:
     seed: int = option(1, "seed of the state, the people and the batches")
     state: str = option("", "checkpoint of a run to start from; empty: numbers drawn for the purpose")
     network: NetworkConfig = field(default_factory=NetworkConfig)
+    section: dict[str, Any] = field(default_factory=dict)
 
-    # -- settings ---------------------------------------------------------------------------------------------
+    @property
+    def spec(self) -> MethodSpec:
+        return spec_of(self.method)
+
+    @property
+    def cross_modal(self) -> bool:
+        """Whether people are seen in colour and in infrared, by networks with bottlenecks."""
+        return self.spec.modalities > 1
 
     @cached_property
     def shape(self) -> tuple[int, int]:
@@ -63,7 +73,8 @@ class Exam:
 
     def check(self) -> None:
         """Raise an error for settings that do not go together, before a backend is started."""
-        rows, group = self.identities * self.images, self.config.network.batch_norm_group
+        group = self.learner.network.batch_norm_group  # with what the method itself checks
+        rows = self.identities * self.images * self.spec.modalities
         if self.people < self.identities:
             raise UserError(
                 f"--people {self.people} are too few: a batch shows {self.identities} of them (--identities). "
@@ -78,33 +89,29 @@ class Exam:
 
     @cached_property
     def config(self) -> Config:
-        """A run's configuration around these settings, with the default recipe's rates and weights."""
-        spec = self.roles
+        """A run's configuration around these settings: constant rates, and every term that the method knows."""
+        spec, (height, width) = self.spec, self.shape
         base = recipe_of(spec, presets())
-        height, width = self.shape
-        batch = {"identities": self.identities, "images": self.images, "erase": 0.5}
-        batch |= {"iterations": max(self.steps, self.batches)}
+        section = getattr(base, spec.section)
+        wanted = {"rate": 3.5e-4, "erase": 0.5, "ema_limit": 0.999, "cml": 1.0} | self.section
+        wanted |= {"identities": self.identities, "images": self.images, "iterations": max(self.steps, self.batches)}
+        wanted |= {"clusters": self.people, "warmup_epochs": 0, "milestones": ()}
+        known = {name: value for name, value in wanted.items() if hasattr(section, name)}
         config = replace(
             base,
             method=self.method,
             network=self.network,
             data=replace(base.data, height=height, width=width),
-            **{spec.section: self._trained(getattr(base, spec.section), rate=3.5e-4, **batch)},
+            **{spec.section: replace(section, **known)},
             run=replace(base.run, seed=self.seed),
         )
         validate(config)
         return config
 
-    def _trained(self, section: ScheduleConfig, **batch: Any) -> ScheduleConfig:
-        """Return the section of the method's own stage: constant rates, and every term that it knows."""
-        usual = {"clusters": self.people, "ema_limit": 0.999, "cml": 1.0, "warmup_epochs": 0, "milestones": ()}
-        known = {name: value for name, value in usual.items() if hasattr(section, name)}
-        return replace(section, **known, **batch)
-
     @cached_property
     def host(self) -> Host:
         """The method's host half on the people to train on."""
-        return self.roles.host(self.config, dict.fromkeys(self.roles.datasets, self.train))
+        return self.spec.host(self.config, dict.fromkeys(self.spec.datasets, self.train))
 
     @cached_property
     def learner(self) -> LearnerConfig:
@@ -113,26 +120,25 @@ class Exam:
         return replace(self.host.learner_config(), capacity=capacity, classes=self.people)
 
     @property
+    def mixed(self) -> int:
+        """Images of a group of batch norm that is mixed of both modalities, 0 where groups are not mixed."""
+        return self.network.batch_norm_group if getattr(self.learner.section, "mixed_groups", False) else 0
+
+    def as_seen(self, rows: np.ndarray | None) -> np.ndarray | None:
+        """Return rows of a branch, one modality behind the other, in the order in which training computes them."""
+        if rows is None or not 0 < self.mixed < len(rows):
+            return rows
+        return rows[mixed_rows(len(rows), self.mixed)]
+
+    @property
     def words(self) -> dict[str, str]:
-        """The network, and the size of the images and of a batch, for people."""
+        """The network, the size of the images and of a batch, and other options than the usual ones, for people."""
         each = f"({self.images} + {self.images})" if self.cross_modal else self.images
-        return {"network": f"{self.method}, {self.network.arch}", "batch": f"{self.size}, {self.identities} x {each}"}
-
-    # -- what depends on the method ---------------------------------------------------------------------------
-
-    @property
-    def roles(self) -> MethodSpec:
-        return spec_of(self.method)
-
-    @property
-    def cross_modal(self) -> bool:
-        """Whether people are seen in colour and in infrared, by networks with bottlenecks."""
-        return self.roles.modalities > 1
-
-    @property
-    def relabels(self) -> bool:
-        """Whether training replaces the classifiers by pseudo-labels."""
-        return self.roles.pseudo_labels
+        usual = Exam(method=self.method, people=self.people)
+        usual = vars(NetworkConfig(self.network.arch)) | vars(getattr(usual.config, self.spec.section))
+        chosen = {name: value for name, value in (vars(self.network) | self.section).items() if value != usual[name]}
+        words = {"network": f"{self.method}, {self.network.arch}", "batch": f"{self.size}, {self.identities} x {each}"}
+        return words | {"options": ", ".join(f"{name} {value}" for name, value in chosen.items())}
 
     @property
     def queries(self) -> np.ndarray:
@@ -140,27 +146,19 @@ class Exam:
         split = self.test.split
         return split.modalities == INFRARED if self.cross_modal else np.arange(len(split)) % EACH == 0
 
-    def marks(self, steps: int) -> list[int]:
-        """Return the steps after which the weights of a run of so many are looked at."""
-        return sorted({mark for mark in MARKS if mark < steps} | {steps})
-
-    # -- bytes ------------------------------------------------------------------------------------------------
-
     def batch(self, step: int) -> Batch:
         """Return the batch of a step."""
-        return self.host.batch(self._labelling, self._rows[step], 0, step)
+        labelling, rows = self._epoch
+        return self.host.batch(labelling, rows[step], 0, step)
 
     def rates(self, step: int) -> tuple[float, float]:
         """Return (learning rate, decay of the mean teachers) of a step."""
         return self.host.rates(0, step)
 
     @cached_property
-    def _labelling(self) -> Labelling:
-        return Labelling(self.train.split.identities.astype(np.int32), self.people)
-
-    @cached_property
-    def _rows(self) -> np.ndarray:
-        return self.host.sample(self._labelling, 0)
+    def _epoch(self) -> tuple[Labelling, np.ndarray]:
+        labelling = Labelling(self.train.split.identities.astype(np.int32), self.people)
+        return labelling, self.host.sample(labelling, 0)
 
     @cached_property
     def train(self) -> TrainingSet:
@@ -173,7 +171,7 @@ class Exam:
         return self._people("test")
 
     def _people(self, split: str) -> TrainingSet:
-        modalities = (VISIBLE, INFRARED)[: self.roles.modalities]
+        modalities = (VISIBLE, INFRARED)[: self.spec.modalities]
         keys = [(p, m, k) for p in range(self.people) for m in modalities for k in range(EACH)]
         pixels = np.stack([picture(self.seed, f"{split}/{p}", m, k, *self.shape) for p, m, k in keys])
         people, seen, cameras = np.array(keys).T.astype(np.int32)
@@ -189,12 +187,9 @@ class Exam:
         """The state that training starts from: float32, every tensor different, an optimiser that has done no step."""
         state = self._loaded if self.state else drawn(self.learner, self.seed)
         check_state(state, self.learner, f"--state {self.state}" if self.state else "the state")
-        moments = {name: np.zeros_like(value) for name, value in state.items() if name.startswith((FIRST, SECOND))}
-        return state | moments | {"adam.step": np.int64(0), "classes": np.int64(self.people)}
-
-    def started(self, role: str) -> Arrays:
-        """Return the tensors of one network of that state."""
-        return under(self.start, f"{role}.")
+        kept = MOMENTS[self.learner.optimiser]
+        moments = {name: np.zeros_like(value) for name, value in state.items() if name.startswith(kept)}
+        return state | moments | {step_name(self.learner): np.int64(0), "classes": np.int64(self.people)}
 
     @cached_property
     def digest(self) -> str:
@@ -247,6 +242,9 @@ def _varied(name: str, value: np.ndarray, draw: np.random.Generator) -> np.ndarr
     return (scale * (0.6 + 0.8 * draw.random(value.shape))).astype(np.float32)
 
 
+BESIDE = sum(MOMENTS.values(), ())
+"""How the names of tensors begin that the optimiser keeps beside the networks."""
+
 LAST_NORMS = ("bn3.weight",)
 """Ends of the names of scales that are drawn smaller: without that, 16 blocks in test mode grow numbers beyond 1e4."""
 
@@ -255,7 +253,7 @@ def disturbed(state: Arrays, draw: int, size: float = 1e-7) -> Arrays:
     """Return the state with its weights multiplied by 1 + size times a normal number: the noise of float32."""
     moved = dict(state)
     for name, value in state.items():
-        if np.ndim(value) and not name.startswith("adam.") and ".running_" not in name:
+        if np.ndim(value) and not name.startswith(BESIDE) and ".running_" not in name:
             noise = size * rng(draw, f"noise/{name}").standard_normal(value.shape)
             moved[name] = (value * (1 + noise)).astype(value.dtype)
     return moved

@@ -15,12 +15,7 @@ PLACES = [["total", "weights"], ["losses", "weights"], ["own", "layers"]]
 PANELS = {
     "total": ("Loss of every step: one line should lie over the other", "total loss", "linear", "linear"),
     "losses": ("Farthest that any loss has been apart", "relative", "linear", "log"),
-    "weights": (
-        "Drift of the weights apart, beside that by rounding",
-        "distance / distance travelled",
-        "log",
-        "log",
-    ),
+    "weights": ("Drift of the weights apart, beside rounding's", "distance / distance travelled", "log", "log"),
 }
 """Titles, vertical axes and the scales of both axes, by what is drawn."""
 
@@ -45,7 +40,9 @@ def plot(found: Comparison, path: Path) -> None:
             axes[kind].set_title(f"Error that a layer {words} (float32, training)")
         failed = f"NO PARITY, {len(found.failed)} checks fail" if found.failed else "every check within its limit"
         first, second = found.names
-        words = f"{', '.join(found.exam['words'].values())} images. Grey: what rounding alone does to one backend."
+        words = "{network}, {batch} images. Grey: what rounding alone does to one backend.".format(
+            **found.exam["words"]
+        )
         style.head(figure, f"{first} and {second} on the same bytes: {failed}", words)
         style.save(figure, path)
 

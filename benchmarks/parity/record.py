@@ -12,16 +12,15 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from duoreid.benchmarks.parity import loss_cases, rules, switches
-from duoreid.benchmarks.parity.exam import Exam, disturbed
-from duoreid.benchmarks.parity.sampling import WEIGHTS_LIMIT, Arrays, sample
+from duoreid.benchmarks.parity import choices, loss_cases, rules
+from duoreid.benchmarks.parity.exam import BESIDE, Exam, disturbed
+from duoreid.benchmarks.parity.sampling import WEIGHTS_LIMIT, Arrays, sample, under
 from duoreid.core.checkpoints import files as checkpoint
 from duoreid.core.commands.command import guarded
 from duoreid.core.contract.learner import Learner
@@ -33,51 +32,51 @@ from duoreid.core.settings.config import as_dict
 from duoreid.core.settings.reading import from_dict
 
 CHUNK = 32  # images embedded at once
+MARKS = (1, 2, 3, 5, 7, 10, 14, 20, 30, 50, 70, 100, 140, 200, 300, 500, 700, 1000)
+"""Steps after which the weights are looked at, and the last one."""
+
 NOISE = {np.float32: 1e-7, np.float64: 2e-16}
 """Relative noise on the weights, of the size of their rounding."""
 
 
 def record(
-    exam: Exam, probe: ModuleType, learner: Learner, *, precision: str, steps: int, draws: int = 0
+    exam: Exam, probe: ModuleType, learner: Learner, *, precision: str, steps: int, draws: int = 0, held: bool = False
 ) -> tuple[Arrays, dict[str, Any]]:
     """Return (arrays, facts) of a learner of exam.learner.
 
-    steps: of training, 0 for none. draws: how many times more to train, from weights with noise of the precision.
+    steps: of training, 0 for none. draws: how many times more to train, from weights with noise of the precision. held:
+    whether to take gradients with float64's choices too (choices.py).
     """
-    dtype = np.float64 if precision == "float64" else np.float32
-    facts, seconds = {"precision": precision, "steps": steps, "draws": draws}, {}
-    with _timed(seconds, "layers"):
-        arrays, facts["own"] = layer_by_layer(exam, probe, learner)
-    with _timed(seconds, "losses"):
-        facts["losses"] = loss_cases.errors(probe, loss_cases.cases(exam), dtype)
-    with _timed(seconds, "step"):
-        found, facts["rules"] = one_step(exam, probe, learner)
-        arrays |= found
-    with _timed(seconds, "embedding"):
-        learner.import_state(exam.start)
-        arrays["embedding/start"] = learner.embed(chunks(exam.test.images))
+    dtype, began = np.float64 if precision == "float64" else np.float32, time.perf_counter()
+    facts = {"precision": precision, "steps": steps, "draws": draws, "digest": exam.digest}
+    arrays, facts["own"] = layer_by_layer(exam, probe, learner)
+    facts["losses"] = loss_cases.errors(probe, loss_cases.cases(exam), dtype)
+    found, facts["rules"] = one_step(exam, probe, learner)
+    learner.import_state(exam.start)
+    arrays |= found | {"embedding/start": learner.embed(chunks(exam.test.images))}
     if steps:
-        with _timed(seconds, "training"):
-            arrays |= training(exam, learner, exam.start, steps)
-    for draw in range(1, draws + 1 if steps else 0):
-        with _timed(seconds, f"noise {draw}"):
-            start = {name: value.astype(dtype) if np.ndim(value) else value for name, value in exam.start.items()}
+        arrays |= training(exam, learner, exam.start, steps)
+        start = {name: value.astype(dtype) if np.ndim(value) else value for name, value in exam.start.items()}
+        for draw in range(1, draws + 1):
             found = training(exam, learner, disturbed(start, draw, NOISE[dtype]), steps)
             arrays |= {f"noise{draw}/{name}": value for name, value in found.items()}
-    return arrays, facts | {"seconds": seconds, "digest": exam.digest}
+    if held:
+        found, facts["switches"] = choices.record(exam, probe, learner)
+        arrays |= found
+    return arrays, facts | {"seconds": {"all": round(time.perf_counter() - began, 2)}}
 
 
 def followed(exam: Exam) -> tuple[str, np.ndarray, np.ndarray | None]:
     """Return the network whose layers are looked at, its images uint8 (B, H, W, 3) and its noise for dropout."""
-    batch, count = exam.batch(0), exam.layer_images
-    return exam.roles.students[0], batch.images[0][:count], None if batch.noise is None else batch.noise[:count]
+    batch, count = exam.batch(0), min(exam.layer_images, exam.mixed or exam.layer_images)
+    return exam.spec.students[0], batch.images[0][:count], None if batch.noise is None else batch.noise[:count]
 
 
 def stages(exam: Exam) -> dict[str, list[judge.Stage]]:
     """Return that network's layers, in the modes "test" and "train"."""
     role, images, noise = followed(exam)
     return {
-        mode: judge.stages(exam.learner, exam.started(role), images, noise, train=mode == "train")
+        mode: judge.stages(exam.learner, under(exam.start, f"{role}."), images, noise, train=mode == "train")
         for mode in ("test", "train")
     }
 
@@ -96,14 +95,14 @@ def layer_by_layer(exam: Exam, probe: ModuleType, learner: Learner) -> tuple[Arr
 
 def one_step(exam: Exam, probe: ModuleType, learner: Learner) -> tuple[Arrays, dict[str, dict[str, float]]]:
     """Return losses of the first batch, samples of gradients of some, and by rule how a step strays from formulas."""
-    learner.import_state(rules.with_moments(exam.start, exam.seed))
+    learner.import_state(rules.with_moments(exam.learner, exam.start, exam.seed))
     before = learner.export_state()
     losses, gradients = probe.gradients_of(learner, exam.batch(0))
     learner.import_state(before)
-    learner.step(exam.batch(0), rules.RATE, rules.EMA)
+    learner.step(exam.batch(0), rules.RATES[exam.learner.optimiser], rules.EMA)
     learner.losses()
     found = rules.step_errors(exam.learner, before, gradients, learner.export_state())
-    if exam.relabels:
+    if exam.spec.pseudo_labels:
         size = (exam.people, backbone(exam.network.arch).features)
         centroids = rng(exam.seed, "parity/centroids").standard_normal(size).astype(np.float32)
         learner.relabel(centroids)
@@ -124,9 +123,9 @@ def training(exam: Exam, learner: Learner, state: Arrays, steps: int) -> Arrays:
     """
     learner.import_state(state)
     learner.losses()
-    arrays, curves, marks = _weights(0, state), {}, exam.marks(steps)
+    arrays, curves, marks = _weights(0, state), {}, {*MARKS, steps}
     for step in range(steps):
-        if step in (0, steps // 2) and exam.relabels:
+        if step in (0, steps // 2) and exam.spec.pseudo_labels:
             features = average(learner.embed(chunks(exam.train.images)))
             learner.relabel(centroids_of(features, exam.train.split.identities))
         learner.step(exam.batch(step), *exam.rates(step))
@@ -139,21 +138,13 @@ def training(exam: Exam, learner: Learner, state: Arrays, steps: int) -> Arrays:
 
 
 def _weights(step: int, state: Arrays) -> Arrays:
-    names = [name for name, value in state.items() if np.ndim(value) and not name.startswith("adam.")]
+    names = [name for name, value in state.items() if np.ndim(value) and not name.startswith(BESIDE)]
     return {f"weights/{step}/{name}": sample(state[name], WEIGHTS_LIMIT) for name in names}
 
 
 def chunks(images: np.ndarray) -> Iterator[np.ndarray]:
     """Yield images uint8 (N, H, W, 3) a few at a time."""
     return (images[start : start + CHUNK] for start in range(0, len(images), CHUNK))
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    """Note how long a block took."""
-    began = time.perf_counter()
-    yield
-    seconds[name] = round(time.perf_counter() - began, 2)
 
 
 def main(job: Path, out: Path) -> None:
@@ -166,11 +157,9 @@ def main(job: Path, out: Path) -> None:
     runtime = backend.open_runtime(options)
     probe.compute_on(options)
     learner = backend.make_learner(exam.learner, runtime, exam.seed)
-    arrays, facts = record(exam, probe, learner, precision=precision, steps=given["steps"], draws=given["draws"])
-    if precision == "float32" and not getattr(options, "compile", False):
-        with _timed(facts["seconds"], "gradients with float64's choices"):
-            found, facts["switches"] = switches.record(exam, name, learner)
-        arrays |= found
+    held = precision == "float32" and not getattr(options, "compile", False)
+    counts = {"steps": given["steps"], "draws": given["draws"]}
+    arrays, facts = record(exam, probe, learner, precision=precision, held=held, **counts)
     checkpoint.save(out, arrays, facts | {"backend": name, "about": backend.about(runtime), "exam": as_dict(exam)})
 
 

@@ -13,7 +13,6 @@ import numpy as np
 from duoreid.benchmarks.parity import comparison
 from duoreid.benchmarks.parity.comparison import BOTH, Check, Comparison
 from duoreid.benchmarks.parity.plot import plot
-from duoreid.benchmarks.parity.table import markdown, once
 from duoreid.benchmarks.parity.tolerances import tolerance
 from duoreid.core.commands.command import guarded
 from duoreid.core.training.tables import table
@@ -35,13 +34,24 @@ KINDS = {
 }
 """What is compared, in the order of the report."""
 
+COLUMNS = (
+    "",
+    "images, batch",
+    "test embeddings apart",
+    "gradients from float64: {} (with its ReLUs' choices)",
+    "float64 training apart (rounding alone)",
+    "float32 losses apart (rounding alone)",
+    "checks passed",
+)
+"""Of the table of several comparisons."""
+
 DEEP, SHOWN = 100, 15
 """More names than DEEP in a table: a line for each block. So many failures are told."""
 
 
 def text(found: Comparison, *, every: bool = False) -> str:
     """Return the report. every: a line for each layer and tensor; else the worst of each block of a deep network."""
-    lines = [*heading(found), *held(found)]
+    lines = [*heading(found), *switched(found)]
     for kind, words in KINDS.items():
         for precision, where in (("single", ""), ("double", "In float64. ")):
             chosen = [check for check in found.checks if check[:2] == (kind, precision)]
@@ -54,22 +64,23 @@ def text(found: Comparison, *, every: bool = False) -> str:
 
 def heading(found: Comparison) -> list[str]:
     """Return what was compared, on what, and how long it took."""
-    words, lines = found.exam["words"], []
+    words = found.exam["words"]
+    lines = [
+        f"Parity of {' and '.join(found.names)}: {words['network']} at {words['batch']}, seed {found.exam['seed']}"
+    ]
+    lines += [f"  {words['options']}"] if words.get("options") else []
     for half in found.backends:
         for part in half["parts"].values():
             noise = f" and {part['draws']} times with noise" if part["draws"] else ""
             seconds = sum(part["seconds"].values())
             lines.append(f"  {half['about']}, {part['precision']}: {part['steps']} steps{noise}, {seconds:.0f} s")
     judges = [half["about"] for half in found.backends if "double" in half["parts"]]
-    if not judges:
-        lines.append("  no float64 record: gradients and losses have no judge")
-    elif len(judges) == 1:
-        lines.append(f"  judge of gradients and losses: {judges[0]} in float64")
-    title = f"Parity of {' and '.join(found.names)}: {words['network']} at {words['batch']}, seed {found.exam['seed']}"
-    return [title, *lines]
+    lines += ["  no float64 record: gradients and losses have no judge"] if not judges else []
+    lines += [f"  judge of gradients and losses: {judges[0]} in float64"] if len(judges) == 1 else []
+    return lines
 
 
-def held(found: Comparison) -> list[str]:
+def switched(found: Comparison) -> list[str]:
     """Return which choices rounding has switched in a half whose gradients were taken with float64's choices."""
     lines = []
     for half in found.backends:
@@ -87,7 +98,7 @@ def held(found: Comparison) -> list[str]:
 def _table(chosen: Sequence[Check], found: Comparison, every: bool) -> list[str]:
     """A row for each name and step, or for each block of many; a column for each mode and backend."""
     deep = not every and len({check.name for check in chosen}) > DEEP
-    block = found.block if deep else _name
+    block = found.block if deep else lambda check: check.name
     cells: dict[str, dict[tuple[str, str], Check]] = {}
     for check in sorted(chosen, key=lambda check: check.mode, reverse=True):  # training has layers that test has not
         row = cells.setdefault(_row(check, block(check), every), {})
@@ -105,10 +116,6 @@ def _table(chosen: Sequence[Check], found: Comparison, every: bool) -> list[str]
     return table((chosen[0].kind, *head.values(), "limit", "verdict"), rows).splitlines()
 
 
-def _name(check: Check) -> str:
-    return check.name
-
-
 def _row(check: Check, name: str, every: bool) -> str:
     """The row that a check stands in. name: its own, or that of its block."""
     if (check.kind, check.precision) == ("own", "double") and not every:
@@ -123,9 +130,8 @@ def _share(check: Check) -> float:
 
 
 def _reasons(found: Comparison, chosen: Sequence[Check]) -> list[str]:
-    names = sorted({name for check in chosen for name in check.tolerances})
-    told = [(name, found.tolerances[name]) for name in names]
-    return [*([""] if told else []), *(f"  {name} = {one['value']:g}: {one['reason']}" for name, one in told)]
+    told = {name: found.tolerances[name] for name in sorted({name for check in chosen for name in check.tolerances})}
+    return ["", *(f"  {name} = {one['value']:g}: {one['reason']}" for name, one in told.items())]
 
 
 def short(found: dict[str, Any]) -> list[str]:
@@ -134,14 +140,12 @@ def short(found: dict[str, Any]) -> list[str]:
     gradients = ", ".join(f"{backend} {once(*pair, words)}" for backend, pair in found["gradients"].items())
     lines = ["In short:", f"  test embeddings of the same weights are {found['embeddings']:.1e} apart"]
     lines += [f"  gradients are from float64: {gradients}"] if gradients else []
-    if "double" in found:
-        one = found["double"]
+    if one := found.get("double"):
         alone = "" if one["noise"] is None else f"; noise of 2e-16 leads one backend {one['noise']:.1e} away"
         equal = f"equal to {tolerance('parity.double'):.0e} up to step {one['equal']} of {one['steps']}"
         words = f"losses, weights and embeddings {one['apart']:.1e} apart, {equal}{alone}"
         lines.append(f"  {one['steps']} steps in float64: {words}")
-    if "single" in found:
-        one = found["single"]
+    if one := found.get("single"):
         words = f"losses {one['apart']:.1e} apart; rounding alone leads one backend {one['noise']:.1e} away"
         lines.append(f"  {one['steps']} steps in float32: {words}")
     return lines
@@ -149,10 +153,11 @@ def short(found: dict[str, Any]) -> list[str]:
 
 def verdict(found: Comparison) -> list[str]:
     """Return the failures, what adds an error first, and the sum."""
-    failed, count = found.failed, len(found.checks)
-    lines = ["", *(f"FAILED {_said(check)}" for check in failed[:SHOWN])] if failed else []
-    lines += [f"... and {len(failed) - SHOWN} more"] if len(failed) > SHOWN else []
-    lines += ["", f"Look first at: {_said(culprit(failed))}"] if failed else []
+    failed, count, lines = found.failed, len(found.checks), []
+    if failed:
+        lines = ["", *(f"FAILED {_said(check)}" for check in failed[:SHOWN])]
+        lines += [f"... and {len(failed) - SHOWN} more"] if len(failed) > SHOWN else []
+        lines += ["", f"Look first at: {_said(culprit(failed))}"]
     return [*lines, "", f"{count - len(failed)} of {count} checks passed: {'NO PARITY' if failed else 'parity'}"]
 
 
@@ -168,12 +173,50 @@ def _said(check: Check) -> str:
     return f"{where}: {check.value:.2g}, limit {check.limit:.2g}{rule}"
 
 
+def once(raw: float, judged: float, words: str = "") -> str:
+    """Return a number as it is and, in brackets with more words, as it is judged, where the two look different."""
+    first, second = f"{raw:.1e}", f"{judged:.1e}"
+    return first if first == second else f"{first} ({second}{words})"
+
+
+def markdown(reports: Sequence[Comparison]) -> str:
+    """Return a table with a row for each comparison."""
+    names = ", ".join(reports[0].summary["gradients"]) or "none"
+    header = [cell.format(names) for cell in COLUMNS]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *map(row, reports)])
+
+
+def row(found: Comparison) -> list[str]:
+    """Return the cells of one comparison. What it was computed on is told where that was no CPU."""
+    short, words = found.summary, found.exam["words"]
+    double, single = short.get("double"), short.get("single")
+    halves = [half["about"].partition(" on ") for half in found.backends]
+    devices = [f"{name.split()[0]} on {device}" for name, _, device in halves if device[:3] not in ("", "CPU")]
+    return [
+        ", ".join([words["network"], *devices]),
+        words["batch"],
+        f"{short['embeddings']:.1e}",
+        ", ".join(once(*pair) for pair in short["gradients"].values()),
+        f"{beside_noise(double)} in {_steps(double)}" if double else "",
+        f"{single['apart']:.1e} ({single['noise']:.1e}) in {_steps(single)}" if single else "",
+        f"{short['passed']} of {short['checks']}",
+    ]
+
+
+def beside_noise(double: dict[str, Any]) -> str:
+    """What rounding does to one backend alone is told where the two are not simply equal."""
+    apart, noise = f"{double['apart']:.1e}", double.get("noise")
+    return apart if noise is None or double["equal"] == double["steps"] else f"{apart} ({noise:.1e})"
+
+
+def _steps(part: dict[str, Any]) -> str:
+    return f"{part['steps']} step{'s' if part['steps'] > 1 else ''}"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Return 0, or 2 where a file is no report."""
     made = argparse.ArgumentParser(prog="python -m benchmarks.parity.report", description=__doc__)
-    made.add_argument(
-        "reports", type=Path, nargs="+", metavar="REPORT.json", help="what --json wrote; several: a table"
-    )
+    made.add_argument("reports", type=Path, nargs="+", metavar="REPORT.json", help="of --json; several: a table")
     made.add_argument("--every", action="store_true", help="a line for every layer and tensor of deep networks too")
     made.add_argument("--plot", type=Path, metavar="FILE.png", help="draw curves, drift and errors by layer, of one")
     given = made.parse_args(argv)

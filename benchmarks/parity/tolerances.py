@@ -18,9 +18,7 @@ class Tolerance(NamedTuple):
 TOLERANCES = {
     "parity.embedding.float32": Tolerance(1e-5, "test mode has no statistics to amplify noise: measured below 4e-6"),
     "parity.losses.float32": Tolerance(1e-4, "train mode divides by deviations of a batch of 8: measured below 1e-5"),
-    "parity.gradient.floor": Tolerance(
-        1e-5, "of a tensor's L2 norm: where torch happens to err less, by luck of rounding, no one is held to it"
-    ),
+    "parity.gradient.floor": Tolerance(1e-5, "of a tensor's L2 norm: no one is held to the other's luck of rounding"),
     "parity.gradient.first": Tolerance(
         30.0,
         "as many times the second backend's error: torch's kernels for channels last, there and back. Measured 21 in "
@@ -29,26 +27,16 @@ TOLERANCES = {
     "parity.gradient.compiled": Tolerance(
         1e-5, "of a tensor's L2 norm: the same kernels, joined by the compiler: measured 4e-6 in MVD with ResNet-18"
     ),
-    "parity.factor": Tolerance(
-        3.0, "as many times the first backend's own distance from float64: rounding of two kinds"
-    ),
-    "parity.factor.first": Tolerance(
-        20.0,
-        "the same the other way round: torch's batch norm over channels-last images alone errs up to 20 times more",
-    ),
+    "parity.factor": Tolerance(3.0, "as many times the first backend's distance from float64: rounding of two kinds"),
+    "parity.factor.first": Tolerance(20.0, "as many times the second's: torch's batch norm over channels last errs so"),
     "parity.own.float32": Tolerance(
-        1e-5,
-        "one layer on its own inputs: sums of 4608 products carry 2.5e-6, statistics as running sums 3e-6 in torch",
+        1e-5, "sums of 4608 products carry 2.5e-6, running sums of statistics 3e-6 in torch"
     ),
     "parity.own.float64": Tolerance(1e-13, "the same sums and means from 1e-16: measured below 5e-15"),
     "parity.loss.float32": Tolerance(
-        3e-5,
-        "of a gradient's largest number: exponentials carry 2.3e-6 in MindSpore; distances of 2048 numbers, 80 out of "
-        "squares of 5e3, 1.3e-5",
+        3e-5, "of a gradient's largest number: exponentials carry 2.3e-6, distances of 80 out of squares of 5e3 1.3e-5"
     ),
-    "parity.loss.float32.transport": Tolerance(
-        1e-3, "Sinkhorn divides costs by epsilon = 0.01: rounding counts 100-fold"
-    ),
+    "parity.loss.float32.transport": Tolerance(1e-3, "Sinkhorn divides by epsilon = 0.01: rounding counts 100-fold"),
     "parity.loss.float64": Tolerance(1e-12, "the same formulas in double precision: measured below 2e-15"),
     "parity.loss.float64.transport": Tolerance(1e-10, "Sinkhorn's 100-fold rounding, of double precision"),
     "parity.rule.float32": Tolerance(
@@ -59,20 +47,13 @@ TOLERANCES = {
     "parity.layer.train": Tolerance(1e-5, "of a layer's L2 norm, where the other backend happens to err less"),
     "parity.double": Tolerance(1e-8, "100 steps in float64: rounding of 1e-16, amplified by batch norm and by Adam"),
     "parity.double.factor": Tolerance(
-        3.0,
-        "as many times what noise of 2e-16 on the starting weights does to a backend by itself after as many steps: "
-        "measured 0.6 to 1.0 times one such run, over 100 steps of MMT with ResNet-18",
+        3.0, "as many times what noise of 2e-16 on the weights does to a backend: measured 0.6 to 1.0, MMT, ResNet-18"
     ),
     "parity.outcome.floor": Tolerance(
-        0.05,
-        "of mAP and of 1 - ARI: near ties of a few dozen people that change places by float32 rounding; of 1 - ARI, "
-        "what one picture in another cluster makes, where that is more",
+        0.05, "of mAP and 1 - ARI: near ties of a few dozen people; of 1 - ARI at least what one moved picture makes"
     ),
     "parity.drift.floor": Tolerance(1e-5, "float32 rounding of one step, where the disturbed runs happen to err less"),
-    "parity.drift.factor": Tolerance(
-        3.0,
-        "as many times the widest of several torch runs that start with 1e-7 relative noise on the weights",
-    ),
+    "parity.drift.factor": Tolerance(3.0, "as many times the widest of torch's runs from weights with 1e-7 of noise"),
 }
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -19,11 +18,12 @@ from duoreid.core.commands.parsing import Parser, add_help
 from duoreid.core.contract.processes import in_turn, together
 from duoreid.core.errors import UserError
 from duoreid.core.networks.network import check_size
+from duoreid.core.numeric.sharing import ALONE, Processes
 from duoreid.core.settings.config import DataConfig, validate
 
 if TYPE_CHECKING:
     from duoreid.core.checkpoints.trained import Trained
-    from duoreid.core.data import Dataset, OpenData, Search, Trial
+    from duoreid.core.data import OpenData
     from duoreid.core.openset import Identification
     from duoreid.core.protocols import SearchResult
 
@@ -49,14 +49,34 @@ class Tested:
     nobody: list[Identification]
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What is tested, and by what. trained: its file; its models are not needed. about: framework and hardware.
+
+    networks: (opened dataset, images in a batch) -> the role and the features of each network, float32 (N, D).
+    """
+
+    trained: Trained
+    about: str
+    networks: Callable[[OpenData, int], Iterator[tuple[str, np.ndarray]]]
+    processes: Processes = field(default=ALONE)
+
+
 def evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] | None = None, prog: str = "") -> int:
     """Run the command line; return the exit status. prog: how it was called."""
     return guarded(lambda: _evaluate(backend, open_dataset, argv, prog), backend.process_index())
 
 
-def build(backend: Backend, prog: str = "") -> Parser:
+class Computes(Protocol):
+    """What computes: a Backend, or onnxruntime. name: of it. runtime: the dataclass of its device options."""
+
+    name: str
+    runtime: type
+
+
+def build(by: Computes, prog: str = "") -> Parser:
     """Return the argument parser."""
-    prog = prog or f"python -m backends.{backend.name}.evaluate"
+    prog = prog or f"python -m backends.{by.name}.evaluate"
     made = Parser(
         prog=prog,
         usage=f"{prog} CHECKPOINT [OPTIONS]",
@@ -65,6 +85,7 @@ def build(backend: Backend, prog: str = "") -> Parser:
         examples=[
             f"{prog} runs/mmt-torch/last.safetensors",
             f"{prog} resnet50.pth --arch resnet50 --dataset market1501 --data /data --height 256 --width 128",
+            f"{prog} network.onnx --dataset market1501 --data /data",
         ],
     )
     add_help(made)
@@ -93,36 +114,70 @@ def build(backend: Backend, prog: str = "") -> Parser:
         "--trial", type=int, metavar="N", help="training split (default: the one trained on; RegDB: 1-10)"
     )
     add_fields(made.add_argument_group("data"), [i for i in fields(DataConfig) if i.name in DATA], "the checkpoint's")
-    add_fields(made.add_argument_group("device"), fields(backend.runtime))
+    add_fields(made.add_argument_group("device"), fields(by.runtime))
     return made
 
 
 def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] | None, prog: str) -> None:
-    given = vars(build(backend, prog).parse_args(argv))
+    given, device = options(backend, argv, prog)
     model = ModelOptions.take(given)
-    if given["batch"] < 1:
-        raise UserError(f"--batch must be at least 1, got {given['batch']}")
-    device = replace(backend.runtime(), **_given(given, backend.runtime))
-    validate(device)
+
+    from duoreid.core.serving.opening import is_onnx
+
+    if is_onnx(model.checkpoint):
+        raise UserError(f"{model.checkpoint} is run by onnxruntime alone: duoreid evaluate {model.checkpoint}.")
 
     from duoreid.core.checkpoints.trained import open_trained
-    from duoreid.core.methods.registry import spec_of
-    from duoreid.core.protocols import evaluate as test
-    from duoreid.core.protocols import require_matches, require_trial
-    from duoreid.core.searches import chosen, open_set
-    from duoreid.core.settings.unused import unused_options
 
     size = (given["height"], given["width"])
     trained = open_trained(model.checkpoint, model.network, model.arch, model.stem_relu, size)
     trained = replace(trained, config=replace(trained.config, data=data_settings(trained, given)))
-    data = trained.config.data
-    trained_on = [getattr(data, field) for field in spec_of(trained.config.method).datasets]
-    name = given["dataset"] or (trained_on[-1] if trained.known else None)
-    if name is None:
-        raise UserError(f"{trained.path} does not say what it was trained for: give --dataset.")
+    tested_on(trained, given)
     runtime = backend.open_runtime(device)
+
+    def networks(opened: OpenData, batch: int) -> Iterator[tuple[str, np.ndarray]]:
+        return embeddings(trained, opened, backend, runtime, batch)
+
+    test(Subject(trained, backend.about(runtime), networks, runtime.processes), open_dataset, given)
+
+
+def options(by: Computes, argv: Sequence[str] | None, prog: str) -> tuple[dict[str, Any], Any]:
+    """Return (what the command line gives, the device options)."""
+    given = vars(build(by, prog).parse_args(argv))
+    if given["batch"] < 1:
+        raise UserError(f"--batch must be at least 1, got {given['batch']}")
+    device = replace(by.runtime(), **_given(given, by.runtime))
+    validate(device)
+    return given, device
+
+
+def tested_on(trained: Trained, given: dict[str, Any]) -> str:
+    """Return the name of the dataset to test on; UserError where neither the options nor the file say it."""
+    from duoreid.core.methods.registry import spec_of
+
+    if given["dataset"]:
+        return given["dataset"]
+    if not trained.known:
+        raise UserError(f"{trained.path} does not say what it was trained for: give --dataset.")
+    return getattr(trained.config.data, spec_of(trained.config.method).datasets[-1])
+
+
+def test(subject: Subject, open_dataset: OpenDataset, given: dict[str, Any]) -> None:
+    """Test on the dataset that the options name, and print the result."""
+    from duoreid.core.commands.feature_files import save
+    from duoreid.core.methods.registry import spec_of
+    from duoreid.core.protocols import evaluate as score
+    from duoreid.core.protocols import require_matches, require_trial
+    from duoreid.core.searches import chosen, open_set
+    from duoreid.core.settings.unused import unused_options
+
+    trained, processes, data = subject.trained, subject.processes, subject.trained.config.data
+    name, trained_on = (
+        tested_on(trained, given),
+        [getattr(data, one) for one in spec_of(trained.config.method).datasets],
+    )
     trial = given["trial"] or trained.trial or next(iter(getattr(data, "trials", ())), 1)
-    opened: OpenData = in_turn(runtime.processes, lambda: open_dataset(name, data, trial))
+    opened: OpenData = in_turn(processes, lambda: open_dataset(name, data, trial))
     dataset = opened.dataset
     unused = unused_options(replace(DataConfig("data"), **_given(given, DataConfig)), [dataset])
     if given["trial"] is not None and not dataset.trial:
@@ -141,22 +196,22 @@ def _evaluate(backend: Backend, open_dataset: OpenDataset, argv: Sequence[str] |
         dataset = replace(dataset, searches=chosen(dataset, given["search"] or "every", given["shots"]))
     require_matches(dataset)
     tested: list[Tested] = []
-    for role, features in embeddings(trained, opened, backend, runtime, given["batch"]):
-        if runtime.processes.index:
+    for role, features in subject.networks(opened, given["batch"]):
+        if processes.index:
             continue  # the first tests, prints and writes
-        results = test(features, dataset, rerank=given["rerank"])
+        results = score(features, dataset, rerank=given["rerank"])
         nobody = [open_set(features, dataset, search) for search in dataset.searches]
         tested += [Tested(role, result, found) for result, found in zip(results, nobody, strict=True)]
         if given["save_features"]:
-            _save(given["save_features"], role if len(trained.models) > 1 else "", features, dataset)
-    if runtime.processes.index:
+            save(given["save_features"], role if len(trained.models) > 1 else "", features, dataset)
+    if processes.index:
         return
     facts = {
         "checkpoint": str(trained.path),
         "dataset": dataset.name,
         "images": [data.height, data.width],
         "rerank": given["rerank"],
-        "on": backend.about(runtime),
+        "on": subject.about,
         "remarks": [
             *unused,
             *dataset.remarks,
@@ -264,35 +319,3 @@ def _json(facts: dict[str, Any], tested: Sequence[Tested], beside: Published) ->
         for search, found in beside.items()
     }
     return json.dumps({**facts, "results": results, "published": published}, indent=2)
-
-
-def _save(path: Path, role: str, features: np.ndarray, dataset: Dataset) -> None:
-    """Write the features of each draw; one draw of one network goes to `path` itself, several beside it."""
-    from duoreid.core.checkpoints.files import write_atomically
-
-    path = path if path.suffix == ".npz" else path.with_name(f"{path.name}.npz")
-    draws = [(search, index, trial) for search in dataset.searches for index, trial in enumerate(search.trials, 1)]
-    for search, index, trial in draws:
-        parts = [role] + ([search.name, str(index)] if len(draws) > 1 else [])
-        label = "-".join(re.sub(r"[^\w]+", "-", part).strip("-") for part in parts if part)
-        file = io.BytesIO()
-        np.savez(file, **arrays(features, dataset, search, trial))
-        write_atomically(path.with_stem(f"{path.stem}-{label}") if label else path, file.getvalue())
-    if not draws:
-        file = io.BytesIO()
-        np.savez(file, features=features, files=np.array(dataset.test.files, dtype=np.str_))
-        write_atomically(path.with_stem(f"{path.stem}-{role}") if role else path, file.getvalue())
-
-
-def arrays(features: np.ndarray, dataset: Dataset, search: Search, trial: Trial) -> dict[str, np.ndarray]:
-    """Return what `python -m core.evaluate` reads: features, identities and cameras of query and gallery, and the rule.
-
-    query_files, gallery_files: the images that the rows are of, which the command does not need.
-    ignore, distinct_identities: of the search (core/data.py), so that the command scores as this one does.
-    """
-    found = {"ignore": np.array(search.ignore), "distinct_identities": np.array(search.distinct_identities)}
-    for part, rows in (("query", trial.query), ("gallery", trial.gallery)):
-        found[part], found[f"{part}_ids"] = features[rows], dataset.test.identities[rows]
-        found[f"{part}_cameras"] = dataset.test.cameras[rows]
-        found[f"{part}_files"] = np.array([dataset.test.files[row] for row in rows], dtype=np.str_)
-    return found

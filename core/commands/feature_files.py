@@ -1,12 +1,16 @@
-"""Files of features that `core.evaluate` reads: .npz by our names, .mat and .npz by the names that the field uses."""
+"""Files of features: `core.evaluate` reads .npz by our names, .mat and .npz by the field's; `evaluate` writes ours."""
 
 from __future__ import annotations
 
+import io
+import re
 from pathlib import Path
 
 import numpy as np
 
+from duoreid.core.checkpoints.files import write_atomically
 from duoreid.core.checkpoints.formats import mat, npz
+from duoreid.core.data import Dataset, Search, Trial
 from duoreid.core.errors import UserError
 
 ARRAYS = ("query", "gallery", "query_ids", "gallery_ids", "query_cameras", "gallery_cameras")
@@ -77,3 +81,33 @@ def _column(path: Path, name: str, value: np.ndarray) -> np.ndarray:
     if flat.dtype.kind == "f" and not (np.isfinite(flat).all() and (flat == np.round(flat)).all()):
         raise UserError(f"{path}: {name} must hold whole numbers, one for each feature.")
     return flat.astype(np.int64)
+
+
+def save(path: Path, role: str, features: np.ndarray, dataset: Dataset) -> None:
+    """Write the features of each draw; one draw of one network goes to `path` itself, several beside it."""
+    path = path if path.suffix == ".npz" else path.with_name(f"{path.name}.npz")
+    draws = [(search, index, trial) for search in dataset.searches for index, trial in enumerate(search.trials, 1)]
+    for search, index, trial in draws:
+        parts = [role] + ([search.name, str(index)] if len(draws) > 1 else [])
+        label = "-".join(re.sub(r"[^\w]+", "-", part).strip("-") for part in parts if part)
+        file = io.BytesIO()
+        np.savez(file, **arrays(features, dataset, search, trial))
+        write_atomically(path.with_stem(f"{path.stem}-{label}") if label else path, file.getvalue())
+    if not draws:
+        file = io.BytesIO()
+        np.savez(file, features=features, files=np.array(dataset.test.files, dtype=np.str_))
+        write_atomically(path.with_stem(f"{path.stem}-{role}") if role else path, file.getvalue())
+
+
+def arrays(features: np.ndarray, dataset: Dataset, search: Search, trial: Trial) -> dict[str, np.ndarray]:
+    """Return what `python -m core.evaluate` reads: features, identities and cameras of query and gallery, and the rule.
+
+    query_files, gallery_files: the images that the rows are of, which the command does not need.
+    ignore, distinct_identities: of the search (core/data.py), so that the command scores as this one does.
+    """
+    found = {"ignore": np.array(search.ignore), "distinct_identities": np.array(search.distinct_identities)}
+    for part, rows in (("query", trial.query), ("gallery", trial.gallery)):
+        found[part], found[f"{part}_ids"] = features[rows], dataset.test.identities[rows]
+        found[f"{part}_cameras"] = dataset.test.cameras[rows]
+        found[f"{part}_files"] = np.array([dataset.test.files[row] for row in rows], dtype=np.str_)
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import Field, dataclass
 from typing import Any
 
@@ -36,15 +36,15 @@ def add_model_options(made: argparse.ArgumentParser, network: str = "those that 
     made.add_argument("--stem-relu", action=argparse.BooleanOptionalAction, help=f"ReLU in the stem {text}")
 
 
-def add_fields(group: argparse._ArgumentGroup, items: Sequence[Field], default: str = "") -> None:
+def add_fields(group: argparse._ArgumentGroup, items: Iterable[Field], default: str = "", prefix: str = "") -> None:
     """Add an option for each field of a configuration; one that is not given is None.
 
-    default: words for what holds then; "" shows the field's own default.
+    default: words for what holds then; "" shows the field's own default. prefix: how the options begin.
     """
     for item in items:
         kind, choices = type(item.default), item.metadata.get("choices")
         text = f"{item.metadata['help']} (default: {default or item.default})".replace("%", "%%")
-        flag = f"--{item.name.replace('_', '-')}"
+        flag = f"--{prefix}{item.name.replace('_', '-')}"
         if kind is bool:
             action = group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
         else:

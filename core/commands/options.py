@@ -200,7 +200,7 @@ def _start(argv: list[str], presets: dict[str, Config]) -> Start:
 
         preset = "" if is_run(early.start) else OWN_PICTURES
     if preset:
-        _check_preset(spec, preset, presets)
+        check_preset(spec, preset, presets)
     return Start(spec, recipe_of(spec, presets, preset), dict(content))
 
 
@@ -212,7 +212,7 @@ def _named_method(words: Sequence[str]) -> str:
     return ""
 
 
-def _check_preset(spec: MethodSpec, name: str, presets: dict[str, Config]) -> None:
+def check_preset(spec: MethodSpec, name: str, presets: dict[str, Config]) -> None:
     """Raise UserError for a recipe that says nothing about the method's own stage."""
     made_for = spec_of(presets[name].method)
     if spec.section not in made_for.stages:

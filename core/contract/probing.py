@@ -25,8 +25,27 @@ Decay = float | Sequence[float]
 """Weight decay: of all parameters, or of each."""
 
 
+class Held(Protocol):
+    """Choices of ReLUs and pooled maxima for networks to make, and what their own numbers would have chosen."""
+
+    def enter(self, role: str) -> None:
+        """A pass through a network begins."""
+
+    def make(self, before: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        """Return the choice to make where a network's numbers `before` would choose `chosen`.
+
+        chosen: bool of the shape (B, C, ...) of `before`, what a ReLU lets through; or int64, the places of a window's
+        maximum in the flattened (H, W).
+        """
+
+
 class Probe(Protocol):
-    """The functions of a backend's probe.py."""
+    """The functions of a backend's probe.py.
+
+    COMPILED: whether a step's gradients come from other code than those of `held_gradients`.
+    """
+
+    COMPILED: bool
 
     def compute_on(self, config: Any) -> None:
         """Choose by a RuntimeConfig where and how the others compute from now on; at first, on the CPU."""
@@ -66,6 +85,12 @@ class Probe(Protocol):
 
     def gradients_of(self, learner: Learner, batch: Batch) -> tuple[dict[str, float], Arrays]:
         """As `gradients`, of a learner as it is, on its device; its running statistics move."""
+
+    def held_gradients(self, learner: Learner, batch: Batch, held: Held) -> Arrays:
+        """Return the gradients of "total" with choices of ReLUs and pooled maxima that `held` makes.
+
+        One operation after another: of a learner that is not compiled, or without its compilation.
+        """
 
     def layers(
         self, learner: Learner, role: str, images: np.ndarray, *, train: bool, noise: np.ndarray | None = None

@@ -11,6 +11,7 @@ The ONNX file of `export` carries it as metadata, one text for each key, numbers
     digest             of the tensors that make a feature, and of the architecture
     network, arch      the network's name in its run, and its architecture
     threshold          what `calibrate` found, where it was run
+    trial              the training split that the network saw, where its dataset has several
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class Description:
     input: str = RAW
     mean: tuple[float, ...] = MEAN
     deviation: tuple[float, ...] = DEVIATION
+    trial: int | None = None
 
     def preparation(self) -> dict[str, Any]:
         """Return what decides on the pixels that the network sees: features of another preparation do not compare."""
@@ -64,7 +66,8 @@ def describe(trained: Trained, name: str) -> Description:
     if found is not None and found.get("digest", digest) != digest:
         found = None  # it was measured with another network of the file
     arch = model.config.network.arch
-    return Description(name, arch, data.height, data.width, data.interpolation, digest, found)
+    size = data.height, data.width
+    return Description(name, arch, *size, data.interpolation, digest, found, trial=trained.trial or None)
 
 
 def digest_of(model: Model) -> str:
@@ -106,7 +109,7 @@ def from_texts(texts: Mapping[str, str], file: str) -> Description:
     if not texts[VERSION_KEY].isdecimal() or int(texts[VERSION_KEY]) > VERSION:
         raise UserError(f"{file} was exported by a newer version of duoreid: install that one, or export it again.")
     plain = ("network", "arch", "interpolation", "digest", "input")
-    numbers = ("height", "width", "threshold", "dimension", "mean", "deviation")
+    numbers = ("height", "width", "threshold", "dimension", "mean", "deviation", "trial")
     try:
         values: dict[str, Any] = {name: texts[name] for name in plain}
         values |= {name: json.loads(texts[name]) for name in numbers if name in texts}

@@ -6,12 +6,18 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from duoreid.benchmarks.parity.sampling import relative, together
 from tests.tolerances import tolerance
 
 
 def distance(found: np.ndarray, true: np.ndarray) -> float:
     """L2 distance relative to the true gradient's norm."""
     return float(np.linalg.norm(found - true) / np.linalg.norm(true))
+
+
+def apart(found: Mapping[str, np.ndarray], true: Mapping[str, np.ndarray]) -> float:
+    """L2 distance of whole gradients by tensor, relative to the true one's norm."""
+    return relative(together(found, true), together(true, true))
 
 
 def check_as_close_as_torch(

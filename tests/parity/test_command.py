@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
 from duoreid.benchmarks.parity import __main__ as command
-from duoreid.benchmarks.parity import halves, options, report
+from duoreid.benchmarks.parity import choices, halves, options, report
 from duoreid.benchmarks.parity.compare import compare
+from duoreid.benchmarks.parity.exam import Exam
 from duoreid.benchmarks.parity.halves import Half
-from duoreid.benchmarks.parity.sampling import relative
+from duoreid.benchmarks.parity.record import record
+from duoreid.benchmarks.parity.sampling import relative, sample
 from duoreid.core.checkpoints import files as checkpoint
 from duoreid.core.errors import UserError
-from duoreid.core.settings.config import as_dict
+from duoreid.core.settings.config import NetworkConfig, as_dict
+from duoreid.core.settings.presets import presets
+from duoreid.core.settings.reading import from_dict
 from tests.conformance.examples import MMT, example_state
+from tests.conftest import probe_of
+from tests.parity.gradients import apart
 from tests.parity.halves import EXAM, mindspore_half, torch_half
+from tests.tolerances import tolerance
 
 
 @pytest.mark.long
@@ -138,6 +145,12 @@ def test_a_run_s_checkpoint_is_a_starting_state(tmp_path):
         (["--record", "b", "--json", "b.json"], "--json needs both halves"),
         (["--against", "a", "--steps", "5"], "--steps: with --against the settings are those of the recorded file"),
         (["--compare", "a", "b", "--record", "c"], "--compare runs nothing"),
+        (["--mixed-groups"], "--mixed-groups means nothing to mmt"),
+        (["--method", "mmt", "--preset", "mvd-sysu"], "is a recipe of mvd"),
+        (["--preset", "mvd-syzu"], "Did you mean"),
+        (["--method", "mvd", "--mixed-groups"], "--mixed-groups needs --shared-norm"),
+        (["--method", "mvd", "--dropout", "1.5"], "dropout must be below 1"),
+        (["--compare", "a", "b", "--smoothing", "0"], "--smoothing: with --compare the settings are those"),
     ],
 )
 def test_mistakes_are_told(words, message, capfd):
@@ -157,3 +170,67 @@ def test_a_file_that_is_no_report_is_refused(content, tmp_path, capsys):
     path.write_bytes(content)
     assert report.main([str(path)]) == 2
     assert "is no report of python -m benchmarks.parity --json" in capsys.readouterr().err
+
+
+def exam(*words):
+    """The exam of a command line."""
+    return options.exam_of(options.parser("").parse_args(words))
+
+
+def test_a_preset_of_training_is_an_exam_s_with_options_over_it():
+    found = exam("--preset", "mvd-sysu-port", "--arch", "tiny", "--margin", "0.5", "--no-biases")
+    recipe = presets()["mvd-sysu-port"]
+    assert found.method == "mvd"
+    assert found.network == replace(recipe.network, arch="tiny")
+    kept = options.of_training("mvd").keys() - vars(found.network).keys()
+    wanted = {name: getattr(recipe.mvd, name) for name in kept} | {"margin": 0.5, "biases": False}
+    assert {name: getattr(found.learner.section, name) for name in kept} == wanted
+    assert found.rates(0) == (recipe.mvd.rate, 0.0)
+    assert "conv_padding same" in found.words["options"]
+    assert "metric triplet" in found.words["options"]
+    assert from_dict(Exam(), json.loads(json.dumps(as_dict(found)))) == found
+    assert exam("--last-stride", "2", "--hard-ce", "1").learner.section.hard_ce == 1
+    assert exam().words["options"] == ""
+
+
+@pytest.mark.parametrize("method", options.METHODS)
+def test_what_training_can_set_is_an_option_or_changes_no_step(method):
+    """A field that is new is an option at once; those left aside are shown to make no difference."""
+    plain = Exam(method=method, size="32x16", people=6, identities=4, images=2, steps=2)
+    section = fields(plain.learner.section)
+    known = options.of_training(method)
+    assert known.keys() >= {item.name for item in (*section, *fields(NetworkConfig))} - {*options.ASIDE}
+    for item in [item for item in section if item.name not in {*known, "sampler"}]:
+        choices, old = item.metadata.get("choices"), getattr(plain.learner.section, item.name)
+        other = next(one for one in choices if one != old) if choices else (3,) if isinstance(old, tuple) else old + 0.5
+        other = other if choices or isinstance(old, (tuple, float)) else old + 1
+        moved = replace(plain, section={item.name: other})
+        assert replace(moved.learner, section=plain.learner.section) == plain.learner, item.name
+        assert moved.rates(1) == plain.rates(1), item.name
+        np.testing.assert_array_equal(moved.batch(1).images, plain.batch(1).images)
+
+
+RECIPES = {
+    "the PyTorch code's": ["--preset", "mvd-sysu", "--batch-norm-group", "8", "--representation", "32"],
+    "the port's": ["--preset", "mvd-sysu-port", "--optimiser", "sgd", "--stem-pool", "end", "--pooling", "gem"],
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_public_recipes_of_mvd_are_judged(name, shallow):
+    """Mixed groups, one pass for each form, grey of the normalised image, uneven padding, biases, SGD; in torch."""
+    words = ["--arch", "tiny", "--size", "32x16", "--identities", "4", "--images", "2", "--people", "6"]
+    taken, probe = exam(*words, "--batches", "1", *RECIPES[name]), probe_of("torch")
+    learner, double = (probe.make_learner(taken.learner, precision=one) for one in ("float32", "float64"))
+    arrays, facts = record(taken, probe, learner, precision="float32", steps=0, held=True)
+    assert max(max(errors.values()) for errors in facts["own"].values()) < tolerance("parity.own.float32")
+    assert max(max(errors.values()) for errors in facts["rules"].values()) < tolerance("parity.rule.float32")
+    assert set(facts["rules"]) == ({"adam", "adam.first", "adam.second"} if "code" in name else {"sgd", "sgd.momentum"})
+    (told,) = facts["switches"]
+    made = choices.of_batch(taken, 0)
+    assert told["choices"] == sum(choice.chosen.size for one in made.values() for listed in one for choice in listed)
+    assert told["switched"] < 1e-4 * told["choices"], "other choices than those of this network"
+    assert len(made["shared"]) == 2
+    true = choices.gradients(taken, probe, double, 0, {})[0]
+    held = {name: arrays[f"held/0/{name}"] for name in true}
+    assert apart(held, {name: sample(value) for name, value in true.items()}) < 1e-3

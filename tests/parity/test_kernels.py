@@ -5,11 +5,12 @@ import pytest
 
 from duoreid.backends.torch import probe
 from duoreid.benchmarks import kernels
-from duoreid.benchmarks.parity import choices, switches
+from duoreid.benchmarks.parity import choices
 from duoreid.benchmarks.parity.exam import Exam
 from duoreid.core.losses.float64 import network as judge
 from duoreid.core.losses.float64 import operations
 from duoreid.core.random import rng
+from tests.parity.gradients import apart
 
 
 def test_distances_out_of_large_squares_lose_digits(elsewhere):
@@ -45,30 +46,30 @@ def test_a_switched_relu_is_found_and_makes_the_gradient_jump():
     exam = Exam(size="32x16", identities=2, images=2, people=3, steps=1, batches=1)
     single, double = (probe.make_learner(exam.learner, precision=precision) for precision in ("float32", "float64"))
     right = choices.of_batch(exam, 0)
-    true, own = switches.gradients(exam, "torch", double, 0, right)
+    true, own = choices.gradients(exam, probe, double, 0, right)
     for role, made in right.items():
-        for expected, found in zip(made, own[role], strict=True):
+        for expected, found in zip(made[0], own[role][0], strict=True):
             np.testing.assert_array_equal(found.chosen, expected.chosen, err_msg=expected.behind)
     number, at = next(
         (number, tuple(place))
-        for number, choice in enumerate(right["student1"])
+        for number, choice in enumerate(right["student1"][0])
         if choice.behind == "student1.layer1.0.bn1"
         for place in np.argwhere(choice.chosen)
     )
-    turned = right["student1"][number].chosen.copy()
+    turned = right["student1"][0][number].chosen.copy()
     turned[at] = False
-    made = list(right["student1"])
+    made = list(right["student1"][0])
     made[number] = made[number]._replace(chosen=turned)
-    wrong = right | {"student1": made}
-    (told,) = choices.differences(right["student1"][number], made[number])
+    wrong = right | {"student1": [made]}
+    (told,) = choices.differences(right["student1"][0][number], made[number])
     place = tuple(int(index) for index in at[2:])
     assert told.startswith(f"ReLU behind student1.layer1.0.bn1, image {at[0]}, channel {at[1]}, place {place}: ")
-    held, jumped = (switches.gradients(exam, "torch", single, 0, chosen)[0] for chosen in (right, wrong))
-    assert switches.apart(held, true) < 1e-4
-    assert switches.apart(jumped, true) > 10 * switches.apart(held, true)
-    arrays, facts = switches.record(exam, "torch", single)
+    held, jumped = (choices.gradients(exam, probe, single, 0, chosen)[0] for chosen in (right, wrong))
+    assert apart(held, true) < 1e-4
+    assert apart(jumped, true) > 10 * apart(held, true)
+    arrays, facts = choices.record(exam, probe, single)
     np.testing.assert_array_equal(arrays["held/0/student1.neck.weight"], held["student1.neck.weight"])
-    assert facts[0]["choices"] == sum(choice.chosen.size for made in right.values() for choice in made)
+    assert facts[0]["choices"] == sum(choice.chosen.size for (made,) in right.values() for choice in made)
 
 
 def test_equal_numbers_of_a_pooling_window_are_no_switch():

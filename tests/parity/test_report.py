@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from duoreid.backends.torch import optimiser
-from duoreid.benchmarks.parity import choices, report, switches, table
+from duoreid.benchmarks.parity import choices, report
 from duoreid.benchmarks.parity.compare import compare, compiled, gradient_errors, gradients, summary
 from duoreid.benchmarks.parity.comparison import Check, from_json, load
 from duoreid.benchmarks.parity.exam import disturbed, picture
@@ -25,6 +25,7 @@ from duoreid.core.losses.float64 import network as judge
 from tests.conformance.examples import MMT
 from tests.conftest import as_a_device_sees, learner_of, probe_of
 from tests.parity.faults import FAULTS
+from tests.parity.gradients import apart
 from tests.parity.halves import EXAM, compared, half, mindspore_half, seen, torch_half
 from tests.tolerances import OWN, tolerance
 
@@ -214,18 +215,18 @@ def test_mindspore_takes_float64_s_choices():
     """In the gradient, and nowhere else afterwards; one choice turned over makes it jump."""
     exam, name = replace(EXAM, method="baseline", batches=1), "student.conv1.weight"
     learner, right = learner_of("mindspore", exam.learner), choices.of_batch(exam, 0)
-    true = switches.gradients(exam, "torch", learner_of("torch", exam.learner, "float64"), 0, {})[0]
-    found = switches.held(exam, "mindspore", learner, 0)
-    assert found.count == sum(choice.chosen.size for choice in right["student"])
-    assert switches.apart(found.gradients, true) < 1e-5
-    made = [choice._replace(chosen=choice.chosen.copy()) for choice in right["student"]]
+    true = choices.gradients(exam, probe_of("torch"), learner_of("torch", exam.learner, "float64"), 0, {})[0]
+    found = choices.held(exam, probe_of("mindspore"), learner, 0)
+    assert found.count == sum(choice.chosen.size for choice in right["student"][0])
+    assert apart(found.gradients, true) < 1e-5
+    made = [choice._replace(chosen=choice.chosen.copy()) for choice in right["student"][0]]
     made[0].chosen[:, 0] = False
-    jumped, own = switches.gradients(exam, "mindspore", learner, 0, {"student": made})
+    jumped, own = choices.gradients(exam, probe_of("mindspore"), learner, 0, {"student": [made]})
     assert relative(jumped[name], true[name]) > 1e-2
-    assert not np.array_equal(own["student"][0].chosen, made[0].chosen)
+    assert not np.array_equal(own["student"][0][0].chosen, made[0].chosen)
     learner.import_state(exam.start)
     step = probe_of("mindspore").gradients_of(learner, exam.batch(0))[1]
-    assert switches.apart(step, true) < 1e-5
+    assert apart(step, true) < 1e-5
 
 
 def test_a_tiny_fault_in_float64_is_found_beside_what_noise_does(monkeypatch):
@@ -249,7 +250,7 @@ def test_a_tiny_fault_in_float64_is_found_beside_what_noise_does(monkeypatch):
     start = [check for check in found.checks if check.kind == "embeddings"]  # which a summary looks for
     told = summary([*start, *checks], {})["double"] | {"equal": 0}
     assert told["noise"] == told["apart"] > tolerance("parity.double")
-    assert table.beside_noise(told) == f"{told['apart']:.1e} ({told['noise']:.1e})"
+    assert report.beside_noise(told) == f"{told['apart']:.1e} ({told['noise']:.1e})"
 
 
 def test_the_report_and_the_picture(tmp_path, capsys):
@@ -269,7 +270,7 @@ def test_the_report_and_the_picture(tmp_path, capsys):
     for name in {name for check in found.checks for name in check.tolerances}:
         assert f"{name} = {TOLERANCES[name].value:g}: {TOLERANCES[name].reason}" in text
     assert text.endswith(f"{count} of {count} checks passed: parity")
-    head, _, line = table.markdown([found]).splitlines()
+    head, _, line = report.markdown([found]).splitlines()
     assert head.count("|") == line.count("|")
     assert line.startswith("| mmt, tiny | 32x16, 4 x 2 |")
     assert line.endswith(f" in 3 steps | {count} of {count} |")
@@ -281,7 +282,7 @@ def test_the_report_and_the_picture(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[2:] == 2 * [line]
     other = again(found)
     other.backends[0]["about"] = "torch 2.11.0+cu130 on NVIDIA H100 80GB HBM3"
-    assert table.markdown([other]).splitlines()[2].startswith("| mmt, tiny, torch on NVIDIA H100 80GB HBM3 | 32x16")
+    assert report.markdown([other]).splitlines()[2].startswith("| mmt, tiny, torch on NVIDIA H100 80GB HBM3 | 32x16")
 
 
 def test_a_comparison_that_was_written_is_read_as_it_was():
@@ -306,7 +307,7 @@ def test_recorded_comparisons_can_be_read_drawn_and_tabulated(path, tmp_path):
     assert [check.passed for check in found.checks] == [check.value <= check.limit for check in found.checks]
     assert {check.kind for check in found.checks} <= set(report.KINDS)
     assert report.text(found).endswith("NO PARITY" if found.failed else "parity")
-    assert table.row(found)[0].startswith(f"{found.exam['method']}, {found.exam['network']['arch']}")
+    assert report.row(found)[0].startswith(f"{found.exam['method']}, {found.exam['network']['arch']}")
     if path.stem == "parity-tiny-mmt":
         plot(found, tmp_path / "parity.png")
         assert (tmp_path / "parity.png").read_bytes().startswith(b"\x89PNG")

@@ -59,7 +59,7 @@ def subfolders(folder: Path) -> list[Path]:
 def images(folder: Path, problems: list[Problem], *, nested: bool = False) -> Iterator[Path]:
     """Yield the image files directly inside a folder in order of their names, and note whatever else is there.
 
-    nested: the folder may hold folders too, which are not worth a note.
+    nested: the folder may hold folders too, which are not worth a note. Hidden folders never are.
     """
     other: list[str] = []
     unread: list[str] = []
@@ -76,7 +76,9 @@ def images(folder: Path, problems: list[Problem], *, nested: bool = False) -> It
             )
         elif regular and is_unread(entry.name):
             unread.append(entry.path)
-        elif not (nested and is_folder(entry)):
+        elif is_folder(entry) and (nested or entry.name.startswith(".")):
+            continue  # a gallery of this library keeps its features in a hidden one
+        else:
             other.append(entry.path)
     if unread:
         problems.append(Problem(LEFT_OUT, unread_text(len(unread)), tuple(unread), False))

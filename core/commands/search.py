@@ -16,7 +16,7 @@ from duoreid.core.commands.parsing import Parser
 from duoreid.core.errors import UserError
 from duoreid.core.gallery.gallery import Gallery, K
 from duoreid.core.gallery.hits import Hits
-from duoreid.core.serving.model import Model
+from duoreid.core.serving.model import Model, required_threshold
 from duoreid.core.serving.pictures import Picture
 from duoreid.core.training.tables import table
 
@@ -65,6 +65,8 @@ def _search(load: Load, words: Sequence[str] | None, prog: str) -> None:
     if given["html"] and given["html"].suffix not in (".html", ".htm"):
         raise UserError(f"--html {given['html']} must end in .html.")
     model = open_model(load, given)
+    if given["only_accepted"]:
+        required_threshold(model)
     listing = model.pictures.listed(given["query"], given["pattern"])
     if listing.told:
         print(listing.told, file=sys.stderr)

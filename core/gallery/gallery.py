@@ -24,11 +24,10 @@ from duoreid.core.gallery.reranking import POOL, reranked
 from duoreid.core.gallery.store import Writer, create, writing
 from duoreid.core.gallery.view import View
 from duoreid.core.numeric.inputs import as_count, as_features
-from duoreid.core.serving.model import BATCH, Model
+from duoreid.core.serving.model import BATCH, Model, required_threshold
 
 if TYPE_CHECKING:
     from duoreid.core.grouping import Groups
-    from duoreid.core.threshold import Threshold
 
 NUMBERS = ("float32", "float16")
 K = 10
@@ -230,7 +229,7 @@ class Gallery:
         queries = self._queries(features)
         k = self._depth(view, k)
         if only_accepted:
-            self._threshold()
+            required_threshold(self.model)
         filters = Filters(camera, not_camera, identity, time_from, time_to, exclude_own_camera)
         allowed, mask = filters.allowed(view, len(queries))
         size = view.count if mask is None else int(np.count_nonzero(mask))
@@ -315,17 +314,9 @@ class Gallery:
         if len(self) < 2:
             raise UserError(f"the gallery {self.folder} has {len(self)} images: groups need two at least.")
         if accepted:
-            settings["threshold"] = self._threshold().at(len(self))
+            settings["threshold"] = required_threshold(self.model).at(len(self))
         features = np.asarray(self.features, np.float32)
         return group(features, identities=self.identities, **settings)
-
-    def _threshold(self) -> Threshold:
-        if self.model.threshold is None:
-            raise UserError(
-                f"{self.model.source} has no threshold, so nothing can be accepted: `duoreid calibrate MODEL` measures "
-                "one on labelled images and stores it."
-            )
-        return self.model.threshold
 
     def check(self) -> Checked:
         """Compare the gallery with the disk: which files have vanished or changed, which features are damaged."""

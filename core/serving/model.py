@@ -174,3 +174,13 @@ def as_many(images: Iterable[Any] | Any) -> Iterable[Any]:
     if not isinstance(images, Iterable):
         return [images]
     return images
+
+
+def required_threshold(model: Model) -> Threshold:
+    """Return a model's threshold; UserError where it has none."""
+    if model.threshold is None:
+        raise UserError(
+            f"{model.source} has no threshold, so nothing can be accepted: `duoreid calibrate MODEL` measures one on "
+            "labelled images and stores it."
+        )
+    return model.threshold

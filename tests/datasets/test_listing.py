@@ -7,6 +7,7 @@ import pytest
 
 from duoreid.datasets.decode import ImageError
 from duoreid.datasets.errors import DatasetError
+from duoreid.datasets.files import images
 from duoreid.datasets.listing import list_pictures
 from duoreid.datasets.walking import NO_PICTURE, NOWHERE, ROUND, UNREAD
 from tests.datasets import trees
@@ -81,3 +82,12 @@ def test_examples_print_what_they_say(name):
     result = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
     assert result.attempted
     assert not result.failed
+
+
+def test_a_hidden_folder_beside_pictures_is_no_entry_to_speak_of(tmp_path):
+    """A gallery keeps its features in one, and may stand in a folder of test images."""
+    problems = []
+    (tmp_path / ".duoreid").mkdir()
+    (tmp_path / "notes").mkdir()
+    list(images(tmp_path, problems))
+    assert [problem.examples for problem in problems] == [(str(tmp_path / "notes"),)]

@@ -147,3 +147,5 @@ def test_search_refuses(load, cameras, tmp_path, monkeypatch, capsys, words, tex
     monkeypatch.chdir(tmp_path)
     assert run(search, load, "run", "--query", "cameras/c0/1.png", *words) == 2
     assert text in capsys.readouterr().err
+    if "--only-accepted" in words:
+        assert not (tmp_path / "cameras" / ".duoreid").exists(), "refused before any picture is embedded"

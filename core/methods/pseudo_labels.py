@@ -102,6 +102,14 @@ def clustering(
     return density
 
 
+def cluster(
+    features: np.ndarray, config: ClusterConfig, *, seed: int, epoch: int, eps: float | None
+) -> tuple[np.ndarray, np.ndarray, float | None]:
+    """Cluster mean features (N, D) in one process; see `Cluster` for what is returned, and `clustering`."""
+    check_possible(config, len(features))
+    return clustering(features, config, seed=seed, epoch=epoch, eps=eps, processes=ALONE)()
+
+
 def centroids_of(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Features (N, D), labels (N,) with -1 left out -> mean of each class (K, D), float32."""
     classes = int(labels.max(initial=-1)) + 1

@@ -119,7 +119,7 @@ def _holding(learner: Any, held: Held) -> Iterator[None]:
     """Replace the compiled losses by the cells themselves, and ReLUs and pooling, until the block ends."""
 
     def made(x: Tensor, chosen: Tensor) -> Tensor:
-        return Tensor(held.make(x.asnumpy(), chosen.asnumpy()))
+        return Tensor(held.make(x.asnumpy().copy(), chosen.asnumpy().copy()))
 
     def relu(x: Tensor) -> Tensor:
         return ops.where(made(x, x > 0), x, ops.zeros_like(x))
@@ -128,7 +128,7 @@ def _holding(learner: Any, held: Held) -> Iterator[None]:
         return ops.where(made(x, x > 0), x, parts.of(parts.SLOPE, x.dtype) * x)
 
     def max_pool(pool: parts.MaxPool2d, x: Tensor) -> Tensor:
-        places = made(x, Tensor(max_places(x.asnumpy(), uneven=pool.uneven)))
+        places = made(x, Tensor(max_places(x.asnumpy().copy(), uneven=pool.uneven)))
         flat = ops.gather_elements(x.reshape((*x.shape[:2], -1)), 2, places.reshape((*x.shape[:2], -1)))
         return flat.reshape(places.shape)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from duoreid.benchmarks.ablation_rows import ABLATIONS
 from duoreid.core.methods.registry import METHODS
 from tests.docs.blocks import EXTENDED, ROOT
 
@@ -84,7 +85,8 @@ def parser_of(module: str, words: list[str], folder: Path) -> argparse.ArgumentP
             _, _, errors = call(module, words, folder)
     except Parsed as end:
         if end.rest:
-            parser_of("backends.torch.train", [*[word for word in words if word in METHODS][:1], *end.rest], folder)
+            trained = [ABLATIONS[word].method if word in ABLATIONS else word for word in words]
+            parser_of("backends.torch.train", [*[word for word in trained if word in METHODS][:1], *end.rest], folder)
         return end.parser
     raise AssertionError(f"{module} {shlex.join(words)} was not accepted:\n{errors}")
 

@@ -30,7 +30,7 @@ class Single(Alone):
 
 
 class Group(Single):
-    """The verbs of one process among several. See core/contract/processes.py for `gather`."""
+    """The verbs of one process among several. See core/numeric/sharing.py for `gather`."""
 
     def __init__(self, index: int, size: int, local: int) -> None:
         self.index, self.size, self.local = index, size, local

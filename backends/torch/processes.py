@@ -50,7 +50,7 @@ class Single(Alone):
 
 
 class Group(Single):
-    """The verbs of one process among several. See core/contract/processes.py for `gather`.
+    """The verbs of one process among several. See core/numeric/sharing.py for `gather`.
 
     A batch of `count` rows is cut into one run of consecutive rows for each process. What a network sees, and what it
     returns, may hold several such batches one behind the other (MVD: both modalities): each is cut alike.

@@ -22,7 +22,7 @@ class Backend:
     """What a backend's entry point injects.
 
     name: "torch". runtime: its RuntimeConfig class. open_runtime: RuntimeConfig -> whatever `make_learner` takes, with
-    the job's `processes` (core/contract/processes.py). about: opened runtime -> the framework, its version and the
+    the job's `processes` (core/numeric/sharing.py). about: opened runtime -> the framework, its version and the
     hardware, in words. make_learner: see core/contract/learner.py. process_index: () -> this process' number in a job
     of several, by the environment that the framework's launcher has set; 0 without one.
     """

@@ -26,6 +26,7 @@ from duoreid.benchmarks.step import PUBLISHED, prepared
 from duoreid.core.commands.command import guarded
 from duoreid.core.commands.options import parse
 from duoreid.core.errors import UserError
+from duoreid.core.numeric.slices import length, set_turns
 from duoreid.core.numeric.threads import workers
 from duoreid.core.numeric.waiting import CHOSEN, DECIDES
 from duoreid.core.settings.presets import presets
@@ -35,20 +36,26 @@ SPINNING, OURS = "spinning", "ours"
 WAYS = {
     SPINNING: {"GOMP_SPINCOUNT": "300000"},  # what libgomp takes where nothing is set
     "passive": {"OMP_WAIT_POLICY": "PASSIVE"},
+    "bounded spin": CHOSEN,
     OURS: CHOSEN,
 }
-"""Ways of waiting, by the environment that sets them."""
+"""Ways of waiting, by the environment that sets them. All but OURS keep the system's turns on a core; OURS has those
+that the backend asks for, which for torch are the same."""
 
 SIZE = ["--arch", "tiny", "--height", "64", "--width", "32"]
 BURN = "while True: sum(range(10000))"
 
 
-def serve(backend: str, argv: Sequence[str]) -> None:
-    """Train a first step, then as many as each line of standard input says; print the seconds of one."""
+def serve(backend: str, argv: Sequence[str], keep: bool) -> None:
+    """Train a first step, then as many as each line of standard input says; print the seconds of one.
+
+    keep: the length of a turn on a core is the system's, not the one that the backend asks for.
+    """
     entry = importlib.import_module(f"duoreid.backends.{backend}.entry").BACKEND
     words = ["mmt", "--preset", PUBLISHED["mmt"], *SIZE, *argv]
     config, device = parse(words, "python -m benchmarks.busy", entry.runtime, presets())
     method, labelling = prepared(config)
+    turn = length()
     learner = entry.make_learner(method.learner_config(), entry.open_runtime(device), config.run.seed)
     batch = method.batch(labelling, method.sample(labelling, 0)[0], 0, 0)
 
@@ -60,17 +67,20 @@ def serve(backend: str, argv: Sequence[str]) -> None:
         return (time.perf_counter() - began) / count
 
     print(steps(1), flush=True)
+    if keep and turn:
+        set_turns(turn)
     for line in sys.stdin:
         print(steps(int(line)), flush=True)
 
 
 @contextmanager
-def trainer(backend: str, way: dict[str, str], argv: Sequence[str]) -> Iterator[subprocess.Popen]:
+def trainer(backend: str, way: str, argv: Sequence[str]) -> Iterator[subprocess.Popen]:
     """Start a process that serves under a way of waiting; it has done its first step when the block begins."""
     settings = {name: value for name, value in inherited().items() if name not in (*DECIDES, "OMP_NUM_THREADS")}
-    command = [sys.executable, "-m", "benchmarks.busy", "--child", "--backend", backend, *argv]
+    keep = [] if way == OURS else ["--keep-turns"]
+    command = [sys.executable, "-m", "benchmarks.busy", "--child", *keep, "--backend", backend, *argv]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=settings | way, **pipes) as process:
+    with subprocess.Popen(command, env=settings | WAYS[way], **pipes) as process:
         try:
             ask(process)
             yield process
@@ -110,7 +120,7 @@ def rounds(backend: str, count: int, steps: int, argv: Sequence[str]) -> dict[st
     """Return the seconds of a step by way and by "quiet" and "busy", one for each round."""
     seconds: dict[str, dict[str, list[float]]] = {name: {"quiet": [], "busy": []} for name in WAYS}
     with ExitStack() as stack:
-        trainers = {name: stack.enter_context(trainer(backend, way, argv)) for name, way in WAYS.items()}
+        trainers = {name: stack.enter_context(trainer(backend, name, argv)) for name in WAYS}
         for _ in range(count):
             for name, process in trainers.items():
                 seconds[name]["quiet"].append(timed(process, steps))
@@ -176,9 +186,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=5, help="of quiet and busy steps (default: 5)")
     parser.add_argument("--output", type=Path, help="JSON file")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--keep-turns", action="store_true", help=argparse.SUPPRESS)
     given, more = parser.parse_known_args(arguments)
     if given.child:
-        return guarded(lambda: serve(given.backend[0], more))
+        return guarded(lambda: serve(given.backend[0], more, given.keep_turns))
     return guarded(lambda: run(given, more))
 
 

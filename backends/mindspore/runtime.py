@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from duoreid.core.errors import UserError
+from duoreid.core.numeric.slices import set_turns
 from duoreid.core.settings.config import option
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ def open_runtime(config: RuntimeConfig) -> Runtime:
             f"--precision float64 was asked for in a job of {size} processes, but MindSpore sends float32 "
             "between them: use --precision float32, or one process."
         )
+    set_turns()  # before MindSpore starts its threads
     _set_device(ms, kind, config.device_id)
 
     from duoreid.backends.mindspore.processes import Single, join

@@ -46,9 +46,9 @@ def process(command: Sequence[str], log: Path) -> int:
 def train(backend: str, method: str, argv: Sequence[str], folder: Path) -> dict[str, Any]:
     """Return the summary of a run in `folder`: done before, resumed, or begun, in a process of its own."""
     done, plan = folder / "summary.json", {"backend": backend, "method": method, "options": list(argv)}
-    if (folder / PLAN).exists() and (found := json.loads((folder / PLAN).read_text())) != plan:
+    if (folder / PLAN).exists() and (other := json.loads((folder / PLAN).read_text())) != plan:
         raise UserError(
-            f"{folder} holds a run made with {found}, but {plan} is wanted: choose another --runs, or remove that one."
+            f"{folder} holds a run made with {other}, but {plan} is wanted: choose another --runs, or remove that one."
         )
     if not done.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -71,12 +71,12 @@ def scores(summary: Mapping[str, Any], networks: slice = slice(-2, None)) -> Sco
         return {"mAP": 100 * mean["mean_ap"], "rank-1": 100 * mean["rank1"]}
 
     if "searches" in summary:
-        found = {search["name"]: of(search["mean"]) for search in summary["searches"]}
+        figures = {search["name"]: of(search["mean"]) for search in summary["searches"]}
     else:
         rows = summary["rows"][networks]
-        found = {str(i): of(row) for i, row in enumerate(rows)}
-    mean = {key: float(np.mean([one[key] for one in found.values()])) for key in ("mAP", "rank-1")}
-    return {"mean": mean} | (found if "searches" in summary else {})
+        figures = {str(i): of(row) for i, row in enumerate(rows)}
+    mean = {key: float(np.mean([one[key] for one in figures.values()])) for key in ("mAP", "rank-1")}
+    return {"mean": mean} | (figures if "searches" in summary else {})
 
 
 def run_row(ablation: Ablation, row: Row, seed: int, given: argparse.Namespace, more: Sequence[str]) -> Scores:
@@ -112,13 +112,13 @@ def compare(results: Mapping[str, Sequence[Scores]], against: str) -> dict[str, 
 
 def _statistics(values: np.ndarray, base: np.ndarray | None) -> dict[str, Any]:
     spread = float(values.std(ddof=1)) if len(values) > 1 else None
-    found: dict[str, Any] = {"values": values.tolist(), "mean": float(values.mean()), "spread": spread}
+    figures: dict[str, Any] = {"values": values.tolist(), "mean": float(values.mean()), "spread": spread}
     if base is not None:
         change = values - base
         noise = float(change.std(ddof=1)) if len(change) > 1 else None
         clear = None if noise is None else bool(abs(change.mean()) > noise)
-        found |= {"difference": float(change.mean()), "difference_spread": noise, "found": clear}
-    return found
+        figures |= {"difference": float(change.mean()), "difference_spread": noise, "found": clear}
+    return figures
 
 
 def text(ablation: Ablation, rows: Mapping[str, Mapping[str, Any]]) -> str:

@@ -96,8 +96,8 @@ def clustering(sizes: Sizes) -> Case:
         calls["fastcluster, Ward, true number"] = linkage
 
     def agree(ours: np.ndarray, theirs: np.ndarray, _: str) -> str:
-        found = (agreement(np.asarray(labels), data.identities).adjusted_rand for labels in (ours, theirs))
-        return "adjusted Rand index {:.3f}, theirs {:.3f}".format(*found)
+        indices = (agreement(np.asarray(labels), data.identities).adjusted_rand for labels in (ours, theirs))
+        return "adjusted Rand index {:.3f}, theirs {:.3f}".format(*indices)
 
     return Case(f"{sizes.points}", calls, agree, tuple(call for call in calls if call != "ours"), missing)
 

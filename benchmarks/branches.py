@@ -54,7 +54,7 @@ def features_of(
     config: LearnerConfig, state: dict[str, np.ndarray], images: Iterable[np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Chunks of images uint8 (b, H, W, 3) -> L2-normalised float32 (N, D), by "v" or "z" and the view, or "all"."""
-    made, found = branches(config, state), {}
+    made, features = branches(config, state), {}
     for chunk in images:
         forms = both_forms([torch.from_numpy(np.ascontiguousarray(chunk))], torch.float32, config)
         outputs = {name: made[role](forms[form]) for name, (role, form) in VIEWS.items()}
@@ -62,8 +62,8 @@ def features_of(
             parts = {name: output[place] for name, output in outputs.items()}
             parts["all"] = torch.cat(list(parts.values()), dim=1)
             for name, rows in parts.items():
-                found.setdefault(f"{kind}, {name}", []).append(torch.nn.functional.normalize(rows).numpy())
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+                features.setdefault(f"{kind}, {name}", []).append(torch.nn.functional.normalize(rows).numpy())
+    return {name: np.concatenate(parts) for name, parts in features.items()}
 
 
 def run(given: argparse.Namespace) -> None:
@@ -76,8 +76,8 @@ def run(given: argparse.Namespace) -> None:
             raise UserError(f"{path} holds a {model.config.method} network: give runs whose branches make one feature.")
         data = replace(trained.config.data, data=given.data) if given.data else trained.config.data
         opened = open_data(data.dataset, data, trained.trial or 1)
-        found = features_of(model.config, model.state, Chunks(opened.test, given.batch))
-        for name, features in found.items():
+        feature_sets = features_of(model.config, model.state, Chunks(opened.test, given.batch))
+        for name, features in feature_sets.items():
             means = [result.mean for result in evaluate(features, opened.dataset)]
             row = rows.setdefault(name, {"mAP": [], "rank-1": []})
             row["mAP"].append(100 * float(np.mean([mean.mean_ap for mean in means])))

@@ -108,25 +108,25 @@ def others(count: int) -> Iterator[None]:
 
 def rounds(backend: str, count: int, steps: int, argv: Sequence[str]) -> dict[str, dict[str, list[float]]]:
     """Return the seconds of a step by way and by "quiet" and "busy", one for each round."""
-    found: dict[str, dict[str, list[float]]] = {name: {"quiet": [], "busy": []} for name in WAYS}
+    seconds: dict[str, dict[str, list[float]]] = {name: {"quiet": [], "busy": []} for name in WAYS}
     with ExitStack() as stack:
         trainers = {name: stack.enter_context(trainer(backend, way, argv)) for name, way in WAYS.items()}
         for _ in range(count):
             for name, process in trainers.items():
-                found[name]["quiet"].append(timed(process, steps))
+                seconds[name]["quiet"].append(timed(process, steps))
             with others(workers()):
                 for name, process in trainers.items():
-                    found[name]["busy"].append(timed(process, steps))
-    return found
+                    seconds[name]["busy"].append(timed(process, steps))
+    return seconds
 
 
-def summary(found: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, float]]:
+def summary(seconds: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, float]]:
     """Return medians by way: milliseconds of a step, and ratios within a round."""
 
     def ratio(one: Sequence[float], two: Sequence[float]) -> float:
         return statistics.median(a / b for a, b in zip(one, two, strict=True))
 
-    spinning = found[SPINNING]
+    spinning = seconds[SPINNING]
     return {
         name: {
             "quiet_ms": 1000 * statistics.median(times["quiet"]),
@@ -135,7 +135,7 @@ def summary(found: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, flo
             "busy_to_spinning": ratio(times["busy"], spinning["busy"]),
             "busy_to_quiet": ratio(times["busy"], times["quiet"]),
         }
-        for name, times in found.items()
+        for name, times in seconds.items()
     }
 
 
@@ -156,9 +156,9 @@ def run(given: argparse.Namespace, more: Sequence[str]) -> None:
         raise UserError(f"--steps and --rounds must be at least 1, got {given.steps} and {given.rounds}")
     rows = {}
     for backend in given.backend:
-        found = rounds(backend, given.rounds, given.steps, more)
-        rows[backend] = summary(found) | {"seconds": found}
-        print(text(backend, summary(found)) + "\n", flush=True)
+        seconds = rounds(backend, given.rounds, given.steps, more)
+        rows[backend] = summary(seconds) | {"seconds": seconds}
+        print(text(backend, summary(seconds)) + "\n", flush=True)
     here = environment()
     command = " ".join(["python -m benchmarks.busy", *sys.argv[1:]])
     print(f"{command}; commit {here['commit']}, {here['cores']} cores of {here['processor']}, load {here['load']:.1f}")

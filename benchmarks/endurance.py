@@ -34,19 +34,19 @@ SHOWN = 5
 def resident(process: subprocess.Popen) -> int | None:
     """Return the bytes that a process holds now, None where it has ended."""
     try:
-        found = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+        status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
     except FileNotFoundError:
         return None
-    return next((int(line.split()[1]) * 1024 for line in found if line.startswith("VmRSS:")), None)
+    return next((int(line.split()[1]) * 1024 for line in status if line.startswith("VmRSS:")), None)
 
 
 def steps_done(run: Path) -> int:
     """Return how many steps of adaptation a run has written down."""
     try:
-        found = [line for line in lines(run) if line["event"] == "losses" and not line["stage"].startswith("stage 1")]
+        events = [line for line in lines(run) if line["event"] == "losses" and not line["stage"].startswith("stage 1")]
     except (FileNotFoundError, json.JSONDecodeError):  # not yet there, or a line that is being written
         return 0
-    return max((line["iteration"] for line in found), default=0)
+    return max((line["iteration"] for line in events), default=0)
 
 
 def watch(backend: str, steps: int, folder: Path, more: Sequence[str]) -> list[tuple[int, int]]:
@@ -54,7 +54,7 @@ def watch(backend: str, steps: int, folder: Path, more: Sequence[str]) -> list[t
     run = folder / backend
     words = [*RUN, "--epochs", str(-(-steps // EPOCH)), "--iterations", str(EPOCH), "--loss-every", str(EVERY)]
     words += ["--data", str(folder / "data"), "--output", str(run), "--threads", "1", *more]
-    printed, found = folder / f"{backend}.txt", []
+    printed, readings = folder / f"{backend}.txt", []
     with printed.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", f"backends.{backend}.train", *words],
@@ -66,33 +66,33 @@ def watch(backend: str, steps: int, folder: Path, more: Sequence[str]) -> list[t
             while process.poll() is None:
                 time.sleep(0.2)
                 done, held = steps_done(run), resident(process)
-                if held and done > (found[-1][0] if found else 0):
-                    found.append((done, held))
+                if held and done > (readings[-1][0] if readings else 0):
+                    readings.append((done, held))
         finally:
             process.kill()
     if process.returncode:
         raise UserError(f"the run ended with status {process.returncode}:\n{printed.read_text()}")
-    return found
+    return readings
 
 
-def slope(found: Sequence[tuple[int, int]]) -> float:
+def slope(readings: Sequence[tuple[int, int]]) -> float:
     """Return by how many bytes a step memory grows over the second half of the steps.
 
     >>> round(slope([(0, 0), (10, 500), (20, 520), (30, 540), (40, 560)]), 9)
     2.0
     """
-    step, held = np.array(found, np.float64).T
+    step, held = np.array(readings, np.float64).T
     late = step >= step[-1] / 2
     if late.sum() < 2:
         raise UserError(f"{late.sum()} reading(s) in the second half of {step[-1]:g} steps give no slope: take more.")
     return float(np.polyfit(step[late], held[late], 1)[0])
 
 
-def text(backend: str, found: Sequence[tuple[int, int]]) -> str:
+def text(backend: str, readings: Sequence[tuple[int, int]]) -> str:
     """Return a table of some of the readings, and the slope."""
-    places = sorted(set(np.linspace(0, len(found) - 1, SHOWN).astype(int).tolist()))
-    rows = [(str(found[place][0]), f"{found[place][1] / 1e6:.1f}") for place in places]
-    return f"{table((f'{backend}: step', 'MB'), rows)}\n{slope(found) / 1e3:.2f} kB a step over the second half"
+    places = sorted(set(np.linspace(0, len(readings) - 1, SHOWN).astype(int).tolist()))
+    rows = [(str(readings[place][0]), f"{readings[place][1] / 1e6:.1f}") for place in places]
+    return f"{table((f'{backend}: step', 'MB'), rows)}\n{slope(readings) / 1e3:.2f} kB a step over the second half"
 
 
 def run(given: argparse.Namespace, more: Sequence[str]) -> None:
@@ -102,9 +102,9 @@ def run(given: argparse.Namespace, more: Sequence[str]) -> None:
         for name in ("synthetic-a", "synthetic-b"):
             generate(name, Path(temporary) / "data", size="tiny", progress=False)
         for backend in given.backend:
-            found = watch(backend, given.steps, Path(temporary), more)
-            rows[backend] = {"bytes_a_step": slope(found), "readings": found}
-            print(text(backend, found), flush=True)
+            readings = watch(backend, given.steps, Path(temporary), more)
+            rows[backend] = {"bytes_a_step": slope(readings), "readings": readings}
+            print(text(backend, readings), flush=True)
     if given.json:
         command = " ".join(["python -m benchmarks.endurance", *sys.argv[1:]])
         given.json.write_text(json.dumps({"command": command, **environment(), "backends": rows}) + "\n")

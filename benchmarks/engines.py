@@ -100,8 +100,8 @@ def measure(source: str, dataset: str, data: str, engines: Sequence[str]) -> lis
             first = features if first is None else first
             labels = (test.identities[query], test.identities[gallery], test.cameras[query], test.cameras[gallery])
             scores = rank(features[query], features[gallery], *labels)
-            found = {"mAP": scores.mean_ap, "rank-1": float(scores.cmc[0]), "queries": len(query)}
-            rows.append({"engine": engine, **facts, **found, **compared(first, features, query, gallery)})
+            figures = {"mAP": scores.mean_ap, "rank-1": float(scores.cmc[0]), "queries": len(query)}
+            rows.append({"engine": engine, **facts, **figures, **compared(first, features, query, gallery)})
     return rows
 
 

@@ -49,10 +49,10 @@ def until(words: Sequence[str], text: str = "") -> tuple[float, float]:
         for line in process.stdout:
             printed.append(line.decode(errors="replace"))
             if text and text in printed[-1]:
-                found = time.perf_counter() - began, processor_seconds(process.pid)
+                seconds = time.perf_counter() - began, processor_seconds(process.pid)
                 process.terminate()
                 process.stdout.read()
-                return found
+                return seconds
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode or text:
@@ -76,7 +76,7 @@ def measure(folder: Path, rounds: int, backend: str, training: bool) -> dict[str
     """Return (seconds, processor's seconds) of each round, by what is waited for."""
     run, pictures = gallery(folder)
     search = ["search", str(run), "--backend", backend, "--query", str(min(pictures.iterdir())), "--gallery"]
-    found: dict[str, list[tuple[float, float]]] = {}
+    seconds: dict[str, list[tuple[float, float]]] = {}
     for number in range(rounds):
         fresh = folder / f"pictures-{number}"
         shutil.copytree(pictures, fresh)
@@ -87,13 +87,13 @@ def measure(folder: Path, rounds: int, backend: str, training: bool) -> dict[str
             (f"duoreid search, {PICTURES} new pictures", [*search, str(fresh)]),
             ("duoreid search, once more", [*search, str(fresh)]),
         ):
-            found.setdefault(what, []).append(until(words))
+            seconds.setdefault(what, []).append(until(words))
     if not training:
-        return found
+        return seconds
     train = ["train", "--backend", backend, "--data", str(folder / "data"), "--output", str(folder / "run")]
-    found["duoreid train, to its first epoch"] = [until(train, FIRST)]
-    found["the same, images at hand"] = [until([*train[:-1], str(folder / "again")], FIRST)]
-    return found
+    seconds["duoreid train, to its first epoch"] = [until(train, FIRST)]
+    seconds["the same, images at hand"] = [until([*train[:-1], str(folder / "again")], FIRST)]
+    return seconds
 
 
 def run(given: argparse.Namespace) -> None:
@@ -101,16 +101,16 @@ def run(given: argparse.Namespace) -> None:
     if given.rounds < 1:
         raise UserError(f"--rounds must be at least 1, got {given.rounds}")
     with tempfile.TemporaryDirectory(prefix="first-minute-") as temporary:
-        found = measure(Path(temporary), given.rounds, given.backend, not given.without_training)
+        seconds = measure(Path(temporary), given.rounds, given.backend, not given.without_training)
     rows = [
         (what, *(f"{statistics.median(column):.1f}" for column in zip(*times, strict=True)))
-        for what, times in found.items()
+        for what, times in seconds.items()
     ]
     print(table(("", "s", "processor s"), rows))
     here = environment()
     print(f"\ncommit {here['commit']}, {here['cores']} cores of {here['processor']}, load {here['load']:.1f}")
     if given.json:
-        given.json.write_text(json.dumps({**here, "backend": given.backend, "seconds": found}, indent=1) + "\n")
+        given.json.write_text(json.dumps({**here, "backend": given.backend, "seconds": seconds}, indent=1) + "\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

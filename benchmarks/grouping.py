@@ -37,17 +37,17 @@ SIZES = (3, 5, 8, 12)
 def everybody(labels: np.ndarray) -> np.ndarray:
     """Return labels in which each image that fits nobody is a group of its own."""
     alone = labels < 0
-    found = labels.copy()
-    found[alone] = labels.max(initial=-1) + 1 + np.arange(alone.sum())
-    return found
+    groups = labels.copy()
+    groups[alone] = labels.max(initial=-1) + 1 + np.arange(alone.sum())
+    return groups
 
 
 def scores(labels: np.ndarray, identities: np.ndarray) -> dict[str, float]:
     """Return how labels agree: over the images in a group, and over all, each outlier then a group of its own."""
-    found = agreement(labels, identities)
+    measures = agreement(labels, identities)
     return {
         "ari_all": agreement(everybody(labels), identities).adjusted_rand,
-        **{name: float(value) for name, value in asdict(found).items()},
+        **{name: float(value) for name, value in asdict(measures).items()},
     }
 
 

@@ -66,19 +66,19 @@ def measure(count: int, width: int, exact: bool) -> dict[str, Any]:
     scores = agreement(labels, data.identities)
     stages |= {"recall on a sample": near.recall, "visited": near.visited, "rand, identities": scores.adjusted_rand}
     if exact:
-        found = timed("search", lambda: search(features, K, lowest=True))
-        stages["recall"] = recall(near.indices, found[0])
+        nearest = timed("search", lambda: search(features, K, lowest=True))
+        stages["recall"] = recall(near.indices, nearest[0])
         rest = {name: stages[name] for name in stages if name.startswith(("encoding", "minimum", "dbscan", "pairs"))}
-        true = labels_of(found)
+        true = labels_of(nearest)
         stages |= rest  # of the approximate pipeline, whose memory was measured
         stages["rand, exact labels"] = agreement(labels, true).adjusted_rand
         stages["rand, exact identities"] = agreement(true, data.identities).adjusted_rand
     return stages
 
 
-def recall(found: np.ndarray, true: np.ndarray) -> float:
-    """Return the share of true neighbours (N, k) that were found (N, k)."""
-    hits = sum(len(np.intersect1d(*rows)) for rows in zip(found, true, strict=True))
+def recall(retrieved: np.ndarray, true: np.ndarray) -> float:
+    """Return the share of true neighbours (N, k) that were retrieved (N, k)."""
+    hits = sum(len(np.intersect1d(*rows)) for rows in zip(retrieved, true, strict=True))
     return hits / true.size
 
 

@@ -83,8 +83,8 @@ def distances(curves: Mapping[str, list[float]]) -> tuple[np.ndarray, np.ndarray
 
 def inside(curves: Mapping[str, list[float]]) -> bool:
     """Return whether the run that changed its backend stays within FACTOR times the noise of float32."""
-    found, noise = distances(curves)
-    return bool((found <= FACTOR * noise + 1e-4).all())
+    apart, noise = distances(curves)
+    return bool((apart <= FACTOR * noise + 1e-4).all())
 
 
 def plot(curves: Mapping[str, list[float]], epoch: int, path: Path) -> None:
@@ -127,9 +127,9 @@ def main() -> int:
         curves = measure(given.first, given.second, folder, argv, middle)
     rows = [(name, *(f"{value:.4f}" for value in values)) for name, values in curves.items()]
     print("\n" + report.table(("total loss", *(f"epoch {i + 1}" for i in range(given.epochs))), rows))
-    found, noise = distances(curves)
+    apart, noise = distances(curves)
     passed = inside(curves)
-    print(f"\nfarthest from the straight run: {found.max():.4f} changed, {noise.max():.4f} by noise alone.")
+    print(f"\nfarthest from the straight run: {apart.max():.4f} changed, {noise.max():.4f} by noise alone.")
     print("inside the noise of float32" if passed else "OUTSIDE the noise of float32")
     if given.json:
         given.json.write_text(json.dumps(curves, indent=2) + "\n")

@@ -40,9 +40,9 @@ def convolution() -> Rows:
         images, kernel = (torch.from_numpy(a).contiguous(memory_format=layout) for a in (x, weight))
         for enabled, name in ((True, "oneDNN"), (False, "its own")):
             before, torch.backends.mkldnn.enabled = torch.backends.mkldnn.enabled, enabled
-            found = torch.nn.functional.conv2d(images, kernel, padding=1).numpy()
+            output = torch.nn.functional.conv2d(images, kernel, padding=1).numpy()
             torch.backends.mkldnn.enabled = before
-            yield f"torch, channels {order}, {name} kernel", judge.distance(found, true)
+            yield f"torch, channels {order}, {name} kernel", judge.distance(output, true)
     yield "MindSpore", judge.distance(_mindspore_convolution(x, weight), true)
     for at_once in (256, 64, 16):
         yield f"NumPy, {at_once} channels x 9 at a time", judge.distance(summed(x, weight, at_once), true)
@@ -81,13 +81,13 @@ def batch_norm() -> Rows:
     true = operations.by_groups(x.astype(np.float64), 0, scale.astype(np.float64), shift.astype(np.float64))[0]
     for order, layout in (("first", torch.contiguous_format), ("last", torch.channels_last)):
         images = torch.from_numpy(x).contiguous(memory_format=layout)
-        found = torch.nn.functional.batch_norm(images, None, None, *map(torch.from_numpy, (scale, shift)), True)
-        yield f"torch, channels {order}", judge.distance(found.numpy(), true)
+        output = torch.nn.functional.batch_norm(images, None, None, *map(torch.from_numpy, (scale, shift)), True)
+        yield f"torch, channels {order}", judge.distance(output.numpy(), true)
     from mindspore import Tensor, ops
 
     state = (Tensor(a) for a in (scale, shift, np.zeros(32, np.float32), np.ones(32, np.float32)))
-    found = ops.BatchNorm(is_training=True, epsilon=operations.EPSILON)(Tensor(x), *state)[0]
-    yield "MindSpore", judge.distance(found.asnumpy(), true)
+    output = ops.BatchNorm(is_training=True, epsilon=operations.EPSILON)(Tensor(x), *state)[0]
+    yield "MindSpore", judge.distance(output.asnumpy(), true)
     rows = x.transpose(1, 0, 2, 3).reshape(32, -1)
     yield "NumPy, statistics in pairs", judge.distance(_normalised(x, scale, shift, rows.mean(1), rows.var(1)), true)
     mean = np.cumsum(rows, axis=1)[:, -1] / np.float32(rows.shape[1])
@@ -142,8 +142,8 @@ def distances() -> Rows:
     features, teacher = (draw.standard_normal((2, 8, 2048)) + 2 * draw.random((2, 8, 1))).astype(np.float32)
     labels = np.repeat(np.arange(4), 2)
     _, true = duoreid.core.losses.soft_softmax_triplet(features, teacher, labels)[:2]
-    _, found = probe.loss("soft_softmax_triplet", (features, teacher), labels)
-    yield "MindSpore, x x + y y - 2 x y", judge.distance(found, true)
+    _, gradient = probe.loss("soft_softmax_triplet", (features, teacher), labels)
+    yield "MindSpore, x x + y y - 2 x y", judge.distance(gradient, true)
     own = losses.euclidean_distances
 
     def differences(x: torch.Tensor) -> torch.Tensor:
@@ -195,7 +195,10 @@ def switched(exam: Exam) -> None:
             true, raw = (choices.gradients(exam, probe, learner, index, {})[0] for learner in (double, single))
             print(f"  batch {index}: {len(held.places)} of {held.count} choices are not those of float64")
             print("".join(f"    {words}\n" for words in held.places[: choices.SHOWN]), end="")
-            errors = [f"{relative(together(found, true), together(true, true)):.1e}" for found in (raw, held.gradients)]
+            errors = [
+                f"{relative(together(gradients, true), together(true, true)):.1e}"
+                for gradients in (raw, held.gradients)
+            ]
             print(f"    gradients {errors[0]} from float64's, {errors[1]} with its choices")
 
 

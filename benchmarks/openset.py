@@ -82,9 +82,9 @@ def main() -> int:
     opened = open_data(given.dataset, DataConfig(data=given.data, height=height, width=width))
     test = opened.dataset.test
     features = embed(model, opened.test)
-    found: list[dict[str, Any]] = []
+    cases: list[dict[str, Any]] = []
     for seed in range(given.seeds):
-        found += halves(features, test.identities, test.cameras, seed, given)
+        cases += halves(features, test.identities, test.cameras, seed, given)
         print(f"seed {seed} is done", file=sys.stderr, flush=True)
     rows = [
         [
@@ -99,16 +99,16 @@ def main() -> int:
             " - ".join(f"{100 * value:.1f}" for value in one["true_matches_interval"]) + "%",
             "yes" if one["true_matches_inside"] else "NO",
         ]
-        for one in found
+        for one in cases
     ]
     header = ("seed", "asked", "gallery", "threshold", "other half", "interval", "inside")
     print(table((*header, "true matches", "interval", "inside"), rows))
-    inside = sum(one["inside"] for one in found)
-    print(f"the false-accept rate of the other half lies in its interval in {inside} of {len(found)} cases")
+    inside = sum(one["inside"] for one in cases)
+    print(f"the false-accept rate of the other half lies in its interval in {inside} of {len(cases)} cases")
     if given.json:
         command = f"python -m benchmarks.openset {shlex.join(sys.argv[1:])}"
         facts = {"command": command, "people": len(np.unique(test.identities[test.identities > 0])), **environment()}
-        facts |= {"digest": model.digest, "inside": inside, "cases": len(found), "rows": found}
+        facts |= {"digest": model.digest, "inside": inside, "cases": len(cases), "rows": cases}
         given.json.write_text(json.dumps(facts, indent=1) + "\n")
     return 0
 

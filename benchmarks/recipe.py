@@ -149,12 +149,12 @@ def saved(name: str, learner: Watched, times: int) -> Part:
 class Prepared:
     """A learner whose features were made before: what is left of labelling is the clustering."""
 
-    def __init__(self, found: np.ndarray) -> None:
-        self.found = found
+    def __init__(self, vectors: np.ndarray) -> None:
+        self.vectors = vectors
 
     def embed(self, images: Any) -> np.ndarray:
         """Return the features, whatever the images."""
-        return self.found
+        return self.vectors
 
     def relabel(self, centroids: np.ndarray) -> None:
         """Take the centroids, which is little work."""
@@ -177,20 +177,22 @@ def clustered(bench: Bench) -> Part:
     """Time the clustering of the target's features at its full size."""
     config, size = bench.config, size_of(bench.config.data.target)
     spec, split = spec_of(config.method), people(size.identities, size.images, size.cameras)
-    found = features(split, len(spec.embedders), backbone(config.network.arch).features, config.run.seed)
+    vectors = features(split, len(spec.embedders), backbone(config.network.arch).features, config.run.seed)
     full = TrainingSet(config.data.target, Unread(len(split)), split)
     host = spec.host(config, dict.fromkeys(spec.datasets, full), seed=config.run.seed)
-    measured = f"{len(split):,} x {found.shape[2]}"
-    return on_host("clustering", measured, getattr(config, spec.section).epochs, lambda: host.label(Prepared(found), 0))
+    measured = f"{len(split):,} x {vectors.shape[2]}"
+    return on_host(
+        "clustering", measured, getattr(config, spec.section).epochs, lambda: host.label(Prepared(vectors), 0)
+    )
 
 
 def ranked(bench: Bench, times: int) -> Part:
     """Time the ranking of the test's features at their full size. times: networks tested, in all tests."""
     dataset = test_of(bench.config.data.target)
-    found = features(dataset.test, 1, backbone(bench.config.network.arch).features, bench.config.run.seed)
+    vectors = features(dataset.test, 1, backbone(bench.config.network.arch).features, bench.config.run.seed)
     trial = dataset.searches[0].trials[0]
     measured = f"{len(trial.query):,} x {len(trial.gallery):,}"
-    return on_host("testing: ranking", measured, times, lambda: evaluate(found[0], dataset))
+    return on_host("testing: ranking", measured, times, lambda: evaluate(vectors[0], dataset))
 
 
 def measure(bench: Bench) -> list[Part]:

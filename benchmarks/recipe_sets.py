@@ -89,13 +89,13 @@ def features(split: Split, networks: int, dimension: int, seed: int) -> np.ndarr
     """Return what networks could make of a split, float32 (M, N, D) of unit length: people apart, by SPREAD."""
     draw = rng(seed, "recipe features")
     centres = draw.standard_normal((int(split.identities.max()) + 1, dimension), np.float32)
-    found = np.empty((networks, len(split), dimension), np.float32)
-    for rows in found:
+    vectors = np.empty((networks, len(split), dimension), np.float32)
+    for rows in vectors:
         draw.standard_normal(rows.shape, np.float32, rows)
         rows *= SPREAD
         rows += centres[split.identities]
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    return found
+    return vectors
 
 
 def test_of(name: str) -> Dataset:

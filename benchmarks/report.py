@@ -77,15 +77,15 @@ def material(size: Size) -> Material:
         return Split(files, people.astype(np.int32), cameras, np.zeros(count, np.uint8))
 
     count = size.queries + size.gallery
-    found = clustered(count, size.people, width=size.width)
-    test, train = split(count, found.identities), split(size.train, numbers.integers(0, size.people, size.train))
+    data = clustered(count, size.people, width=size.width)
+    test, train = split(count, data.identities), split(size.train, numbers.integers(0, size.people, size.train))
     rows = numbers.permutation(count)
     search = Search("test", (Trial(rows[: size.queries], rows[size.queries :]),))
     dataset = Dataset("drawn", "", train, test, (search,))
     opened = OpenData(dataset, Drawn(size.train, size.height), Drawn(count, size.height))
     moved = numbers.random(size.train) < MOVED
     labels = np.where(moved, numbers.integers(0, size.people, size.train), train.identities)
-    features = {"teacher1": found.features}
+    features = {"teacher1": data.features}
     results = tested(features, opened)
     return Material("benchmark", opened=opened, features=features, results=results, labels=labels)
 

@@ -32,25 +32,25 @@ from duoreid.library import load
 def measure(features: np.ndarray, identities: np.ndarray, clusters: int, restarts: int, seed: int) -> dict[str, float]:
     """Return inertia, adjusted Rand index and processor seconds of one clustering."""
     began = time.process_time()
-    found = kmeans(features, clusters, seed=seed, restarts=restarts)
+    clustering = kmeans(features, clusters, seed=seed, restarts=restarts)
     seconds = time.process_time() - began
-    agreed = agreement(found.labels, identities).adjusted_rand
-    return {"inertia": found.inertia, "adjusted_rand": agreed, "seconds": seconds}
+    agreed = agreement(clustering.labels, identities).adjusted_rand
+    return {"inertia": clustering.inertia, "adjusted_rand": agreed, "seconds": seconds}
 
 
 def compared(
     features: np.ndarray, identities: np.ndarray, clusters: int, restarts: int, seeds: Sequence[int]
 ) -> dict[str, Any]:
     """Return by number of starts what every seed gave, and how the several starts change the first one's figures."""
-    found = {count: [measure(features, identities, clusters, count, seed) for seed in seeds] for count in (1, restarts)}
+    runs = {count: [measure(features, identities, clusters, count, seed) for seed in seeds] for count in (1, restarts)}
     changes = {
-        "inertia": [many["inertia"] / one["inertia"] - 1 for one, many in zip(found[1], found[restarts], strict=True)],
+        "inertia": [many["inertia"] / one["inertia"] - 1 for one, many in zip(runs[1], runs[restarts], strict=True)],
         "adjusted_rand": [
-            many["adjusted_rand"] - one["adjusted_rand"] for one, many in zip(found[1], found[restarts], strict=True)
+            many["adjusted_rand"] - one["adjusted_rand"] for one, many in zip(runs[1], runs[restarts], strict=True)
         ],
-        "seconds": [many["seconds"] / one["seconds"] for one, many in zip(found[1], found[restarts], strict=True)],
+        "seconds": [many["seconds"] / one["seconds"] for one, many in zip(runs[1], runs[restarts], strict=True)],
     }
-    return {"starts": {str(count): rows for count, rows in found.items()}, "changes": changes}
+    return {"starts": {str(count): rows for count, rows in runs.items()}, "changes": changes}
 
 
 def text(models: dict[str, dict[str, Any]], restarts: int) -> str:

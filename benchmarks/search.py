@@ -112,9 +112,9 @@ def measure(count: int, folder: Path) -> dict[str, Any]:
     maps = {numbers: gallery.features for numbers, gallery in galleries.items()}
     queries = next(blocks(200, seed=1))
     known = maps["float32"]
-    found: dict[str, Any] = {"rows": count, "width": WIDTH, "k": K, "threads": workers()}
-    found["kernels"] = kernels()
-    found["same hits as faiss"] = _agreement(index, known, queries[:100])
+    figures: dict[str, Any] = {"rows": count, "width": WIDTH, "k": K, "threads": workers()}
+    figures["kernels"] = kernels()
+    figures["same hits as faiss"] = _agreement(index, known, queries[:100])
     one, hundred = REPEATS[count]
     calls = {
         "faiss": lambda turn: index.search(queries[turn % 200][None], K),
@@ -125,17 +125,17 @@ def measure(count: int, folder: Path) -> dict[str, Any]:
         "search, from the picture": lambda turn: galleries["float32"].search(model.embed(file, progress=False)),
         "bandwidth": lambda turn: _read(known),
     }
-    found["one query"] = summary(interleaved(calls, one), known.nbytes)
+    figures["one query"] = summary(interleaved(calls, one), known.nbytes)
     calls = {
         "faiss": lambda turn: index.search(queries[:100], K),
         "faiss, ten at a time": lambda turn: _in_parts(index, queries[:100]),
         "float32": lambda turn: exact(known, queries[:100], K),
         "float16": lambda turn: exact(maps["float16"], queries[:100], K),
     }
-    found["a hundred queries"] = summary(interleaved(calls, hundred), known.nbytes)
-    found["bytes on disk"] = {numbers: (folder / numbers / "features.bin").stat().st_size for numbers in maps}
-    found["opening"] = _opening(galleries["float32"], queries[0])
-    return found
+    figures["a hundred queries"] = summary(interleaved(calls, hundred), known.nbytes)
+    figures["bytes on disk"] = {numbers: (folder / numbers / "features.bin").stat().st_size for numbers in maps}
+    figures["opening"] = _opening(galleries["float32"], queries[0])
+    return figures
 
 
 def _in_parts(index: Any, queries: np.ndarray) -> None:
@@ -153,8 +153,8 @@ def _agreement(index: Any, rows: np.ndarray, queries: np.ndarray) -> float:
 
 def kernels() -> dict[str, str]:
     """Return what each BLAS of this process calls its kernels, by its file: an old one knows no new processor."""
-    found = (one for one in ThreadpoolController().info() if one["user_api"] == "blas")
-    return {Path(one["filepath"]).parent.name: f"{one['version']} {one.get('architecture')}" for one in found}
+    libraries = (one for one in ThreadpoolController().info() if one["user_api"] == "blas")
+    return {Path(one["filepath"]).parent.name: f"{one['version']} {one.get('architecture')}" for one in libraries}
 
 
 def _read(rows: np.ndarray) -> float:
@@ -167,19 +167,19 @@ def _read(rows: np.ndarray) -> float:
 
 def summary(seconds: dict[str, list[float]], size: int) -> dict[str, dict[str, float]]:
     """Return median, 50th and 99th percentile in milliseconds, and ratios of each turn's neighbours in time."""
-    found = {}
+    figures = {}
     for name, times in seconds.items():
-        found[name] = {
+        figures[name] = {
             "p50 ms": 1e3 * statistics.median(times),
             "p99 ms": 1e3 * float(np.percentile(times, 99)),
             "least ms": 1e3 * min(times),
         }
         for other in ("faiss", "faiss, ten at a time", "bandwidth"):
             if other in seconds and other != name:
-                found[name][f"of {other}"] = statistics.median(np.array(times) / np.array(seconds[other]))
-    if "bandwidth" in found:
-        found["bandwidth"]["GB/s"] = size / statistics.median(seconds["bandwidth"]) / 1e9
-    return found
+                figures[name][f"of {other}"] = statistics.median(np.array(times) / np.array(seconds[other]))
+    if "bandwidth" in figures:
+        figures["bandwidth"]["GB/s"] = size / statistics.median(seconds["bandwidth"]) / 1e9
+    return figures
 
 
 def _opening(gallery: Gallery, query: np.ndarray) -> dict[str, float]:
@@ -205,18 +205,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     for count in given.rows:
         with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-            found = measure(count, Path(folder))
-        print(json.dumps(found, indent=1), flush=True)
-        keep(given.output, found)
+            figures = measure(count, Path(folder))
+        print(json.dumps(figures, indent=1), flush=True)
+        keep(given.output, figures)
 
 
-def keep(output: Path, found: dict[str, Any]) -> None:
+def keep(output: Path, figures: dict[str, Any]) -> None:
     """Write the figures of one size and number of threads in the place of its earlier ones, with their commit."""
     known = environment()
     earlier = json.loads(output.read_text())["results"] if output.exists() else []
     key = ("rows", "threads")
-    rows = [one for one in earlier if any(one[name] != found[name] for name in key)]
-    rows.append(found | {name: known[name] for name in ("commit", "load")})
+    rows = [one for one in earlier if any(one[name] != figures[name] for name in key)]
+    rows.append(figures | {name: known[name] for name in ("commit", "load")})
     rows.sort(key=lambda one: tuple(one[name] for name in key))
     output.write_text(json.dumps({"environment": known, "results": rows}, indent=1) + "\n")
 

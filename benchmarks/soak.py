@@ -103,16 +103,16 @@ def taken_up(printed: str) -> str:
     return next((line.split("goes on from ")[1] for line in printed.splitlines() if "goes on from " in line), "")
 
 
-def differences(found: Path, expected: Path) -> str:
+def differences(run: Path, expected: Path) -> str:
     """Return what differs bitwise between the states and the tables of two runs; empty where nothing does."""
     for file in ("stage1-1", "stage1-2", "best", "last"):
-        one, two = (checkpoint.load(folder / f"{file}.safetensors")[0] for folder in (found, expected))
+        one, two = (checkpoint.load(folder / f"{file}.safetensors")[0] for folder in (run, expected))
         wrong = [name for name in one.keys() | two.keys() if name not in one or name not in two]
         wrong = wrong or [name for name in two if not np.array_equal(one[name], two[name])]
         if wrong:
             return f"{file}: {len(wrong)} tensors differ, {sorted(wrong)[0]} among them"
-    scores = [[row["mean_ap"] for row in summary(folder)["rows"]] for folder in (found, expected)]
-    epochs = collections.Counter((line["stage"], line["epoch"]) for line in lines(found) if line["event"] == "epoch")
+    scores = [[row["mean_ap"] for row in summary(folder)["rows"]] for folder in (run, expected)]
+    epochs = collections.Counter((line["stage"], line["epoch"]) for line in lines(run) if line["event"] == "epoch")
     if scores[0] != scores[1]:
         return "the tables differ"
     return "an epoch is logged twice" if max(epochs.values()) > 1 else ""
@@ -152,10 +152,10 @@ def soak(backend: str, kills: int, folder: Path, argv: list[str], seed: int) -> 
 
 def record(file: Path, what: str, backend: str, result: dict[str, Any]) -> None:
     """Keep a result in a JSON file, in the place of an earlier one of the same kind, backend and seed."""
-    found = json.loads(file.read_text())["rows"] if file.exists() else []
+    earlier = json.loads(file.read_text())["rows"] if file.exists() else []
     here = {name: value for name, value in environment().items() if name in ("commit", "processor", "cores")}
     new = {"what": what, "backend": backend, **result, **here}
-    by_key = {(row["what"], row["backend"], row["seed"]): row for row in [*found, new]}
+    by_key = {(row["what"], row["backend"], row["seed"]): row for row in [*earlier, new]}
     rows = [by_key[key] for key in sorted(by_key)]
     write_atomically(file, (json.dumps({"rows": rows}, indent=1) + "\n").encode())
 

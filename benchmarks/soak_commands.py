@@ -154,7 +154,7 @@ def soak(
             process.communicate()
         if left := left_running(mark):
             return Soaked(number + 1, begun, f"{left} processes were left two seconds after kill {number + 1}")
-        begun += bool(found := contents(place)) and found != expected
+        begun += bool(files := contents(place)) and files != expected
         whole(command(place), mark)
         if contents(place) != expected:
             wrong = sorted(dict(contents(place).items() ^ expected.items()))
@@ -166,10 +166,10 @@ def soak(
     return Soaked(kills, begun, "")
 
 
-def _keep(given: argparse.Namespace, name: str, found: Soaked) -> None:
+def _keep(given: argparse.Namespace, name: str, soaked: Soaked) -> None:
     if given.json:
         backend = given.backend if name in NETWORKS else "none"
-        record(given.json, name, backend, found._asdict() | {"seed": given.seed})
+        record(given.json, name, backend, soaked._asdict() | {"seed": given.seed})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -193,11 +193,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             whole([*train, "--output", str(run), "--threads", "1"], "training")
         for name, command in chosen.items():
             if not given.only or name in given.only:
-                found = soak(name, command, given.kills, folder, draw, partial(_keep, given, name))
-                _keep(given, name, found)
-                rows.append((name, str(found.kills), str(found.begun), found.wrong or "the same bytes, nothing left"))
+                soaked = soak(name, command, given.kills, folder, draw, partial(_keep, given, name))
+                _keep(given, name, soaked)
+                rows.append(
+                    (name, str(soaked.kills), str(soaked.begun), soaked.wrong or "the same bytes, nothing left")
+                )
                 print(": ".join(rows[-1]), flush=True)
-                wrong += bool(found.wrong)
+                wrong += bool(soaked.wrong)
     print("\n" + table(("killed", "times", "in the midst of writing", ""), rows))
     return 1 if wrong else 0
 

@@ -95,9 +95,9 @@ class Watched:
 
     def losses(self) -> dict[str, float]:
         """Read the losses, which waits for the device."""
-        found = self.learner.losses()
+        values = self.learner.losses()
         self._last = time.perf_counter()
-        return found
+        return values
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.learner, name)
@@ -114,6 +114,6 @@ class Read:
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         began = time.perf_counter()
-        found = self.images[rows]
+        pixels = self.images[rows]
         self.seconds += time.perf_counter() - began
-        return found
+        return pixels

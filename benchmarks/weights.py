@@ -56,14 +56,14 @@ def compare(name: str, peer: Peer, arch: str, folder: Path) -> list[dict[str, An
     except (ImportError, AttributeError, RuntimeError) as error:
         return [row | {"not_run": f"{type(error).__name__}: {str(error).splitlines()[0][:160]}"}]
     theirs = theirs / np.linalg.norm(theirs, axis=1, keepdims=True)
-    found = []
+    rows = []
     for backend in peer.backends:
         try:
             apart = np.abs(ours(backend, arch, pixels, file, peer.last_stride) - theirs).max()
-            found.append(row | {"backend": backend, "largest_difference": float(apart)})
+            rows.append(row | {"backend": backend, "largest_difference": float(apart)})
         except UserError as error:
-            found.append(row | {"backend": backend, "refused": str(error).replace(str(file), file.name)})
-    return found
+            rows.append(row | {"backend": backend, "refused": str(error).replace(str(file), file.name)})
+    return rows
 
 
 def _version(package: str) -> str:

@@ -75,8 +75,10 @@ def nearest_approximate(
         raise ValueError(f"k must be at most the number of points, but k is {k} and features has {features.shape}")
     if not 0 < recall <= 1:
         raise ValueError(f"recall must lie in (0, 1], but is {recall!r}")
-    found = search_approximate(features, k, recall=recall, cells=None if cells is None else as_count(cells, "cells"))
-    return found.indices, found.similarities
+    neighbours = search_approximate(
+        features, k, recall=recall, cells=None if cells is None else as_count(cells, "cells")
+    )
+    return neighbours.indices, neighbours.similarities
 
 
 def search_by_size(features: np.ndarray, k: int, *, lowest: bool = False, processes: Processes = ALONE) -> Neighbours:
@@ -86,16 +88,16 @@ def search_by_size(features: np.ndarray, k: int, *, lowest: bool = False, proces
     """
     if len(features) <= EXACT_UP_TO:
         return Neighbours(*search(features, k, lowest=lowest, processes=processes), recall=1.0, visited=0.5)
-    found = search_approximate(features, k, lowest=lowest, processes=processes)
-    if found.recall < 1 and processes.index == 0:
+    neighbours = search_approximate(features, k, lowest=lowest, processes=processes)
+    if neighbours.recall < 1 and processes.index == 0:
         warnings.warn(
             f"{len(features)} points are many: of their {k} neighbours an approximate search found "
-            f"{found.recall:.1%}, as seen on {SAMPLED} points. For all of them pass neighbours="
+            f"{neighbours.recall:.1%}, as seen on {SAMPLED} points. For all of them pass neighbours="
             f"core.neighbours.search(features, {k}, lowest=True); its time grows with the square of the points.",
             ApproximateWarning,
             stacklevel=3,
         )
-    return found
+    return neighbours
 
 
 def search_approximate(
@@ -244,7 +246,7 @@ def _lower(least: np.ndarray, features: np.ndarray, visits: Visits, cells: Seque
         cell, start, stop = job
         members, points = visits.members(cell), features[order[start:stop]]
         parts = [members[begin : begin + ROWS] for begin in range(0, len(members), ROWS)]
-        found = [product(points, features[part].T).min(axis=1) for part in parts]
-        least[order[start:stop]] = np.minimum.reduce([least[order[start:stop]], *found])
+        minima = [product(points, features[part].T).min(axis=1) for part in parts]
+        least[order[start:stop]] = np.minimum.reduce([least[order[start:stop]], *minima])
 
     each(compare, jobs)

@@ -41,10 +41,10 @@ def closest(given: str, known: Iterable[str], most: int = 3) -> list[str]:
     ([], ['--epochs', '--pretrain-epochs'])
     """
     known = sorted(known)
-    found = difflib.get_close_matches(given, known, n=most, cutoff=0.7)
+    matches = difflib.get_close_matches(given, known, n=most, cutoff=0.7)
     last = given.rpartition("-")[2]
-    found += [name for name in known if name.rpartition("-")[2] in (last, f"{last}s") and name not in found]
-    return found[:most]
+    matches += [name for name in known if name.rpartition("-")[2] in (last, f"{last}s") and name not in matches]
+    return matches[:most]
 
 
 def alternatives(names: Sequence[str]) -> str:

@@ -70,11 +70,11 @@ def group(
 
     >>> angles = np.radians([0, 2, 4, 90, 92, 94, 200])
     >>> rows = np.stack([np.cos(angles), np.sin(angles)], 1)
-    >>> found = group(rows, eps=0.7, min_samples=2, k1=2, k2=1)
-    >>> found.labels.tolist(), found.names
+    >>> groups = group(rows, eps=0.7, min_samples=2, k1=2, k2=1)
+    >>> groups.labels.tolist(), groups.names
     ([0, 0, 0, 1, 1, 1, -1], ('new-1', 'new-2'))
-    >>> found = group(rows, identities=[None, "ann", *[None] * 5], eps=0.7, min_samples=2, k1=2, k2=1)
-    >>> [found.names[label] if label >= 0 else None for label in found.labels]
+    >>> groups = group(rows, identities=[None, "ann", *[None] * 5], eps=0.7, min_samples=2, k1=2, k2=1)
+    >>> [groups.names[label] if label >= 0 else None for label in groups.labels]
     ['ann', 'ann', 'ann', 'new-1', 'new-1', 'new-1', None]
     """
     features = as_features(features, "features", normalised=True)
@@ -126,8 +126,8 @@ def certainty_of(similarity: sparse.csr_array | Graph, labels: np.ndarray) -> np
     np.maximum.at(other, row[~own], mean[~own])
     near[inside[sizes[labels[inside]] == 1]] = 0
     lonely = (near == 0) & (other == 0)
-    found = np.where(lonely, 1.0, near / np.maximum(near + other, 1e-12))
-    certainty[inside] = found[inside]
+    ratio = np.where(lonely, 1.0, near / np.maximum(near + other, 1e-12))
+    certainty[inside] = ratio[inside]
     return certainty
 
 
@@ -150,10 +150,10 @@ def _near(graph: Graph, features: np.ndarray, threshold: float) -> Graph:
         one, other = row[part], similarity.indices[part]
         cosine = np.einsum("ij,ij->i", features[first[one]], features[first[other]])
         kept[part] = (cosine >= threshold) | ((one == other) & ~several[one])
-    found = similarity.copy()
-    found.data[~kept] = 0
-    found.eliminate_zeros()
-    return Graph(found, graph.classes)
+    pairs = similarity.copy()
+    pairs.data[~kept] = 0
+    pairs.eliminate_zeros()
+    return Graph(pairs, graph.classes)
 
 
 def _spread(labels: np.ndarray, names: list[str | None], features: np.ndarray) -> np.ndarray:
@@ -164,13 +164,13 @@ def _spread(labels: np.ndarray, names: list[str | None], features: np.ndarray) -
     known = np.array([name is not None for name in names])
     numbers = {name: place for place, name in enumerate(dict.fromkeys(name for name in names if name is not None))}
     of_name = np.array([numbers.get(name, NOBODY) for name in names], np.int64)
-    found = np.where(labels >= 0, labels + len(numbers), NOBODY).astype(np.int64)
+    groups = np.where(labels >= 0, labels + len(numbers), NOBODY).astype(np.int64)
     for label in np.unique(labels[known & (labels >= 0)]):
         rows = np.flatnonzero(labels == label)
         named = rows[known[rows]]
-        found[rows] = of_name[named[(features[rows] @ features[named].T).argmax(axis=1)]]
-    found[known] = of_name[known]
-    return found
+        groups[rows] = of_name[named[(features[rows] @ features[named].T).argmax(axis=1)]]
+    groups[known] = of_name[known]
+    return groups
 
 
 def _titled(labels: np.ndarray, names: list[str | None]) -> tuple[np.ndarray, tuple[str, ...]]:

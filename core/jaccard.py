@@ -255,13 +255,13 @@ def _all_parts(mine: list[sparse.csr_array], count: int, columns: int, processes
     if processes.size == 1:
         return mine
     content = packed([array for part in mine for array in (part.data, part.indices, part.indptr)])
-    found: list[sparse.csr_array | None] = [None] * count
+    parts: list[sparse.csr_array | None] = [None] * count
     for index, theirs in enumerate(exchange(content, processes)):
         arrays = unpacked(theirs)
         for place, start in zip(range(index, count, processes.size), range(0, len(arrays), 3), strict=True):
             data, indices, indptr = arrays[start : start + 3]
-            found[place] = sparse.csr_array((data, indices, indptr), shape=(len(indptr) - 1, columns))
-    return found
+            parts[place] = sparse.csr_array((data, indices, indptr), shape=(len(indptr) - 1, columns))
+    return parts
 
 
 def _pairs(sums: np.ndarray, radius: float | None) -> tuple[np.ndarray, np.ndarray]:

@@ -90,8 +90,8 @@ def compare(
     be asked for; None: no gallery but this one, as `identify` does it. UserError where there is nobody to compare with.
 
     >>> rows = np.eye(3, dtype=np.float32)[[0, 0, 1, 2]]
-    >>> found = compare(rows, None, [7, 7, 8, 9], None, [1, 2, 1, 1], None)
-    >>> found.mates.tolist(), found.strangers.similarities[0, :2].tolist()
+    >>> comparison = compare(rows, None, [7, 7, 8, 9], None, [1, 2, 1, 1], None)
+    >>> comparison.mates.tolist(), comparison.strangers.similarities[0, :2].tolist()
     ([1.0, 1.0, -inf, -inf], [0.0, 0.0])
     """
     alone = gallery is None
@@ -141,8 +141,8 @@ def identify(comparison: Comparison, fpir: Sequence[float] = (0.01, 0.1)) -> lis
 
     >>> angles = np.radians([0, 10, 60, 85, 120, 150])
     >>> rows = np.stack([np.cos(angles), np.sin(angles)], 1)
-    >>> (found,) = identify(compare(rows, None, [0, 0, 1, 1, 2, 2], None, np.arange(6), None), [0.5])
-    >>> print(f"{found.threshold:.3f} {found.tpir:.2f}")  # the best strangers: at 60, 50, 50, 35, 35 and 65 degrees
+    >>> (point,) = identify(compare(rows, None, [0, 0, 1, 1, 2, 2], None, np.arange(6), None), [0.5])
+    >>> print(f"{point.threshold:.3f} {point.tpir:.2f}")  # the best strangers: at 60, 50, 50, 35, 35 and 65 degrees
     0.643 1.00
     """
     mated = np.isfinite(comparison.mates)
@@ -155,8 +155,8 @@ def identify(comparison: Comparison, fpir: Sequence[float] = (0.01, 0.1)) -> lis
         _require_rate(rate, len(best))
         allowed = int(rate * len(best) + 1e-9)
         threshold = float(np.nextafter(steps[allowed], np.float32(np.inf))) if allowed < len(steps) else -1.0
-        found = mated & (comparison.mates >= threshold) & (comparison.mates > best)
-        share = float(found.sum() / mated.sum())
+        identified = mated & (comparison.mates >= threshold) & (comparison.mates > best)
+        share = float(identified.sum() / mated.sum())
         results.append(Identification(float(rate), threshold, share, int(mated.sum()), len(best)))
     return results
 
@@ -180,8 +180,8 @@ def calibrate(
 
     >>> rows = rng(0, "example").normal(size=(300, 8))
     >>> rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-    >>> found = compare(rows, None, np.arange(300) // 2, None, np.arange(300) % 2, None)
-    >>> made = calibrate(found, dataset="noise", more=(), sizes=(10, 100), resamples=20)
+    >>> comparison = compare(rows, None, np.arange(300) // 2, None, np.arange(300) % 2, None)
+    >>> made = calibrate(comparison, dataset="noise", more=(), sizes=(10, 100), resamples=20)
     >>> made.at(10) < made.at(100) < 1
     True
     """
@@ -230,7 +230,7 @@ def _resample(
     if len(rows) > PROBES:
         rows = np.sort(random.choice(rows, PROBES, replace=False))
     strangers, mates = comparison.strangers.take(rows), comparison.mates[rows]
-    found = np.empty((resamples, len(wanted), 3))
+    replicates = np.empty((resamples, len(wanted), 3))
     for number in range(resamples):
         made, tested = (_weights(random, strangers) for _ in range(2))
         sizes = dict.fromkeys(size for _, size in wanted)
@@ -238,9 +238,9 @@ def _resample(
         for place, (far, size) in enumerate(wanted):
             value = pairs[size][0].threshold(far)
             weight = tested[strangers.own]
-            found[number, place] = value, pairs[size][1].rate(value), _match_rate(mates, value, weight)
+            replicates[number, place] = value, pairs[size][1].rate(value), _match_rate(mates, value, weight)
         progress()
-    return found
+    return replicates
 
 
 def _weights(random: np.random.Generator, strangers: Strangers) -> np.ndarray:
@@ -290,7 +290,7 @@ def _require_rate(rate: float, searches: int) -> None:
 
 
 def _digest(*arrays: np.ndarray) -> str:
-    found = hashlib.blake2b(digest_size=8)
+    hasher = hashlib.blake2b(digest_size=8)
     for array in arrays:
-        found.update(f"{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()
+        hasher.update(f"{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    return hasher.hexdigest()

@@ -163,14 +163,14 @@ def as_plain(results: Sequence[SearchResult]) -> list[dict[str, Any]]:
     return [{"name": r.name, "official": r.official, "trials": [vars(trial) for trial in r.trials]} for r in results]
 
 
-def from_plain(found: Sequence[Mapping[str, Any]]) -> list[SearchResult]:
+def from_plain(plain: Sequence[Mapping[str, Any]]) -> list[SearchResult]:
     """Return the results of which `as_plain` told.
 
     >>> result = summarise("test", [Metrics(0.5, 0.5, 0.5, 0.5, 0.5, 0.5)], official=True)
     >>> from_plain(as_plain([result])) == [result]
     True
     """
-    return [summarise(one["name"], [Metrics(**trial) for trial in one["trials"]], one["official"]) for one in found]
+    return [summarise(one["name"], [Metrics(**trial) for trial in one["trials"]], one["official"]) for one in plain]
 
 
 def across_trials(results: Sequence[Sequence[SearchResult]]) -> list[SearchResult]:
@@ -260,23 +260,23 @@ _NO_MATCH = "no query of {} has a match in its gallery: nothing can be measured.
 _CHECK = "Check the identities and cameras with `python -m datasets.doctor`."
 
 
-def _metrics(found: Ranking, where: str) -> Metrics:
-    if not found.valid_queries:
+def _metrics(ranking: Ranking, where: str) -> Metrics:
+    if not ranking.valid_queries:
         raise ValueError(_NO_MATCH.format(where) + _CHECK)
-    return Metrics(found.mean_ap, *(float(found.cmc[k - 1]) for k in (1, 5, 10, 20)), found.mean_inp)
+    return Metrics(ranking.mean_ap, *(float(ranking.cmc[k - 1]) for k in (1, 5, 10, 20)), ranking.mean_inp)
 
 
 def _joined(rankings: Iterator[tuple[np.ndarray, Ranking]], count: int, max_rank: int) -> Ranking:
     """Join (queries by number, their ranking) of parts of a draw: their means, weighted by their valid queries."""
     queries, ap, inp, cmc = 0, 0.0, 0.0, np.zeros(max_rank)
     precision = np.full(count, np.nan)
-    for rows, found in rankings:
-        precision[rows] = found.average_precision
-        if found.valid_queries:
-            queries += found.valid_queries
-            ap += found.mean_ap * found.valid_queries
-            inp += found.mean_inp * found.valid_queries
-            cmc += found.cmc * found.valid_queries
+    for rows, ranking in rankings:
+        precision[rows] = ranking.average_precision
+        if ranking.valid_queries:
+            queries += ranking.valid_queries
+            ap += ranking.mean_ap * ranking.valid_queries
+            inp += ranking.mean_inp * ranking.valid_queries
+            cmc += ranking.cmc * ranking.valid_queries
     if not queries:
         return Ranking(np.nan, np.full(max_rank, np.nan), np.nan, 0, precision)
     return Ranking(ap / queries, cmc / queries, inp / queries, queries, precision)
@@ -312,7 +312,7 @@ def _ranked(
     """Rank each group of queries by the features themselves."""
     for rows, columns in groups(search, trial, dataset.test.cameras):
         query, gallery = trial.query[rows], trial.gallery[columns]
-        found = rank(
+        ranking = rank(
             _take(features, query),
             _take(features, gallery),
             *labels(dataset, search, query, gallery),
@@ -320,7 +320,7 @@ def _ranked(
             max_rank=max_rank,
             distinct_identities=search.distinct_identities,
         )
-        yield rows, found
+        yield rows, ranking
 
 
 def _ranked_by_distances(
@@ -330,13 +330,13 @@ def _ranked_by_distances(
     for start, distances in blocks:
         part = Trial(trial.query[start : start + len(distances)], trial.gallery)
         for rows, columns in groups(search, part, dataset.test.cameras):
-            found = rank_distances(
+            ranking = rank_distances(
                 distances if (len(rows), len(columns)) == distances.shape else distances[np.ix_(rows, columns)],
                 *labels(dataset, search, part.query[rows], part.gallery[columns]),
                 max_rank=max_rank,
                 distinct_identities=search.distinct_identities,
             )
-            yield start + rows, found
+            yield start + rows, ranking
 
 
 def groups(search: Search, trial: Trial, cameras: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

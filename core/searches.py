@@ -67,8 +67,8 @@ def compare_draw(
     >>> test = Split(("a.jpg", "b.jpg", "c.jpg"), np.array([1, 1, 2]), np.array([1, 2, 2]), zeros)
     >>> search = Search("test", (Trial(np.array([0]), np.array([1, 2])),))
     >>> features = np.array([[1.0, 0.0], [0.6, 0.8], [0.8, 0.6]], np.float32)
-    >>> found = compare_draw(features, Dataset("three", "", test, test, (search,)), search, search.trials[0])
-    >>> found.mates.tolist() == np.float32([0.6]).tolist()
+    >>> comparison = compare_draw(features, Dataset("three", "", test, test, (search,)), search, search.trials[0])
+    >>> comparison.mates.tolist() == np.float32([0.6]).tolist()
     True
     """
     parts = []

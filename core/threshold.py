@@ -78,18 +78,18 @@ class Threshold:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can hold."""
-        found = asdict(self)
-        return found | {"points": [_lists(one) for one in found["points"]], "unsupported": list(self.unsupported)}
+        fields = asdict(self)
+        return fields | {"points": [_lists(one) for one in fields["points"]], "unsupported": list(self.unsupported)}
 
     @classmethod
-    def from_dict(cls, found: Mapping[str, Any]) -> Threshold:
+    def from_dict(cls, fields: Mapping[str, Any]) -> Threshold:
         """Return the threshold of which `to_dict` told; UserError for anything else."""
         try:
             points = tuple(
                 Point(**{name: tuple(v) if isinstance(v, list) else v for name, v in one.items()})
-                for one in found["points"]
+                for one in fields["points"]
             )
-            return cls(**{**found, "points": points, "unsupported": tuple(found.get("unsupported", ()))})
+            return cls(**{**fields, "points": points, "unsupported": tuple(fields.get("unsupported", ()))})
         except (TypeError, KeyError, AttributeError) as error:
             raise UserError(f"this is no threshold that can be read ({error}): calibrate the model again.") from error
 

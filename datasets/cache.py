@@ -66,20 +66,20 @@ def load_images(
         "decoder": [decode.VERSION, PIL.__version__],
     }
     place = Path(folder).expanduser() / hashlib.blake2b(json.dumps(about).encode(), digest_size=12).hexdigest()
-    found = open_cache(place, about)
-    if found is None:
+    cached = open_cache(place, about)
+    if cached is None:
         try:
-            found = _build_once(images, place, about, progress)
+            cached = _build_once(images, place, about, progress)
         except OSError as error:
             raise DatasetError(
                 f"cannot write the cache {place}: {error.strerror}. Choose a --cache-folder that can be written "
                 "and has room, or decode without a cache (--no-cache)."
             ) from error
-    if found is None:
+    if cached is None:
         raise DatasetError(
             f"the cache {place} does not read back as written: is the disk faulty? Choose another folder."
         )
-    return found
+    return cached
 
 
 def fingerprint(split: Split) -> str:
@@ -90,8 +90,8 @@ def fingerprint(split: Split) -> str:
     stats, missing = {}, []
     for name in unique:
         try:
-            found = os.stat(name)
-            stats[name] = f"{os.path.relpath(name, common)} {found.st_size} {found.st_mtime_ns}"
+            status = os.stat(name)
+            stats[name] = f"{os.path.relpath(name, common)} {status.st_size} {status.st_mtime_ns}"
         except OSError as error:
             missing.append(f"{name}: {error.strerror}")
     if missing:
@@ -135,11 +135,11 @@ def _build_once(images: Decoded, place: Path, about: dict, progress: bool) -> Ma
     """Build a cache, or wait for the process that is building it, and open it."""
     place.parent.mkdir(parents=True, exist_ok=True)
     with alone(place.with_name(f"{place.name}.lock")):
-        found = open_cache(place, about)
-        if found is None:
+        cached = open_cache(place, about)
+        if cached is None:
             _build(images, place, about, progress)
-            found = open_cache(place, about)
-        return found
+            cached = open_cache(place, about)
+        return cached
 
 
 def _build(images: Decoded, place: Path, about: dict, progress: bool) -> None:

@@ -20,15 +20,15 @@ def compare_counts(dataset: Dataset) -> list[dict[str, object]]:
     """Return rows {what, expected, found, agrees}; expected is None where nothing is published."""
     published = PUBLISHED.get(dataset.name)
     expected = published.counts if published else {}
-    found = count(dataset)
+    counted = count(dataset)
     return [
         {
             "what": what,
             "expected": expected.get(what),
-            "found": found.get(what, 0),
-            "agrees": what not in expected or expected[what] == found.get(what, 0),
+            "found": counted.get(what, 0),
+            "agrees": what not in expected or expected[what] == counted.get(what, 0),
         }
-        for what in dict.fromkeys([*expected, *found])
+        for what in dict.fromkeys([*expected, *counted])
     ]
 
 

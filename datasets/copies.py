@@ -20,21 +20,21 @@ def check_copies(test: Split, search: Search) -> list[Problem]:
     A copy by the query's own camera under the same identity does no harm: the search ignores it. Files are compared by
     size, then by their first bytes, and read whole only where both agree.
     """
-    trial, found = search.trials[0], []
+    trial, copies = search.trials[0], []
     gallery = [test.files[row] for row in trial.gallery]
     rows = dict(zip(gallery, trial.gallery.tolist(), strict=True))
     for query, copy in _pairs([(test.files[row], int(row)) for row in trial.query], gallery):
         other = rows[copy]
         same = test.identities[query] == test.identities[other] and test.cameras[query] == test.cameras[other]
         if not (same and search.ignore == "same-camera"):
-            found.append(test.files[query] if test.files[query] == copy else f"{test.files[query]} = {copy}")
-    if not found:
+            copies.append(test.files[query] if test.files[query] == copy else f"{test.files[query]} = {copy}")
+    if not copies:
         return []
     text = (
-        f"{len(found)} query images are in the gallery too, as the same file or with the same bytes, so that each "
+        f"{len(copies)} query images are in the gallery too, as the same file or with the same bytes, so that each "
         "would find itself and the scores would be too good. Take them out of the gallery, or give the true cameras:"
     )
-    return [Problem("repeats", text, tuple(found))]
+    return [Problem("repeats", text, tuple(copies))]
 
 
 def _pairs(queries: Sequence[tuple[str, int]], gallery: Sequence[str]) -> list[tuple[int, str]]:
@@ -45,11 +45,11 @@ def _pairs(queries: Sequence[tuple[str, int]], gallery: Sequence[str]) -> list[t
             with suppress(OSError):  # what cannot be read is told when it is decoded
                 sides = by_size.setdefault(os.path.getsize(item[0]), ([], []))
                 sides[part].append(item if part == 0 else item[0])
-    found = []
+    pairs = []
     for asked, held in by_size.values():
         if asked and held:
-            found += _same(asked, held)
-    return found
+            pairs += _same(asked, held)
+    return pairs
 
 
 def _same(queries: list[tuple[str, int]], gallery: list[str]) -> list[tuple[int, str]]:

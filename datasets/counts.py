@@ -113,24 +113,24 @@ PUBLISHED = {
 def count(dataset: Dataset) -> dict[str, int]:
     """Count a dataset's images, identities and cameras; query and gallery are those of the first trial."""
     train, test = dataset.train, dataset.test
-    found = {"training identities": _distinct(train.identities)}
+    counts = {"training identities": _distinct(train.identities)}
     if (train.modalities == INFRARED).any() or (test.modalities == INFRARED).any():
-        found["visible training images"] = int((train.modalities == VISIBLE).sum())
-        found["infrared training images"] = int((train.modalities == INFRARED).sum())
+        counts["visible training images"] = int((train.modalities == VISIBLE).sum())
+        counts["infrared training images"] = int((train.modalities == INFRARED).sum())
     else:
-        found["training images"] = len(train)
+        counts["training images"] = len(train)
     if dataset.frames is not None:
-        found["training tracklets"], found["test images"] = train.units, len(dataset.frames)
+        counts["training tracklets"], counts["test images"] = train.units, len(dataset.frames)
     if dataset.searches:
         trial = dataset.searches[0].trials[0]
         what = "images" if dataset.frames is None else "tracklets"
-        found["query identities"] = _distinct(test.identities[trial.query])
-        found[f"query {what}"] = len(trial.query)
-        found[f"gallery {what}"] = len(trial.gallery)
+        counts["query identities"] = _distinct(test.identities[trial.query])
+        counts[f"query {what}"] = len(trial.query)
+        counts[f"gallery {what}"] = len(trial.gallery)
     else:
-        found["test images"] = len(test)
-    found["cameras"] = _distinct(np.concatenate([train.cameras, test.cameras]))
-    return found
+        counts["test images"] = len(test)
+    counts["cameras"] = _distinct(np.concatenate([train.cameras, test.cameras]))
+    return counts
 
 
 def _distinct(numbers: np.ndarray) -> int:

@@ -111,9 +111,9 @@ def _names(folder: Path) -> list[str]:
 def _columns(index: Path, columns: list[str] | None, problems: list[Problem]) -> dict[str, str]:
     """Return what each column of the file holds, by its name there; those without a meaning are left out."""
     if not columns or "path" not in columns:
-        found = f"its first line is {','.join(columns)[:80]!r}" if columns else "it is empty"
+        fault = f"its first line is {','.join(columns)[:80]!r}" if columns else "it is empty"
         raise DatasetError(
-            f"{index} needs a header with at least the column path, expected {HEADER} separated by commas; {found}."
+            f"{index} needs a header with at least the column path, expected {HEADER} separated by commas; {fault}."
         )
     if len(set(columns)) != len(columns):
         raise DatasetError(f"{index} has a column twice: {','.join(columns)}. Expected {HEADER}.")
@@ -157,7 +157,7 @@ def csv_file(root: Path) -> Path | None:
     """Return root where it is a file, else the only CSV file in it, else None; DatasetError for several."""
     if root.is_file():
         return root
-    found = sorted(file for file in root.glob("*.csv") if file.is_file() and not file.name.startswith("."))
-    if len(found) > 1:
-        raise DatasetError(f"{root} holds several CSV files; give the one that is meant:{listed(found)}")
-    return found[0] if found else None
+    files = sorted(file for file in root.glob("*.csv") if file.is_file() and not file.name.startswith("."))
+    if len(files) > 1:
+        raise DatasetError(f"{root} holds several CSV files; give the one that is meant:{listed(files)}")
+    return files[0] if files else None

@@ -67,14 +67,14 @@ def _all_trials(name: str, place: Any, problems: list[Problem], pattern: str = "
     """Read every trial that the dataset has; the lists of the first must be there, others may be missing."""
     datasets, without = [], []
     for trial in opening.READERS[name].trials:
-        found: list[Problem] = []
+        of_trial: list[Problem] = []
         try:
-            datasets.append(opening.read(name, place, found, trial, 0, pattern))
+            datasets.append(opening.read(name, place, of_trial, trial, 0, pattern))
         except DatasetError as error:
             if not datasets:
                 raise
             without.append(f"trial {trial}: {str(error).splitlines()[0]}")
-        _add(problems, found, trial)
+        _add(problems, of_trial, trial)
     if without:
         problems.append(Problem("layout", f"{len(without)} trials cannot be run:", tuple(without), fatal=False))
     other = [problem for problem in problems if problem.check == OTHER]
@@ -86,10 +86,10 @@ def _all_trials(name: str, place: Any, problems: list[Problem], pattern: str = "
     return datasets
 
 
-def _add(problems: list[Problem], found: Sequence[Problem], trial: int) -> None:
+def _add(problems: list[Problem], of_trial: Sequence[Problem], trial: int) -> None:
     """Append problems, those of the first trial as they are and of later ones with the trial's number."""
     known = {(problem.check, problem.examples, problem.fatal) for problem in problems if problem.examples}
-    for problem in found:
+    for problem in of_trial:
         if trial < 2:
             problems.append(problem)
         elif (problem.check, problem.examples, problem.fatal) not in known:

@@ -27,15 +27,15 @@ def is_image(name: str) -> bool:
 def is_unread(name: str) -> bool:
     """Tell whether a file of this name is a picture of a format that is not read, or that this Pillow cannot read."""
     suffix = os.path.splitext(name)[1].lower()
-    known = suffix in NOT_READ or any(suffix in found for found in FORMATS.values())
+    known = suffix in NOT_READ or any(suffix in suffixes for suffixes in FORMATS.values())
     return not name.startswith(".") and known and not is_image(name)
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:
     """Return a folder's entries in order of their names; DatasetError where it cannot be listed."""
     try:
-        with os.scandir(folder) as found:
-            return sorted(found, key=lambda entry: entry.name)
+        with os.scandir(folder) as iterator:
+            return sorted(iterator, key=lambda entry: entry.name)
     except OSError as error:
         raise DatasetError(
             f"cannot list {folder}: {error.strerror}. Check that it is a folder, that its permissions allow "

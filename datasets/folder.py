@@ -143,8 +143,8 @@ def numbers(names: list[str | None]) -> np.ndarray:
     distinct = sorted({name for name in names if name is not None})
     own = {name: int(name) for name in distinct if name.isdecimal() and len(name) <= DIGITS}
     natural = len(own) == len(distinct) == len(set(own.values())) and max(own.values(), default=0) < 2**31
-    found = own if natural else {name: index for index, name in enumerate(distinct)}
-    return np.array([-1 if name is None else found[name] for name in names], np.int32)
+    codes = own if natural else {name: index for index, name in enumerate(distinct)}
+    return np.array([-1 if name is None else codes[name] for name in names], np.int32)
 
 
 def _split(rows: list[Row], identities: np.ndarray, cameras: np.ndarray, chosen: list[bool]) -> Split:
@@ -193,12 +193,12 @@ def _check_repeats(rows: list[Row], problems: list[Problem]) -> None:
     seen: dict[Path, list[Row]] = {}
     for row in rows:
         seen.setdefault(row.file, []).append(row)
-    repeats = {file: found for file, found in seen.items() if len(found) > 1}
-    twice = [f for f, found in repeats.items() if len({r.split for r in found}) < len(found)]
-    both = [f for f, found in repeats.items() if {"train"} < {r.split for r in found}]
-    for found, text in (
+    repeats = {file: repeated for file, repeated in seen.items() if len(repeated) > 1}
+    twice = [f for f, repeated in repeats.items() if len({r.split for r in repeated}) < len(repeated)]
+    both = [f for f, repeated in repeats.items() if {"train"} < {r.split for r in repeated}]
+    for files, text in (
         (twice, "images listed twice in one split:"),
         (both, "images listed for both training and test:"),
     ):
-        if found:
-            problems.append(Problem("repeats", text, tuple(map(str, found))))
+        if files:
+            problems.append(Problem("repeats", text, tuple(map(str, files))))

@@ -49,11 +49,11 @@ def _tracklets(splits: Sequence[Split]) -> np.ndarray | None:
 
 def _apart(columns: Sequence[np.ndarray]) -> np.ndarray:
     """Number the values of several columns 0, 1, ... such that no two columns share one; -1 stays."""
-    found, start = [], 0
+    numbered, start = [], 0
     for column in columns:
         names, numbers = np.unique(column[column >= 0], return_inverse=True)
         apart = np.full(len(column), -1, np.int32)
         apart[column >= 0] = numbers + start
-        found.append(apart)
+        numbered.append(apart)
         start += len(names)
-    return np.concatenate(found)
+    return np.concatenate(numbered)

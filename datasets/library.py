@@ -25,15 +25,15 @@ def open_data(word: str, config: DataConfig, trial: int = 1) -> OpenData:
     commas between are one dataset to learn from (datasets/joining.py). trial: the training split, of a dataset that has
     several (RegDB: 1 to 10).
     """
-    found = places(word, config.data)
-    opened = [_open(place, config, trial, tested=len(found) == 1) for place in found]
+    named = places(word, config.data)
+    opened = [_open(place, config, trial, tested=len(named) == 1) for place in named]
     return opened[0] if len(opened) == 1 else join(opened)
 
 
 def _options(name: str) -> tuple[str, ...]:
     """Return the options of core/settings/unused.py that a dataset is read by."""
-    found = ("camera_pattern",) if name == OWN else ("size", "data_seed") if name in NAMES else ()
-    return (*found, "draws") if is_drawn(name) else found
+    options = ("camera_pattern",) if name == OWN else ("size", "data_seed") if name in NAMES else ()
+    return (*options, "draws") if is_drawn(name) else options
 
 
 def _open(place: Place, config: DataConfig, trial: int, *, tested: bool) -> OpenData:

@@ -89,8 +89,8 @@ def list_pictures(given: Given | Iterable[Given], *, pattern: str = "") -> Pictu
     for problem in problems:
         if problem.reason:
             left_out[problem.reason] = left_out.get(problem.reason, ()) + problem.examples
-    found = list(rows.values())
-    columns = (tuple(getattr(row, name) for row in found) for name in ("identity", "camera", "time", "split"))
+    unique = list(rows.values())
+    columns = (tuple(getattr(row, name) for row in unique) for name in ("identity", "camera", "time", "split"))
     others = [one for one in problems if not one.reason and one.check != LAYOUT]
     remarks = tuple(f"{one.text} {', '.join(one.examples[:3])}".strip() for one in others)
     return Pictures(tuple(rows), *columns, left_out, remarks)

@@ -84,8 +84,8 @@ def _identities(file: Path) -> list[int]:
     words = [word for line in read_lines(file) for word in re.split(r"[,\s]+", line) if word]
     wrong = [word for word in words if not word.isdecimal() or len(word) > DIGITS]
     if wrong or not words:
-        found = f"{wrong[0]!r} in it" if wrong else "an empty file"
-        raise DatasetError(f"{file}: expected identities separated by commas, e.g. 1,2,4, found {found}.")
+        fault = f"{wrong[0]!r} in it" if wrong else "an empty file"
+        raise DatasetError(f"{file}: expected identities separated by commas, e.g. 1,2,4, found {fault}.")
     return sorted(set(map(int, words)))
 
 

@@ -87,25 +87,25 @@ def _half(half: str, places: dict[str, Path], problems: list[Problem]) -> tuple[
 
 def _parsed(names: list[str], file: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return the people and the cameras of the names of images."""
-    found = [NAME.fullmatch(name) for name in names]
-    other = [name for name, match in zip(names, found, strict=True) if match is None]
+    matches = [NAME.fullmatch(name) for name in names]
+    other = [name for name, match in zip(names, matches, strict=True) if match is None]
     if other or not names:
         came = f"{len(other)} of {len(names)} lines are others, such as {other[0][:80]!r}" if other else "it is empty"
         raise DatasetError(f"{file}: expected names like {EXAMPLE}, but {came}. Fetch it again.")
-    people = [JUNK if match[1] == "00-1" else int(match[1]) for match in found if match]
-    return np.array(people), np.array([int(match[2]) for match in found if match])
+    people = [JUNK if match[1] == "00-1" else int(match[1]) for match in matches if match]
+    return np.array(people), np.array([int(match[2]) for match in matches if match])
 
 
 def _tracks(file: Path, name: str, images: int) -> np.ndarray:
     """Return the tracklets, int64 (T, 4): first and last line, from 1; person; camera."""
-    found = load_mat(file, name)
-    whole = found.dtype.kind in "iuf" and bool((found == np.floor(found)).all()) if found.dtype != object else False
-    if found.ndim != 2 or found.shape[1] != 4 or not len(found) or not whole:
+    matrix = load_mat(file, name)
+    whole = matrix.dtype.kind in "iuf" and bool((matrix == np.floor(matrix)).all()) if matrix.dtype != object else False
+    if matrix.ndim != 2 or matrix.shape[1] != 4 or not len(matrix) or not whole:
         raise DatasetError(
             f"{file}: expected whole numbers, a row of four for each tracklet (first line, last line, person, camera), "
-            f"but {name} is {found.dtype} {found.shape}. Fetch it again."
+            f"but {name} is {matrix.dtype} {matrix.shape}. Fetch it again."
         )
-    tracks = found.astype(np.int64)
+    tracks = matrix.astype(np.int64)
     wrong = np.flatnonzero((tracks[:, 0] < 1) | (tracks[:, 1] < tracks[:, 0]) | (tracks[:, 1] > images))
     if len(wrong):
         first, last = tracks[wrong[0], :2]
@@ -143,13 +143,13 @@ def _compare(
 
 def _query(file: Path, rows: np.ndarray) -> np.ndarray:
     """Return the rows of the test that ask. rows: of each listed tracklet, -1 for junk."""
-    found = load_mat(file, "query_IDX").ravel()
-    if found.dtype.kind not in "iuf" or not len(found) or not np.isin(found, np.arange(1, len(rows) + 1)).all():
+    numbers = load_mat(file, "query_IDX").ravel()
+    if numbers.dtype.kind not in "iuf" or not len(numbers) or not np.isin(numbers, np.arange(1, len(rows) + 1)).all():
         raise DatasetError(
-            f"{file}: expected numbers of test tracklets, 1 to {len(rows)}, but not all of its {len(found)} values are "
-            "such. Is it of another copy than tracks_test_info.mat? Fetch both again."
+            f"{file}: expected numbers of test tracklets, 1 to {len(rows)}, but not all of its {len(numbers)} values "
+            "are such. Is it of another copy than tracks_test_info.mat? Fetch both again."
         )
-    query = rows[found.astype(np.int64) - 1].astype(np.int64)
+    query = rows[numbers.astype(np.int64) - 1].astype(np.int64)
     if (query < 0).any():
         raise DatasetError(f"{file}: {int((query < 0).sum())} of the tracklets that ask are junk. Fetch it again.")
     return query

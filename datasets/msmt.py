@@ -58,8 +58,8 @@ def _list(file: Path, root: Path, folder: Path, table: Table, problems: list[Pro
         text = f"{len(missing)} images that {file.name} lists are not in {folder.name}:"
         problems.append(Problem("missing", text, tuple(missing)))
     if len(table) == before:
-        found = f"{len(missing)} lines name images that are not there{', e.g. ' + missing[0] if missing else ''}"
+        fault = f"{len(missing)} lines name images that are not there{', e.g. ' + missing[0] if missing else ''}"
         raise DatasetError(
-            f"{file} yields no image ({found}; {len(unparsed)} names do not parse), expected names like {EXAMPLE}. "
+            f"{file} yields no image ({fault}; {len(unparsed)} names do not parse), expected names like {EXAMPLE}. "
             f"Do the lists and the folder {folder.name} come from the same version of MSMT17?"
         )

@@ -42,9 +42,9 @@ class Naming:
         groups = self._expression.groupindex
         wrong = [name for name in groups if name not in GROUPS]
         if pattern and (wrong or not groups):
-            found = f"the group {wrong[0]!r}" if wrong else "no named group"
+            fault = f"the group {wrong[0]!r}" if wrong else "no named group"
             raise UserError(
-                f"the pattern {pattern!r} has {found}: name one or more of the groups identity, camera and time, "
+                f"the pattern {pattern!r} has {fault}: name one or more of the groups identity, camera and time, "
                 f"e.g. {EXAMPLE!r}."
             )
         self.missed: list[str] = []

@@ -37,8 +37,8 @@ class Reader:
 
 
 def _market(name: str, naming: str, spellings: tuple[str, ...], parts: tuple[Part, ...] = market.PARTS) -> Reader:
-    def read(root: Path, found: list[Problem], trial: int, seed: int) -> Dataset:
-        return market.read(root, name, found, naming=naming, parts=parts)
+    def read(root: Path, problems: list[Problem], trial: int, seed: int) -> Dataset:
+        return market.read(root, name, problems, naming=naming, parts=parts)
 
     return Reader(spellings, parts, read)
 
@@ -47,14 +47,14 @@ def _sysu(name: str, spellings: tuple[str, ...]) -> Reader:
     return Reader(
         spellings,
         sysu.PARTS,
-        lambda root, found, trial, seed: sysu.read(root, name, found, seed),
-        drawn=lambda root, found, seed, draws: sysu.read(root, name, found, seed, draws),
+        lambda root, problems, trial, seed: sysu.read(root, name, problems, seed),
+        drawn=lambda root, problems, seed, draws: sysu.read(root, name, problems, seed, draws),
     )
 
 
 def _regdb(name: str, spellings: tuple[str, ...]) -> Reader:
-    def read(root: Path, found: list[Problem], trial: int, seed: int) -> Dataset:
-        return regdb.read(root, name, found, trial)
+    def read(root: Path, problems: list[Problem], trial: int, seed: int) -> Dataset:
+        return regdb.read(root, name, problems, trial)
 
     return Reader(spellings, regdb.PARTS, read, tuple(regdb.TRIALS))
 
@@ -62,26 +62,28 @@ def _regdb(name: str, spellings: tuple[str, ...]) -> Reader:
 READERS = {
     "market1501": _market("market1501", "market1501", market.SPELLINGS["market1501"]),
     "dukemtmc": _market("dukemtmc", "dukemtmc", market.SPELLINGS["dukemtmc"]),
-    "msmt17": Reader(msmt.SPELLINGS, msmt.PARTS, lambda root, found, trial, seed: msmt.read(root, "msmt17", found)),
+    "msmt17": Reader(
+        msmt.SPELLINGS, msmt.PARTS, lambda root, problems, trial, seed: msmt.read(root, "msmt17", problems)
+    ),
     "sysu": _sysu("sysu", sysu.SPELLINGS),
     "regdb": _regdb("regdb", regdb.SPELLINGS),
     "llcm": Reader(
         llcm.SPELLINGS,
         llcm.PARTS,
-        lambda root, found, trial, seed: llcm.read(root, "llcm", found, seed),
-        drawn=lambda root, found, seed, draws: llcm.read(root, "llcm", found, seed, draws),
+        lambda root, problems, trial, seed: llcm.read(root, "llcm", problems, seed),
+        drawn=lambda root, problems, seed, draws: llcm.read(root, "llcm", problems, seed, draws),
     ),
     "occluded-duke": _market("occluded-duke", "dukemtmc", market.SPELLINGS["occluded-duke"]),
     "cuhk03-detected": _market("cuhk03-detected", "cuhk03", market.SPELLINGS["cuhk03-detected"]),
     "cuhk03-labeled": _market("cuhk03-labeled", "cuhk03", market.SPELLINGS["cuhk03-labeled"]),
     "veri776": _market("veri776", "veri776", veri.SPELLINGS, veri.PARTS),
-    "mars": Reader(mars.SPELLINGS, mars.PARTS, lambda root, found, trial, seed: mars.read(root, "mars", found)),
+    "mars": Reader(mars.SPELLINGS, mars.PARTS, lambda root, problems, trial, seed: mars.read(root, "mars", problems)),
     "vehicleid": Reader(
         vehicleid.SPELLINGS,
         vehicleid.PARTS,
-        lambda root, found, trial, seed: vehicleid.read(root, "vehicleid", found, seed),
+        lambda root, problems, trial, seed: vehicleid.read(root, "vehicleid", problems, seed),
     ),
-    "folder": Reader((), (), lambda root, found, trial, seed: folder.read(root, "folder", found)),
+    "folder": Reader((), (), lambda root, problems, trial, seed: folder.read(root, "folder", problems)),
     "synthetic-a": _market("synthetic-a", "market1501", ("synthetic-a",)),
     "synthetic-b": _market("synthetic-b", "market1501", ("synthetic-b",)),
     "synthetic-sysu": _sysu("synthetic-sysu", ("synthetic-sysu",)),
@@ -136,10 +138,10 @@ def places(word: str, data: str | Path) -> list[Place]:
     own = Path(word).expanduser()
     if own.exists() and not _is_name(word):
         return [Place(OWN, own)]
-    found = [_place(part.strip(), data) for part in word.split(",")]
-    if len(set(found)) < len(found):
+    named = [_place(part.strip(), data) for part in word.split(",")]
+    if len(set(named)) < len(named):
         raise UserError(f"{word} names a dataset twice: give each once.")
-    return found
+    return named
 
 
 def _place(word: str, data: str | Path) -> Place:

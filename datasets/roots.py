@@ -53,12 +53,12 @@ def find_root(root: str | Path, name: str, spellings: Sequence[str], parts: Sequ
     named += [inner for folder in named for inner in subfolders(folder) if plain(inner.name) in known]
     if plain(root.name) in known:
         named.insert(0, root)
-    found = [folder for folder in named if any(part.find(folder) for part in parts)]
-    if len(found) == 1:
-        return found[0]
-    if found:
+    roots = [folder for folder in named if any(part.find(folder) for part in parts)]
+    if len(roots) == 1:
+        return roots[0]
+    if roots:
         raise DatasetError(
-            f"{root} holds {len(found)} folders that look like {name}: {', '.join(map(str, found))}. Results "
+            f"{root} holds {len(roots)} folders that look like {name}: {', '.join(map(str, roots))}. Results "
             "would depend on which is read: give one of them."
         )
     if named:

@@ -48,16 +48,16 @@ class Files:
         gone = [item for item in items if is_image(item.name) and not item.exists()]  # named when they are read
         if gone and len(gone) == len(items):
             return Listing(tuple(Picture(str(item.absolute())) for item in gone))
-        found = list_pictures([item for item in items if item not in set(gone)], pattern=pattern or "")
-        columns = (found.files, found.identities, found.cameras, found.times)
+        present = list_pictures([item for item in items if item not in set(gone)], pattern=pattern or "")
+        columns = (present.files, present.identities, present.cameras, present.times)
         pictures = tuple(
             Picture(file, identity, camera, None if time is None else moment(time))
             for file, identity, camera, time in zip(*columns, strict=True)
         )
         pictures += tuple(Picture(str(item.absolute())) for item in gone)
         folders = tuple(str(item.absolute()) for item in items if item.is_dir())
-        told = "; ".join(filter(None, (found.told(), *found.remarks)))
-        return Listing(pictures, folders, sum(map(len, found.left_out.values())), told)
+        told = "; ".join(filter(None, (present.told(), *present.remarks)))
+        return Listing(pictures, folders, sum(map(len, present.left_out.values())), told)
 
     def moment(self, text: str | float) -> float:
         """Return seconds since 1970; see the function of that name."""
@@ -93,9 +93,9 @@ def moment(text: str | float) -> float:
     except ValueError:
         pass
     try:
-        found = datetime.fromisoformat(str(text).strip().replace("Z", "+00:00"))
+        instant = datetime.fromisoformat(str(text).strip().replace("Z", "+00:00"))
     except ValueError as error:
         raise DatasetError(
             f"{text!r} is no time: give seconds since 1970, or ISO 8601, such as 2024-05-31T18:00:00."
         ) from error
-    return (found if found.tzinfo else found.replace(tzinfo=timezone.utc)).timestamp()
+    return (instant if instant.tzinfo else instant.replace(tzinfo=timezone.utc)).timestamp()

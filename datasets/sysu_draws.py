@@ -81,11 +81,11 @@ def load_mat(file: Path, name: str) -> np.ndarray:
 
 def _rows_by_place(test: Split) -> dict[tuple[int, int], np.ndarray]:
     """(camera, identity) of each visible image -> its rows."""
-    found: dict[tuple[int, int], list[int]] = {}
+    by_place: dict[tuple[int, int], list[int]] = {}
     for row, place in enumerate(zip(test.cameras.tolist(), test.identities.tolist(), strict=True)):
         if place[0] in VISIBLE_CAMERAS:
-            found.setdefault(place, []).append(row)
-    return {place: np.array(rows) for place, rows in found.items()}
+            by_place.setdefault(place, []).append(row)
+    return {place: np.array(rows) for place, rows in by_place.items()}
 
 
 def _seeded(rows: dict[tuple[int, int], np.ndarray], seed: int) -> Order:

@@ -56,20 +56,20 @@ def read(root: Path, name: str, problems: list[Problem], seed: int) -> Dataset:
 
 def _list(file: Path, root: Path, folder: Path, problems: list[Problem]) -> list[tuple[Path, int]]:
     """Return (image, vehicle) of each line whose image is there."""
-    listing, found, missing = Listing(), [], []
+    listing, pairs, missing = Listing(), [], []
     for place, vehicle, _ in labelled_lines(file, root, folder):
         image = place if place.suffix else place.with_name(f"{place.name}.jpg")
         if image in listing:
-            found.append((image, vehicle))
+            pairs.append((image, vehicle))
         else:
             missing.append(str(image))
     if missing:
         text = f"{len(missing)} images that {file.name} lists are not in {folder.name}:"
         problems.append(Problem("missing", text, tuple(missing)))
-    if not found:
+    if not pairs:
         example = f", e.g. {missing[0]}" if missing else ""
         raise DatasetError(f"none of the images that {file} lists is there{example}. Unpack image/ beside the lists.")
-    return found
+    return pairs
 
 
 def _draw(of_vehicle: dict[int, list[int]], kind: str, seed: int, trial: int) -> Trial:

@@ -51,9 +51,9 @@ def __getattr__(name: str) -> object:
     """Import what is public when it is asked for."""
     if name not in _PUBLIC:
         raise AttributeError(f"duoreid has no {name!r}. Public are {', '.join(_PUBLIC)}.")
-    found = getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
-    globals()[name] = found
-    return found
+    attribute = getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+    globals()[name] = attribute
+    return attribute
 
 
 def __dir__() -> list[str]:

@@ -18,7 +18,7 @@ def activations(learner: MindSporeLearner, images: np.ndarray) -> np.ndarray:
     """
     arch = learner.config.network.arch
     x = normalise(Tensor(np.ascontiguousarray(images)), learner.runtime.dtype)
-    found = []
+    maps = []
     for role in learner.spec.embedders:
         network, kept = learner.network(role), []
         last = dict(network.cells_and_names())[backbone(arch).stages[-1]]
@@ -27,5 +27,5 @@ def activations(learner: MindSporeLearner, images: np.ndarray) -> np.ndarray:
             network.features(x, False)
         finally:
             handle.remove()
-        found.append(strength(kept[0].asnumpy(), arch))
-    return np.stack(found)
+        maps.append(strength(kept[0].asnumpy(), arch))
+    return np.stack(maps)

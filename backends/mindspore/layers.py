@@ -141,8 +141,8 @@ class Conv2d(nn.Cell):
         windows = ops.unfold(x, self.kernel, padding=self.padding, stride=self.stride)
         # One product for all images: over a batch of matrices MindSpore would copy the weight for each image.
         windows = ops.transpose(windows, (1, 0, 2)).reshape((channels * self.kernel**2, -1))
-        found = ops.matmul(self.weight.reshape((self.outputs, -1)), windows)
-        return ops.transpose(found.reshape((self.outputs, batch, rows, columns)), (1, 0, 2, 3))
+        product = ops.matmul(self.weight.reshape((self.outputs, -1)), windows)
+        return ops.transpose(product.reshape((self.outputs, batch, rows, columns)), (1, 0, 2, 3))
 
 
 class Linear(nn.Cell):
@@ -188,8 +188,8 @@ class MaxPool2d(nn.Cell):
         windows = ops.where(inside > 0, windows, constant(PADDING, x.dtype))
         first = ops.argmax(ops.stop_gradient(windows), 2).expand_dims(2)  # of equal values, as the other kernels
         chosen = ops.arange(9).reshape((1, 1, 9, 1)) == first
-        found = ops.where(chosen, windows, constant(0.0, x.dtype)).sum(2) + nothing(windows, 2)
-        return found.reshape((batch, channels, (height + 1) // 2, (width + 1) // 2))
+        maxima = ops.where(chosen, windows, constant(0.0, x.dtype)).sum(2) + nothing(windows, 2)
+        return maxima.reshape((batch, channels, (height + 1) // 2, (width + 1) // 2))
 
 
 class BatchNorm(nn.Cell):

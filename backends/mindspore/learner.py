@@ -92,8 +92,8 @@ class MindSporeLearner:
 
     def _weights(self, chosen: Iterable[str]) -> list[Parameter]:
         """Parameters of some networks without the running statistics."""
-        found = [parameter for role in chosen for parameter in self.network(role).get_parameters()]
-        return [parameter for parameter in found if ".running_" not in parameter.name]
+        parameters = [parameter for role in chosen for parameter in self.network(role).get_parameters()]
+        return [parameter for parameter in parameters if ".running_" not in parameter.name]
 
     # -- the verbs --------------------------------------------------------------------------------------------
 

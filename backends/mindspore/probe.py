@@ -55,15 +55,15 @@ def gradients_of_loss(
     labels = [Tensor(np.asarray(array, np.int32)) for array in integers]
     options, function = _options(options, tensors[0].dtype), getattr(losses, name)
     differentiated = ms.value_and_grad(lambda *x: function(*x, *labels, **options), tuple(range(len(tensors))))
-    value, found = differentiated(*tensors)
-    found = found if isinstance(found, tuple) else (found,)
-    return float(value.asnumpy()), [gradient.asnumpy().copy() for gradient in found]
+    value, derivatives = differentiated(*tensors)
+    derivatives = derivatives if isinstance(derivatives, tuple) else (derivatives,)
+    return float(value.asnumpy()), [gradient.asnumpy().copy() for gradient in derivatives]
 
 
 def _options(options: dict[str, Any], dtype: ms.dtype) -> dict[str, Any]:
     """Return a loss's options as it takes them: numbers that float32 would round, and classes, are tensors."""
-    found = {name: Tensor(value, dtype) if isinstance(value, float) else value for name, value in options.items()}
-    return found | {name: Tensor(int(value), ms.int32) for name, value in options.items() if name == "classes"}
+    converted = {name: Tensor(value, dtype) if isinstance(value, float) else value for name, value in options.items()}
+    return converted | {name: Tensor(int(value), ms.int32) for name, value in options.items() if name == "classes"}
 
 
 def batch_hard(distances: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -84,11 +84,11 @@ def forward(
     network.check_batch(len(images), train)
     x = normalise(Tensor(np.ascontiguousarray(images)), dtype)
     features, logits = network(x, train)
-    found = {"features": features, "logits": logits}
+    tensors = {"features": features, "logits": logits}
     if not train:
-        found["embedding"] = network.embed(x)
-    found.update({p.name: p for p in network.get_parameters() if ".running_" in p.name})
-    return {name: value.asnumpy().copy() for name, value in found.items()}
+        tensors["embedding"] = network.embed(x)
+    tensors.update({p.name: p for p in network.get_parameters() if ".running_" in p.name})
+    return {name: value.asnumpy().copy() for name, value in tensors.items()}
 
 
 def gradients(
@@ -102,10 +102,10 @@ def gradients(
 
 def gradients_of(learner: MindSporeLearner, batch: Batch) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """See Probe."""
-    values, found = learner.losses_and_gradients(batch)
+    values, derivatives = learner.losses_and_gradients(batch)
     names = [parameter.name for parameter in learner.optimiser.update.parameters_]
     parts = dict(zip(learner.method.NAMES, values.asnumpy().tolist(), strict=True))
-    return parts, {name: value.asnumpy().copy() for name, value in zip(names, found, strict=True)}
+    return parts, {name: value.asnumpy().copy() for name, value in zip(names, derivatives, strict=True)}
 
 
 def held_gradients(learner: MindSporeLearner, batch: Batch, held: Held) -> dict[str, np.ndarray]:
@@ -152,14 +152,14 @@ def layers(
     learner: MindSporeLearner, role: str, images: np.ndarray, *, train: bool, noise: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
     """See Probe. Nothing is compiled: one operation after another."""
-    network, found = learner.network(role), {}
+    network, arrays = learner.network(role), {}
 
     def keep(name: str) -> Any:
         def hook(cell: nn.Cell, inputs: tuple, output: Tensor) -> None:
             if isinstance(output, Tensor):  # not the bottleneck, which returns two
-                found[name] = output.asnumpy().copy()
+                arrays[name] = output.asnumpy().copy()
             if name in INPUTS:
-                found[INPUTS[name]] = inputs[0].asnumpy().copy()
+                arrays[INPUTS[name]] = inputs[0].asnumpy().copy()
 
         return hook
 
@@ -172,8 +172,8 @@ def layers(
         for handle in handles:
             handle.remove()
     buffers = {p.name.split(".", 1)[1]: p for p in network.get_parameters() if ".running_" in p.name}
-    found |= {name: value.asnumpy().copy() for name, value in buffers.items()}
-    return found | {"image": x.asnumpy().copy()}
+    arrays |= {name: value.asnumpy().copy() for name, value in buffers.items()}
+    return arrays | {"image": x.asnumpy().copy()}
 
 
 def _optimise(

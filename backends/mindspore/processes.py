@@ -75,10 +75,10 @@ class Whole(nn.Cell):
         together = ops.cat(outputs, 1)
         rows, width = together.shape
         share = count // self.size
-        found = self.everyone(ops.stop_gradient(together)).reshape((self.size, rows, width))
+        gathered = self.everyone(ops.stop_gradient(together)).reshape((self.size, rows, width))
         parts = ()
         for index in range(self.size):
-            parts += (together if index == self.index else found[index],)
+            parts += (together if index == self.index else gathered[index],)
         ordered = ops.stack(parts).reshape((self.size, rows // share, share, width))
         ordered = ops.transpose(ordered, (1, 0, 2, 3)).reshape((rows * self.size, width))
         begin, split = 0, ()
@@ -104,11 +104,11 @@ class Sum(nn.Cell):
         flat = ()
         for tensor in tensors:
             flat += (tensor.reshape((-1,)),)
-        found = self.reduce(ops.cat(flat))
+        sums = self.reduce(ops.cat(flat))
         begin, split = 0, ()
         for index in range(len(tensors)):
             end = begin + flat[index].shape[0]
-            split += (found[begin:end].reshape(tensors[index].shape),)
+            split += (sums[begin:end].reshape(tensors[index].shape),)
             begin = end
         return split
 
@@ -122,9 +122,9 @@ class Average(nn.Cell):
         self.sum = Sum(processes)
 
     def construct(self) -> Tensor:
-        found = self.sum(self.parameters_)
-        for index in range(len(found)):
-            ops.assign(self.parameters_[index], found[index] / self.size)
+        sums = self.sum(self.parameters_)
+        for index in range(len(sums)):
+            ops.assign(self.parameters_[index], sums[index] / self.size)
         return DONE
 
 

@@ -104,12 +104,12 @@ def open_runtime(config: RuntimeConfig) -> Runtime:
             f"--device-id {config.device_id} has no meaning on the CPU: drop it or use --device ascend or gpu."
         )
     if config.device_id >= available[kind]:
-        found = (
+        there = (
             f"{available[kind]} such device(s), numbered from 0" if available[kind] else f"no {TARGETS[kind]} device"
         )
         raise UserError(
             f"--device {kind} --device-id {config.device_id} was asked for, but MindSpore {ms.__version__} finds "
-            f"{found}. Use --device cpu, another --device-id, or install MindSpore with its driver for that device."
+            f"{there}. Use --device cpu, another --device-id, or install MindSpore with its driver for that device."
         )
     if config.precision == "float64" and kind != "cpu":
         raise UserError(f"--precision float64 is for the CPU, got --device {kind}: use float32 there.")
@@ -166,8 +166,8 @@ def _available() -> dict[str, int]:
     from mindspore import device_context
 
     modules = {"ascend": device_context.ascend, "gpu": device_context.gpu}
-    found = {kind: module.device_count() if module.is_available() else 0 for kind, module in modules.items()}
-    return found | {"cpu": 1}
+    counts = {kind: module.device_count() if module.is_available() else 0 for kind, module in modules.items()}
+    return counts | {"cpu": 1}
 
 
 def _set_device(ms: Any, kind: str, device_id: int) -> None:

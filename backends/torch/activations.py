@@ -16,7 +16,7 @@ def activations(learner: TorchLearner, images: np.ndarray) -> np.ndarray:
     """Images uint8 (B, H, W, 3), seen as they are in test mode -> float32 (M, B, h, w), of each embedding network."""
     arch = learner.config.network.arch
     x = normalise(learner._to_device(images), learner.runtime.dtype)
-    found = []
+    maps = []
     for role in learner.spec.embedders:
         network, kept = learner.networks[role], []
         last = network.get_submodule(backbone(arch).stages[-1])
@@ -28,5 +28,5 @@ def activations(learner: TorchLearner, images: np.ndarray) -> np.ndarray:
         finally:
             network.train()
             handle.remove()
-        found.append(strength(kept[0].float().cpu().numpy(), arch))
-    return np.stack(found)
+        maps.append(strength(kept[0].float().cpu().numpy(), arch))
+    return np.stack(maps)

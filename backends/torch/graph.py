@@ -61,9 +61,9 @@ class Replay:
         here = torch.cuda.current_stream(self.device)
         self.stream.wait_stream(here)
         with torch.cuda.stream(self.stream):
-            found = function(*self.inputs)
+            output = function(*self.inputs)
         here.wait_stream(self.stream)
-        return found
+        return output
 
     def _record(self, function: Function) -> None:
         graph = torch.cuda.CUDAGraph()

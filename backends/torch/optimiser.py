@@ -83,9 +83,9 @@ class SGD(_Grouped):
     def moments(self) -> tuple[int, list[Tensor]]:
         """Return (steps done, momentum), in the parameters' order."""
         states = [self._optimiser.state.get(parameter, {}) for parameter in self.parameters]
-        found = [state.get("momentum_buffer") for state in states]
+        buffers = [state.get("momentum_buffer") for state in states]
         zeros = [torch.zeros_like(parameter) for parameter in self.parameters]
-        return self._steps, [zero if value is None else value for value, zero in zip(found, zeros, strict=True)]
+        return self._steps, [zero if value is None else value for value, zero in zip(buffers, zeros, strict=True)]
 
     def load(self, steps: int, momentum: Sequence[Tensor]) -> None:
         """Continue from a given momentum."""

@@ -56,8 +56,8 @@ def gradients_of_loss(
         options["classes"] = _tensors(np.int64(options["classes"]))[0]
     labels = _tensors(*(np.asarray(array, np.int64) for array in integers))
     value = getattr(losses, name)(*tensors, *labels, **options)
-    found = torch.autograd.grad(value, tensors, allow_unused=True, materialize_grads=True)
-    return value.item(), [_copied(gradient) for gradient in found]
+    derivatives = torch.autograd.grad(value, tensors, allow_unused=True, materialize_grads=True)
+    return value.item(), [_copied(gradient) for gradient in derivatives]
 
 
 def batch_hard(distances: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -78,11 +78,11 @@ def forward(
     x = normalise(*_tensors(images), runtime.dtype)
     with torch.no_grad():
         features, logits = network(x)
-        found = {"features": features, "logits": logits}
+        tensors = {"features": features, "logits": logits}
         if not train:
-            found["embedding"] = network.embed(x)
-    found.update(dict(network.named_buffers()))
-    return {name: _copied(value) for name, value in found.items()}
+            tensors["embedding"] = network.embed(x)
+    tensors.update(dict(network.named_buffers()))
+    return {name: _copied(value) for name, value in tensors.items()}
 
 
 def gradients(
@@ -98,8 +98,8 @@ def gradients_of(learner: TorchLearner, batch: Batch) -> tuple[dict[str, float],
     """See Probe."""
     parts = learner.losses_of(batch)
     names, tensors = zip(*learner._trained(), strict=True)
-    found = torch.autograd.grad(parts["total"], tensors, allow_unused=True, materialize_grads=True)
-    gradients = {name: _copied(value) for name, value in zip(names, found, strict=True)}
+    derivatives = torch.autograd.grad(parts["total"], tensors, allow_unused=True, materialize_grads=True)
+    gradients = {name: _copied(value) for name, value in zip(names, derivatives, strict=True)}
     return {name: part.item() for name, part in parts.items()}, gradients
 
 
@@ -144,14 +144,14 @@ def layers(
     learner: TorchLearner, role: str, images: np.ndarray, *, train: bool, noise: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
     """See Probe."""
-    network, found = learner.networks[role], {}
+    network, arrays = learner.networks[role], {}
 
     def keep(name: str) -> Any:
         def hook(module: torch.nn.Module, inputs: tuple, output: torch.Tensor) -> None:
             if isinstance(output, torch.Tensor):  # not the bottleneck, which returns two
-                found[name] = _copied(output)
+                arrays[name] = _copied(output)
             if name in INPUTS:
-                found[INPUTS[name]] = _copied(inputs[0])
+                arrays[INPUTS[name]] = _copied(inputs[0])
 
         return hook
 
@@ -165,7 +165,7 @@ def layers(
         network.train()
         for handle in handles:
             handle.remove()
-    return found | {name: _copied(value) for name, value in network.named_buffers()} | {"image": _copied(x)}
+    return arrays | {name: _copied(value) for name, value in network.named_buffers()} | {"image": _copied(x)}
 
 
 def _copied(tensor: torch.Tensor) -> np.ndarray:

@@ -63,9 +63,9 @@ class Group(Single):
     def gather(self, array: np.ndarray) -> np.ndarray:
         """Gather on the CPU, whatever the device."""
         mine = torch.from_numpy(np.array(array, order="C"))
-        found = [torch.empty_like(mine) for _ in range(self.size)]
-        dist.all_gather(found, mine)
-        return torch.stack(found).numpy()
+        parts = [torch.empty_like(mine) for _ in range(self.size)]
+        dist.all_gather(parts, mine)
+        return torch.stack(parts).numpy()
 
     def own(self, tensor: Tensor, count: int) -> Tensor:
         """Rows (k * count, ...) -> this process's rows of each of the k batches (k * count / size, ...)."""
@@ -94,8 +94,8 @@ class Group(Single):
         message = torch.cat([tensor.reshape(-1) for tensor in tensors])
         dist.all_reduce(message)
         sums = message.split([tensor.numel() for tensor in tensors])
-        for index, (tensor, found) in enumerate(zip(tensors, sums, strict=True)):
-            shaped = found.view(tensor.shape)
+        for index, (tensor, total) in enumerate(zip(tensors, sums, strict=True)):
+            shaped = total.view(tensor.shape)
             tensor.copy_(shaped if index < len(gradients) else shaped / self.size)
 
 

@@ -69,10 +69,10 @@ class Runtime:
         import torch
 
         if self.device.type == "cuda":
-            found = torch.cuda.get_device_name(self.device)
+            hardware = torch.cuda.get_device_name(self.device)
         else:
-            found = f"CPU, {torch.get_num_threads()} threads"
-        return found if self.processes.size == 1 else f"{self.processes.size} processes, each on {found}"
+            hardware = f"CPU, {torch.get_num_threads()} threads"
+        return hardware if self.processes.size == 1 else f"{self.processes.size} processes, each on {hardware}"
 
 
 def launched() -> tuple[int, int, int]:
@@ -103,9 +103,9 @@ def open_runtime(config: RuntimeConfig) -> Runtime:
     if kind == "cuda" and size > 1:
         device_id = _shared_out(config.device_id, local, available)
     if kind == "cuda" and device_id >= available:
-        found = f"{available} CUDA device(s), numbered from 0" if available else "no CUDA device"
+        there = f"{available} CUDA device(s), numbered from 0" if available else "no CUDA device"
         raise UserError(
-            f"--device cuda --device-id {config.device_id} was asked for, but torch {torch.__version__} finds {found}. "
+            f"--device cuda --device-id {config.device_id} was asked for, but torch {torch.__version__} finds {there}. "
             "Use --device cpu, another --device-id, or install a CUDA build of torch."
         )
     if kind == "cpu" and config.device_id:

@@ -32,8 +32,10 @@ def measure(backend: str, arch: str, trainer: str, precision: str, steps: int, n
     probe, recorded = importlib.import_module(f"duoreid.backends.{backend}.probe"), json.loads(numbers.read_text())
     epoch = len(recorded[arch]["mmt"]["epochs"][0]["steps"]) if trainer == "mmt" else steps
     began, used = time.perf_counter(), time.process_time()
-    found = replay(lambda config: probe.make_learner(config, precision=precision), recorded, trainer, arch, steps=steps)
-    row = worst(found, epoch)
+    differences = replay(
+        lambda config: probe.make_learner(config, precision=precision), recorded, trainer, arch, steps=steps
+    )
+    row = worst(differences, epoch)
     return row | {
         "seconds": round(time.perf_counter() - began, 1),
         "processor_seconds": round(time.process_time() - used, 1),
@@ -83,8 +85,8 @@ def table(rows: Iterable[dict[str, Any]]) -> str:
         if "failed" in row:
             cells.append([*start, row["failed"], *["-"] * (len(HEADINGS) - 5)])
             continue
-        found = row["differences"]
-        values = [f"{found[name]:.0e}" if name in found else "-" for name in COLUMNS]
+        differences = row["differences"]
+        values = [f"{differences[name]:.0e}" if name in differences else "-" for name in COLUMNS]
         cells.append([*start, str(row["steps"]), *values, f"{row['seconds']:.0f}", f"{row['bytes'] / 1e9:.1f}"])
     return "\n".join("| " + " | ".join(line) + " |" for line in cells)
 

@@ -52,14 +52,14 @@ def half(backend: str, exam: Exam, given: argparse.Namespace, draws: dict[str, i
         plain |= {"device": "cpu"} if backend == "mindspore" else {}  # which has float64 there alone
         jobs["double"] = {"precision": "float64", "runtime": plain, "steps": steps, "draws": count}
     with tempfile.TemporaryDirectory(prefix="parity-") as folder:
-        found = {}
+        records = {}
         for part, job in jobs.items():
             print(f"{backend}, {job['precision']} ...", file=sys.stderr, flush=True)
-            found[part] = _run(job | {"backend": backend, "exam": as_dict(exam)}, Path(folder), part)
-            found[part][1]["plan"] = {"double": given.double, "double_steps": given.double_steps}
+            records[part] = _run(job | {"backend": backend, "exam": as_dict(exam)}, Path(folder), part)
+            records[part][1]["plan"] = {"double": given.double, "double_steps": given.double_steps}
             if given.record:
-                halves.save(halves.join(found), given.record)
-    return halves.join(found)
+                halves.save(halves.join(records), given.record)
+    return halves.join(records)
 
 
 def _run(job: dict[str, Any], folder: Path, part: str) -> tuple[Arrays, dict[str, Any]]:
@@ -110,10 +110,10 @@ def _follow(other: Half, given: argparse.Namespace) -> None:
     given.double_steps = steps if given.double_steps is None else given.double_steps
 
 
-def _ordered(found: list[Half]) -> tuple[Half, Half]:
+def _ordered(both: list[Half]) -> tuple[Half, Half]:
     """Return torch's half first; of two of one backend the first given, the other under a name of its own."""
-    halves.check_same(*found)
-    first, second = sorted(found, key=lambda one: BACKENDS.index(one.backend))
+    halves.check_same(*both)
+    first, second = sorted(both, key=lambda one: BACKENDS.index(one.backend))
     return first, second._replace(backend=f"{second.backend} 2") if first.backend == second.backend else second
 
 
@@ -126,11 +126,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(given: argparse.Namespace) -> list[Check]:
     """Do what the options say; return the checks that fail."""
     options.check(given)
-    found = pair(given)
-    if found is None:
+    both = pair(given)
+    if both is None:
         print(f"recorded in {given.record}; compare with: python -m benchmarks.parity --against {given.record}")
         return []
-    compared = compare(*found)
+    compared = compare(*both)
     print(report.text(compared, every=given.every))
     if given.json:
         given.json.write_text(json.dumps(compared.as_json()) + "\n")

@@ -140,24 +140,26 @@ def record(exam: Exam, probe: ModuleType, learner: Any) -> tuple[Arrays, list[di
     """
     arrays, facts = {}, []
     for index in range(exam.batches):
-        found = held(exam, probe, learner, index)
-        kinds = {"held": found.gradients}
+        held_batch = held(exam, probe, learner, index)
+        kinds = {"held": held_batch.gradients}
         if probe.COMPILED:
             kinds["eager"] = gradients(exam, probe, learner, index, {})[0]
         for kind, made in kinds.items():
             arrays |= {f"{kind}/{index}/{name}": sample(value) for name, value in made.items()}
-        facts.append({"choices": found.count, "switched": len(found.places), "places": found.places[:SHOWN]})
+        facts.append(
+            {"choices": held_batch.count, "switched": len(held_batch.places), "places": held_batch.places[:SHOWN]}
+        )
     return arrays, facts
 
 
 def held(exam: Exam, probe: ModuleType, learner: Any, index: int) -> Found:
     """Return the gradients of a batch in the learner's precision with the choices of float64."""
     true = of_batch(exam, index)
-    found, own = gradients(exam, probe, learner, index, true)
+    by_tensor, own = gradients(exam, probe, learner, index, true)
     passes = [pair for role, made in true.items() for pair in zip(made, own[role], strict=False)]
     pairs = [pair for made, noted in passes for pair in zip(made, noted, strict=False)]
     places = [words for pair in pairs for words in differences(*pair)]
-    return Found(found, sum(choice.chosen.size for choice, _ in pairs), places)
+    return Found(by_tensor, sum(choice.chosen.size for choice, _ in pairs), places)
 
 
 def gradients(exam: Exam, probe: ModuleType, learner: Any, index: int, made: Choices) -> tuple[Arrays, Choices]:

@@ -32,7 +32,7 @@ def compare(first: Half, second: Half) -> Comparison:
     exam, halves = first.exam, (first, second)
     layers, true = stages(exam), first.double or second.double
     raw, judged = ([gradient_errors(half, true, held=held) for half in halves] for held in (False, True))
-    found: list[Check | Curve] = [
+    entries: list[Check | Curve] = [
         *chain.from_iterable(own(half, layers) for half in halves),
         *chain.from_iterable(map(alone, halves)),
         *from_truth(halves, layers),
@@ -43,8 +43,8 @@ def compare(first: Half, second: Half) -> Comparison:
         *in_double(first.double, second.double),
         *training.in_single(exam, first.single, second.single, first.double),
     ]
-    checks = [one for one in found if isinstance(one, Check)]
-    curves = [*totals(halves), *(one for one in found if isinstance(one, Curve))]
+    checks = [one for one in entries if isinstance(one, Check)]
+    curves = [*totals(halves), *(one for one in entries if isinstance(one, Curve))]
     short = summary(checks, {half.backend: errors.get("all") for half, errors in zip(halves, raw, strict=True)})
     if "double" in short:
         short["double"]["equal"] = training.equal(first.double, second.double)
@@ -110,19 +110,19 @@ def from_truth(halves: Halves, layers: Layers) -> Checks:
     for mode, listed in layers.items():
         true = judge.truth(listed, lambda _, value: sample(value))
         for stage in listed:
-            found = [half.single.get(f"{mode}/{stage.name}", missing) for half in halves]
-            errors = [relative(one, true[stage.name]) for one in found]
+            outputs = [half.single.get(f"{mode}/{stage.name}", missing) for half in halves]
+            errors = [relative(one, true[stage.name]) for one in outputs]
             where = {"kind": "layers", "name": stage.name, "mode": mode, "note": stage.rule}
             yield from beside(halves, errors, errors[::-1], f"parity.layer.{mode}", "parity.factor.first", **where)
 
 
 def losses(halves: Halves, true: Arrays) -> Checks:
     """The losses of the first batch: apart, and from float64, {} for none."""
-    found = [under(half.single, "loss/") for half in halves]
+    by_half = [under(half.single, "loss/") for half in halves]
     size, limit = abs(float((true or halves[0].single)["loss/total"])), fixed("parity.losses.float32")
-    for name, value in found[0].items():
-        yield check("losses", name, BOTH, abs(float(found[1][name]) - float(value)) / size, limit)
-        for half, one in zip(halves, found, strict=True) if true else ():
+    for name, value in by_half[0].items():
+        yield check("losses", name, BOTH, abs(float(by_half[1][name]) - float(value)) / size, limit)
+        for half, one in zip(halves, by_half, strict=True) if true else ():
             error = abs(float(one[name]) - float(true[f"loss/{name}"])) / size
             yield check("losses", name, half.backend, error, limit)
 
@@ -131,21 +131,21 @@ def embeddings(halves: Halves, true: Arrays) -> Checks:
     """Embeddings of the test people in the starting state: apart, and from float64, {} for none."""
     pairs = [(BOTH, halves[1].single, halves[0].single)]
     pairs += [(half.backend, half.single, true) for half in halves if true]
-    for who, found, expected in pairs:
-        error = judge.distance(found["embedding/start"], expected["embedding/start"])
+    for who, arrays, expected in pairs:
+        error = judge.distance(arrays["embedding/start"], expected["embedding/start"])
         yield check("embeddings", "embedding", who, error, fixed("parity.embedding.float32"), step=0)
 
 
 def medians(pairs: Iterable[tuple[Arrays, Arrays]]) -> Errors:
     """Return by tensor, and for "all", the median over batches of gradients' L2 distances from others, relative."""
-    found: dict[str, list[float]] = {}
+    distances: dict[str, list[float]] = {}
     for one, true in pairs:
         whole = together(true, true)
         least = LEAST * float(np.linalg.norm(whole))
-        found.setdefault("all", []).append(relative(together(one, true), whole))
+        distances.setdefault("all", []).append(relative(together(one, true), whole))
         for tensor, value in true.items():
-            found.setdefault(tensor, []).append(relative(one[tensor], value, least))
-    return {tensor: float(np.median(errors)) for tensor, errors in found.items()}
+            distances.setdefault(tensor, []).append(relative(one[tensor], value, least))
+    return {tensor: float(np.median(errors)) for tensor, errors in distances.items()}
 
 
 def has_held(half: Half) -> bool:
@@ -187,11 +187,11 @@ def compiled(half: Half, judged: Errors) -> Checks:
 def in_double(first: Arrays, second: Arrays) -> Iterator[Check | Curve]:
     """The two in float64: nothing but rounding of 1e-16 may lie between starting states; and training."""
     for start in ("test/", "train/", "loss/", "gradient/", "embedding/start"):
-        found = {n: judge.distance(second.get(n), np.asarray(v)) for n, v in first.items() if n.startswith(start)}
-        if found and second:
-            worst, name = max(found, key=found.get), start.split("/")[0]
+        distances = {n: judge.distance(second.get(n), np.asarray(v)) for n, v in first.items() if n.startswith(start)}
+        if distances and second:
+            worst, name = max(distances, key=distances.get), start.split("/")[0]
             where = {"precision": "double", "note": f"worst in {worst}"}
-            yield check("start", name, BOTH, found[worst], fixed("parity.double"), **where)
+            yield check("start", name, BOTH, distances[worst], fixed("parity.double"), **where)
     yield from training.in_double(first, second)
 
 
@@ -204,7 +204,7 @@ def summary(checks: list[Check], raw: Errors) -> dict[str, Any]:
     float32, how far losses have been apart, relative to the first, and how far rounding alone has led one backend.
     """
     double, single = ([one for one in checks if one[:2] == ("training", part)] for part in ("double", "single"))
-    found: dict[str, Any] = {
+    numbers: dict[str, Any] = {
         "embeddings": next(one.value for one in checks if (one.kind, one.who) == ("embeddings", BOTH)),
         "gradients": {
             one.who: [raw[one.who], one.value] for one in checks if (one.kind, one.name) == ("gradients", "all")
@@ -215,8 +215,8 @@ def summary(checks: list[Check], raw: Errors) -> dict[str, Any]:
     if double:
         noise = [one.noise for one in double if one.noise is not None]
         apart = float(np.max([one.value for one in double]))
-        found["double"] = {"steps": double[-1].step, "apart": apart, "noise": float(np.max(noise)) if noise else None}
+        numbers["double"] = {"steps": double[-1].step, "apart": apart, "noise": float(np.max(noise)) if noise else None}
     if single:
         last = [one for one in single if one.name == "losses"][-1]
-        found["single"] = {"steps": last.step, "apart": last.value, "noise": last.noise}
-    return found
+        numbers["single"] = {"steps": last.step, "apart": last.value, "noise": last.noise}
+    return numbers

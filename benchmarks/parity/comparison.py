@@ -153,15 +153,19 @@ def _row(check: Check) -> list[Any]:
     return [check.name, check.step, *numbers, check.passed, *([] if check.passed and layer else [check.note])]
 
 
-def from_json(found: dict[str, Any]) -> Comparison:
+def from_json(document: dict[str, Any]) -> Comparison:
     """Return the comparison that `as_json` has written."""
     checks = [
         Check(*(group[name] for name in Check._fields[: GROUP - 1]), tuple(group["tolerances"]), *row)
-        for group in found["checks"]
+        for group in document["checks"]
         for row in group["rows"]
     ]
-    curves = [Curve(*curve, {int(step): value for step, value in values.items()}) for *curve, values in found["curves"]]
-    return Comparison(found["exam"], found["backends"], checks, curves, found["summary"], found["tolerances"])
+    curves = [
+        Curve(*curve, {int(step): value for step, value in values.items()}) for *curve, values in document["curves"]
+    ]
+    return Comparison(
+        document["exam"], document["backends"], checks, curves, document["summary"], document["tolerances"]
+    )
 
 
 def load(path: Path) -> Comparison:

@@ -36,8 +36,8 @@ class Half(NamedTuple):
 
 def join(records: dict[str, tuple[Arrays, dict[str, Any]]]) -> Half:
     """Return the half made of records by "single" and "double"."""
-    facts = {part: found for part, (_, found) in records.items()}
-    arrays = {part: found for part, (found, _) in records.items()}
+    facts = {part: about for part, (_, about) in records.items()}
+    arrays = {part: values for part, (values, _) in records.items()}
     return Half(next(iter(facts.values()))["backend"], arrays.get("single", {}), arrays.get("double", {}), facts)
 
 

@@ -68,11 +68,11 @@ def errors(probe: ModuleType, chosen: list[Case], dtype: type) -> dict[str, dict
 
     A value's error is relative to the larger of it and 1, a gradient's to its largest number.
     """
-    found = {}
+    by_loss = {}
     for oracle, arrays, integers, options in chosen:
         inputs = tuple(array.astype(dtype) for array in arrays)
         true, *exact = oracle(*inputs, *integers, **options)
         value, gradients = probe.gradients_of_loss(oracle.__name__, inputs, integers, **options)
         apart = max(judge.distance(*pair) for pair in zip(gradients, exact, strict=False))
-        found[oracle.__name__] = {"value": abs(value - true) / max(abs(true), 1.0), "gradient": apart}
-    return found
+        by_loss[oracle.__name__] = {"value": abs(value - true) / max(abs(true), 1.0), "gradient": apart}
+    return by_loss

@@ -29,29 +29,29 @@ LINES = {
 """Labels and styles of the curves by role; without a colour: their backend's."""
 
 
-def plot(found: Comparison, path: Path) -> None:
+def plot(compared: Comparison, path: Path) -> None:
     """Draw everything into one PNG."""
     with style.drawing() as pyplot:
         figure, axes = pyplot.subplot_mosaic(PLACES, figsize=(13, 9.4), height_ratios=(3, 2, 4))
         for name in PANELS:
-            _curves(axes[name], found, name)
+            _curves(axes[name], compared, name)
         for kind, words in (("own", "adds by itself"), ("layers", "inherits and adds, from float64")):
-            _bars(axes[kind], found, kind)
+            _bars(axes[kind], compared, kind)
             axes[kind].set_title(f"Error that a layer {words} (float32, training)")
-        failed = f"NO PARITY, {len(found.failed)} checks fail" if found.failed else "every check within its limit"
-        first, second = found.names
+        failed = f"NO PARITY, {len(compared.failed)} checks fail" if compared.failed else "every check within its limit"
+        first, second = compared.names
         words = "{network}, {batch} images. Grey: what rounding alone does to one backend.".format(
-            **found.exam["words"]
+            **compared.exam["words"]
         )
         style.head(figure, f"{first} and {second} on the same bytes: {failed}", words)
         style.save(figure, path)
 
 
-def _curves(axis: Any, found: Comparison, name: str) -> None:
+def _curves(axis: Any, compared: Comparison, name: str) -> None:
     title, words, horizontal, vertical = PANELS[name]
     axis.set_title(title)
-    colours, labels = dict(zip(found.names, (style.SECOND, style.FIRST), strict=True)), set()
-    for curve in (curve for curve in found.curves if curve.name == name and curve.values):
+    colours, labels = dict(zip(compared.names, (style.SECOND, style.FIRST), strict=True)), set()
+    for curve in (curve for curve in compared.curves if curve.name == name and curve.values):
         label, look = LINES[curve.role]
         label = label.format(curve.who)
         values = np.maximum(list(curve.values.values()), 1e-17 if vertical == "log" else -np.inf)
@@ -69,17 +69,17 @@ def _curves(axis: Any, found: Comparison, name: str) -> None:
         axis.axhline(tolerance("parity.double"), color=style.INK, linewidth=0.5)
 
 
-def _bars(axis: Any, found: Comparison, kind: str) -> None:
+def _bars(axis: Any, compared: Comparison, kind: str) -> None:
     """Draw the worst of each block in training."""
     chosen = [
-        check for check in found.checks if check[:3] == (kind, "single", "train") and ".running_" not in check.name
+        check for check in compared.checks if check[:3] == (kind, "single", "train") and ".running_" not in check.name
     ]
     worst: dict[str, dict[str, float]] = {}
     for check in chosen:
-        of = worst.setdefault(found.block(check), {})
+        of = worst.setdefault(compared.block(check), {})
         of[check.who] = max(of.get(check.who, 0.0), check.value)
     where = np.arange(len(worst))
-    for index, (name, colour) in enumerate(zip(found.names, (style.SECOND, style.FIRST), strict=True)):
+    for index, (name, colour) in enumerate(zip(compared.names, (style.SECOND, style.FIRST), strict=True)):
         heights = [min(max(values.get(name, 0.0), 1e-9), 10.0) for values in worst.values()]
         axis.bar(where + 0.4 * index - 0.2, heights, 0.4, color=colour, label=name)
     if kind == "own":

@@ -51,18 +51,18 @@ def record(
     facts = {"precision": precision, "steps": steps, "draws": draws, "digest": exam.digest}
     arrays, facts["own"] = layer_by_layer(exam, probe, learner)
     facts["losses"] = loss_cases.errors(probe, loss_cases.cases(exam), dtype)
-    found, facts["rules"] = one_step(exam, probe, learner)
+    samples, facts["rules"] = one_step(exam, probe, learner)
     learner.import_state(exam.start)
-    arrays |= found | {"embedding/start": learner.embed(chunks(exam.test.images))}
+    arrays |= samples | {"embedding/start": learner.embed(chunks(exam.test.images))}
     if steps:
         arrays |= training(exam, learner, exam.start, steps)
         start = {name: value.astype(dtype) if np.ndim(value) else value for name, value in exam.start.items()}
         for draw in range(1, draws + 1):
-            found = training(exam, learner, disturbed(start, draw, NOISE[dtype]), steps)
-            arrays |= {f"noise{draw}/{name}": value for name, value in found.items()}
+            run = training(exam, learner, disturbed(start, draw, NOISE[dtype]), steps)
+            arrays |= {f"noise{draw}/{name}": value for name, value in run.items()}
     if held:
-        found, facts["switches"] = choices.record(exam, probe, learner)
-        arrays |= found
+        samples, facts["switches"] = choices.record(exam, probe, learner)
+        arrays |= samples
     return arrays, facts | {"seconds": {"all": round(time.perf_counter() - began, 2)}}
 
 
@@ -101,19 +101,19 @@ def one_step(exam: Exam, probe: ModuleType, learner: Learner) -> tuple[Arrays, d
     learner.import_state(before)
     learner.step(exam.batch(0), rules.RATES[exam.learner.optimiser], rules.EMA)
     learner.losses()
-    found = rules.step_errors(exam.learner, before, gradients, learner.export_state())
+    errors = rules.step_errors(exam.learner, before, gradients, learner.export_state())
     if exam.spec.pseudo_labels:
         size = (exam.people, backbone(exam.network.arch).features)
         centroids = rng(exam.seed, "parity/centroids").standard_normal(size).astype(np.float32)
         learner.relabel(centroids)
-        found |= rules.relabel_errors(exam.learner, centroids, learner.export_state())
+        errors |= rules.relabel_errors(exam.learner, centroids, learner.export_state())
     arrays = {f"loss/{name}": np.float64(value) for name, value in losses.items()}
     for index in range(exam.batches):
         if index:
             learner.import_state(exam.start)
             _, gradients = probe.gradients_of(learner, exam.batch(index))
         arrays |= {f"gradient/{index}/{name}": sample(value) for name, value in gradients.items()}
-    return arrays, found
+    return arrays, errors
 
 
 def training(exam: Exam, learner: Learner, state: Arrays, steps: int) -> Arrays:

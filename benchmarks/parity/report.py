@@ -49,62 +49,65 @@ DEEP, SHOWN = 100, 15
 """More names than DEEP in a table: a line for each block. So many failures are told."""
 
 
-def text(found: Comparison, *, every: bool = False) -> str:
+def text(compared: Comparison, *, every: bool = False) -> str:
     """Return the report. every: a line for each layer and tensor; else the worst of each block of a deep network."""
-    lines = [*heading(found), *switched(found)]
+    lines = [*heading(compared), *switched(compared)]
     for kind, words in KINDS.items():
         for precision, where in (("single", ""), ("double", "In float64. ")):
-            chosen = [check for check in found.checks if check[:2] == (kind, precision)]
+            chosen = [check for check in compared.checks if check[:2] == (kind, precision)]
             if chosen:
-                lines += ["", where + words, "", *_table(chosen, found, every), *_reasons(found, chosen)]
-    if not any(check[:2] == ("training", "single") for check in found.checks):
+                lines += ["", where + words, "", *_table(chosen, compared, every), *_reasons(compared, chosen)]
+    if not any(check[:2] == ("training", "single") for check in compared.checks):
         lines += ["", "Training is not judged: no disturbed run (--envelope) and no float64 run of as many steps."]
-    return "\n".join([*lines, "", *short(found.summary), *verdict(found)])
+    return "\n".join([*lines, "", *short(compared.summary), *verdict(compared)])
 
 
-def heading(found: Comparison) -> list[str]:
+def heading(compared: Comparison) -> list[str]:
     """Return what was compared, on what, and how long it took."""
-    words = found.exam["words"]
+    words = compared.exam["words"]
     lines = [
-        f"Parity of {' and '.join(found.names)}: {words['network']} at {words['batch']}, seed {found.exam['seed']}"
+        (
+            f"Parity of {' and '.join(compared.names)}: {words['network']} at {words['batch']}, "
+            f"seed {compared.exam['seed']}"
+        )
     ]
     lines += [f"  {words['options']}"] if words.get("options") else []
-    for half in found.backends:
+    for half in compared.backends:
         for part in half["parts"].values():
             noise = f" and {part['draws']} times with noise" if part["draws"] else ""
             seconds = sum(part["seconds"].values())
             lines.append(f"  {half['about']}, {part['precision']}: {part['steps']} steps{noise}, {seconds:.0f} s")
-    judges = [half["about"] for half in found.backends if "double" in half["parts"]]
+    judges = [half["about"] for half in compared.backends if "double" in half["parts"]]
     lines += ["  no float64 record: gradients and losses have no judge"] if not judges else []
     lines += [f"  judge of gradients and losses: {judges[0]} in float64"] if len(judges) == 1 else []
     return lines
 
 
-def switched(found: Comparison) -> list[str]:
+def switched(compared: Comparison) -> list[str]:
     """Return which choices rounding has switched in a half whose gradients were taken with float64's choices."""
     lines = []
-    for half in found.backends:
+    for half in compared.backends:
         for index, batch in enumerate(half.get("switches", [])):
             places, more = batch["places"], batch["switched"] - len(batch["places"])
             words = f"{batch['switched']} of {batch['choices']} switched by rounding"
             lines += [f"  {half['name']}, batch {index}: {words}", *(f"    {place}" for place in places)]
             lines += [f"    ... and {more} more"] if more else []
-    raw = ", ".join(f"{who} {raw:.1e}" for who, (raw, _) in found.summary["gradients"].items())
+    raw = ", ".join(f"{who} {raw:.1e}" for who, (raw, _) in compared.summary["gradients"].items())
     title = "Where a ReLU or a pooled maximum chooses otherwise than in float64 the gradient before it jumps:"
     last = f"  whole gradients as they are: {raw}; below, those of batches listed here with float64's choices"
     return ["", title, *lines, last] if lines else []
 
 
-def _table(chosen: Sequence[Check], found: Comparison, every: bool) -> list[str]:
+def _table(chosen: Sequence[Check], compared: Comparison, every: bool) -> list[str]:
     """A row for each name and step, or for each block of many; a column for each mode and backend."""
     deep = not every and len({check.name for check in chosen}) > DEEP
-    block = found.block if deep else lambda check: check.name
+    block = compared.block if deep else lambda check: check.name
     cells: dict[str, dict[tuple[str, str], Check]] = {}
     for check in sorted(chosen, key=lambda check: check.mode, reverse=True):  # training has layers that test has not
         row = cells.setdefault(_row(check, block(check), every), {})
         column = check.mode, check.who
         row[column] = max(row.get(column, check), check, key=_share)
-    who = [name for name in (*found.names, BOTH) if any(check.who == name for check in chosen)]
+    who = [name for name in (*compared.names, BOTH) if any(check.who == name for check in chosen)]
     columns = [(mode, name) for mode in dict.fromkeys(check.mode for check in chosen) for name in who]
     head = {column: " ".join(filter(None, column)) for column in columns}
     rows = []
@@ -129,31 +132,31 @@ def _share(check: Check) -> float:
     return check.value / check.limit if check.value == check.value else np.inf
 
 
-def _reasons(found: Comparison, chosen: Sequence[Check]) -> list[str]:
-    told = {name: found.tolerances[name] for name in sorted({name for check in chosen for name in check.tolerances})}
+def _reasons(compared: Comparison, chosen: Sequence[Check]) -> list[str]:
+    told = {name: compared.tolerances[name] for name in sorted({name for check in chosen for name in check.tolerances})}
     return ["", *(f"  {name} = {one['value']:g}: {one['reason']}" for name, one in told.items())]
 
 
-def short(found: dict[str, Any]) -> list[str]:
+def short(summary: dict[str, Any]) -> list[str]:
     """Return a summary in words."""
     words = " with float64's choices of ReLUs"
-    gradients = ", ".join(f"{backend} {once(*pair, words)}" for backend, pair in found["gradients"].items())
-    lines = ["In short:", f"  test embeddings of the same weights are {found['embeddings']:.1e} apart"]
+    gradients = ", ".join(f"{backend} {once(*pair, words)}" for backend, pair in summary["gradients"].items())
+    lines = ["In short:", f"  test embeddings of the same weights are {summary['embeddings']:.1e} apart"]
     lines += [f"  gradients are from float64: {gradients}"] if gradients else []
-    if one := found.get("double"):
+    if one := summary.get("double"):
         alone = "" if one["noise"] is None else f"; noise of 2e-16 leads one backend {one['noise']:.1e} away"
         equal = f"equal to {tolerance('parity.double'):.0e} up to step {one['equal']} of {one['steps']}"
         words = f"losses, weights and embeddings {one['apart']:.1e} apart, {equal}{alone}"
         lines.append(f"  {one['steps']} steps in float64: {words}")
-    if one := found.get("single"):
+    if one := summary.get("single"):
         words = f"losses {one['apart']:.1e} apart; rounding alone leads one backend {one['noise']:.1e} away"
         lines.append(f"  {one['steps']} steps in float32: {words}")
     return lines
 
 
-def verdict(found: Comparison) -> list[str]:
+def verdict(compared: Comparison) -> list[str]:
     """Return the failures, what adds an error first, and the sum."""
-    failed, count, lines = found.failed, len(found.checks), []
+    failed, count, lines = compared.failed, len(compared.checks), []
     if failed:
         lines = ["", *(f"FAILED {_said(check)}" for check in failed[:SHOWN])]
         lines += [f"... and {len(failed) - SHOWN} more"] if len(failed) > SHOWN else []
@@ -186,11 +189,11 @@ def markdown(reports: Sequence[Comparison]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *map(row, reports)])
 
 
-def row(found: Comparison) -> list[str]:
+def row(compared: Comparison) -> list[str]:
     """Return the cells of one comparison. What it was computed on is told where that was no CPU."""
-    short, words = found.summary, found.exam["words"]
+    short, words = compared.summary, compared.exam["words"]
     double, single = short.get("double"), short.get("single")
-    halves = [half["about"].partition(" on ") for half in found.backends]
+    halves = [half["about"].partition(" on ") for half in compared.backends]
     devices = [f"{name.split()[0]} on {device}" for name, _, device in halves if device[:3] not in ("", "CPU")]
     return [
         ", ".join([words["network"], *devices]),
@@ -222,10 +225,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = made.parse_args(argv)
 
     def action() -> None:
-        found = [comparison.load(path) for path in given.reports]
-        print(text(found[0], every=given.every) if len(found) == 1 else markdown(found))
+        comparisons = [comparison.load(path) for path in given.reports]
+        print(text(comparisons[0], every=given.every) if len(comparisons) == 1 else markdown(comparisons))
         if given.plot:
-            plot(found[0], given.plot)
+            plot(comparisons[0], given.plot)
 
     return guarded(action)
 

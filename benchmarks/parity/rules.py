@@ -47,7 +47,7 @@ def step_errors(config: LearnerConfig, before: State, gradients: State, after: S
 
     See `_adam` and `_sgd`. ema: decay teacher + (1 - decay) student, relative to the largest weight.
     """
-    found: Errors = {}
+    errors: Errors = {}
     least = LEAST * np.sqrt(sum(float(np.sum(np.square(value, dtype=np.float64))) for value in gradients.values()))
     trained = [name for name in before if name in gradients]
     rule, prefixes = {"adam": _adam, "sgd": _sgd}[config.optimiser], ("", *MOMENTS[config.optimiser])
@@ -58,13 +58,13 @@ def step_errors(config: LearnerConfig, before: State, gradients: State, after: S
         decayed = np.asarray(gradients[tensor], np.float64) + treatment.decay * old[0]
         moved = (old[0] - new[0]) / (RATES[config.optimiser] * treatment.factor)
         for name, error in rule(old[1:], new[1:], decayed, moved, least).items():
-            found.setdefault(name, {})[tensor] = error
+            errors.setdefault(name, {})[tensor] = error
     for teacher, student in zip(spec_of(config.method).teachers, spec_of(config.method).students, strict=False):
         for name in (n for n in before if n.startswith(f"{teacher}.") and ".running_" not in n):
             other = np.asarray(after[f"{student}.{name.removeprefix(f'{teacher}.')}"], np.float64)
             expected = EMA * np.asarray(before[name], np.float64) + (1 - EMA) * other
-            found.setdefault("ema", {})[name] = float(np.abs(after[name] - expected).max() / np.abs(expected).max())
-    return found
+            errors.setdefault("ema", {})[name] = float(np.abs(after[name] - expected).max() / np.abs(expected).max())
+    return errors
 
 
 def _adam(old: Moments, new: Moments, decayed: np.ndarray, moved: np.ndarray, least: float) -> dict[str, float]:
@@ -103,10 +103,10 @@ def relabel_errors(config: LearnerConfig, centroids: np.ndarray, after: State) -
     """Return by classifier how far its rows are from the L2-normalised centroids (K, D), zeros behind them."""
     rows = np.asarray(centroids, np.float64)
     rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    found = {}
+    errors = {}
     for role in spec_of(config.method).all:
         name = f"{role}.classifier.weight"
         expected = np.zeros(after[name].shape)
         expected[: len(rows)] = rows
-        found[name] = float(np.abs(after[name] - expected).max())
-    return {"relabel": found}
+        errors[name] = float(np.abs(after[name] - expected).max())
+    return {"relabel": errors}

@@ -26,16 +26,16 @@ def sample(array: np.ndarray, limit: int = LIMIT) -> np.ndarray:
     return flat.copy() if flat.size <= limit else flat[places(flat.size, limit)]
 
 
-def relative(found: np.ndarray, expected: np.ndarray, least: float = 0.0) -> float:
+def relative(actual: np.ndarray, expected: np.ndarray, least: float = 0.0) -> float:
     """Return the L2 distance of samples, relative to the expected one's norm; infinite where shapes differ.
 
     least: a norm below which distances are relative to it instead, for what is 0 in truth.
     """
-    if np.shape(found) != np.shape(expected):
+    if np.shape(actual) != np.shape(expected):
         return float("inf")
-    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
     norm = max(float(np.linalg.norm(expected)), least)
-    apart = float(np.linalg.norm(found - expected))
+    apart = float(np.linalg.norm(actual - expected))
     if not np.isfinite(apart):
         return float("inf")
     return apart / norm if norm else apart

@@ -101,7 +101,7 @@ def equal(first: Arrays, second: Arrays) -> int:
     return min([steps_of(first), *wrong])
 
 
-def losses_apart(found: Arrays, base: Arrays, *, exact: bool = False) -> ByStep:
+def losses_apart(run: Arrays, base: Arrays, *, exact: bool = False) -> ByStep:
     """How far any loss has been from the base's up to each step, relative to the base's first total.
 
     exact: relative to each loss's own largest value instead.
@@ -109,13 +109,13 @@ def losses_apart(found: Arrays, base: Arrays, *, exact: bool = False) -> ByStep:
     rows = []
     for name, true in under(base, "curve/").items():
         scale = np.abs(true).max() if exact else abs(base["curve/total"][0])
-        other = found.get(f"curve/{name}")
+        other = run.get(f"curve/{name}")
         fits = np.shape(other) == true.shape
         rows.append(np.abs(other - true) / scale if fits else np.full(true.shape, np.inf))
     return {step: float(value) for step, value in enumerate(np.maximum.accumulate(np.max(rows, axis=0)), start=1)}
 
 
-def weights_drift(exam: Exam, found: Arrays, base: Arrays, *, statistics: bool = False) -> ByStep:
+def weights_drift(exam: Exam, run: Arrays, base: Arrays, *, statistics: bool = False) -> ByStep:
     """L2 distance of the weights (or of the running statistics) relative to how far the base has moved."""
     shapes, start = expected_shapes(exam.learner), under(base, "weights/0/")
     names = [name for name in start if (".running_" in name) == statistics]
@@ -127,24 +127,24 @@ def weights_drift(exam: Exam, found: Arrays, base: Arrays, *, statistics: bool =
     def between(run: Arrays, step: int, since: int) -> float:
         return float(np.linalg.norm(at(run, step) - at(base, since)))
 
-    return {step: between(found, step, step) / between(base, step, 0) for step in marks(base)}
+    return {step: between(run, step, step) / between(base, step, 0) for step in marks(base)}
 
 
-def exact_weights_apart(found: Arrays, base: Arrays) -> ByStep:
+def exact_weights_apart(run: Arrays, base: Arrays) -> ByStep:
     """Largest distance of a tensor, teachers and statistics too, relative to its largest number."""
     names = {step: [name for name in base if name.startswith(f"weights/{step}/")] for step in marks(base)}
-    return {step: max(judge.distance(found.get(n), base[n]) for n in chosen) for step, chosen in names.items()}
+    return {step: max(judge.distance(run.get(n), base[n]) for n in chosen) for step, chosen in names.items()}
 
 
-def embeddings_apart(found: Arrays, base: Arrays) -> ByStep:
+def embeddings_apart(run: Arrays, base: Arrays) -> ByStep:
     """Root mean square of the L2 distances between embeddings at the end."""
-    apart = ((found["embedding/end"] - base["embedding/end"]) ** 2).sum(-1)
+    apart = ((run["embedding/end"] - base["embedding/end"]) ** 2).sum(-1)
     return {steps_of(base): float(np.sqrt(apart.mean()))}
 
 
-def exact_embeddings_apart(found: Arrays, base: Arrays) -> ByStep:
+def exact_embeddings_apart(run: Arrays, base: Arrays) -> ByStep:
     """Largest distance of the embeddings at the end."""
-    return {steps_of(base): judge.distance(found.get("embedding/end"), base["embedding/end"])}
+    return {steps_of(base): judge.distance(run.get("embedding/end"), base["embedding/end"])}
 
 
 class Outcome(NamedTuple):
@@ -184,9 +184,9 @@ def outcomes(exam: Exam, first: Arrays, second: Arrays, double: Arrays) -> Itera
 
 def one_moved(labels: np.ndarray) -> float:
     """1 - adjusted Rand index when one picture, whichever counts most, goes to another cluster."""
-    found = [0.0]
+    distances = [0.0]
     for index in range(len(labels)):
         moved = labels.copy()
         moved[index] = (labels[index] + 1) % (labels.max() + 1)
-        found.append(1.0 - agreement(moved, labels).adjusted_rand)
-    return max(found)
+        distances.append(1.0 - agreement(moved, labels).adjusted_rand)
+    return max(distances)

@@ -30,13 +30,13 @@ def load() -> tuple[dict[str, Rank], dict[str, str]]:
     Each is called as evaluate(distances float32 (Q, G), query_ids, gallery_ids, query_cameras, gallery_cameras,
     max_rank), ids and cameras int64; it returns (CMC, ...).
     """
-    found, missing = {}, {}
+    rankings, missing = {}, {}
     for name, loader in (("fastreid", _fastreid), ("torchreid", _torchreid)):
         try:
-            found[name] = loader().evaluate_cy
+            rankings[name] = loader().evaluate_cy
         except (ImportError, OSError, subprocess.CalledProcessError) as error:
             missing[name] = f"{type(error).__name__}: {error}"
-    return found, missing
+    return rankings, missing
 
 
 def _folder(package: str, hint: str) -> Path:

@@ -20,12 +20,12 @@ FORMAT = "duoreid-2"
 
 def digest(state: Mapping[str, np.ndarray], metadata: str = "") -> str:
     """Return a digest of the metadata's text and of names, types, shapes and bytes, whatever the order of the names."""
-    found = hashlib.blake2b(metadata.encode(), digest_size=16)
+    hasher = hashlib.blake2b(metadata.encode(), digest_size=16)
     for name in sorted(state):
         array = np.asarray(state[name], order="C")
-        found.update(f"{name}{array.dtype.str}{array.shape}".encode())
-        found.update(array.tobytes())
-    return found.hexdigest()
+        hasher.update(f"{name}{array.dtype.str}{array.shape}".encode())
+        hasher.update(array.tobytes())
+    return hasher.hexdigest()
 
 
 def plain(value: Any) -> Any:

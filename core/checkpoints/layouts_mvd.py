@@ -39,7 +39,7 @@ class JointLayout:
     def bare(self, name: str) -> str:
         """Return a name without whatever a wrapper or an optimiser has put before it; "" for one of another layout."""
         places = (re.search(rf"(?:^|\.)(?={root})", name) for root, _ in self.roots)
-        ends = [found.end() for found in places if found]
+        ends = [match.end() for match in places if match]
         return name[min(ends) :] if ends else ""
 
     def ours(self, name: str) -> str:
@@ -153,7 +153,7 @@ def public_of(contents: Contents) -> JointFile | None:
     path, layout = contents.path, layout_of(contents.tensors)
     if layout is None:
         return None
-    found: dict[str, np.ndarray] = {}
+    state: dict[str, np.ndarray] = {}
     ignored: dict[str, int] = {}
     for name, value in contents.tensors.items():
         bare = layout.bare(name)
@@ -162,14 +162,14 @@ def public_of(contents: Contents) -> JointFile | None:
             ignored[reason] = ignored.get(reason, 0) + 1
             continue
         ours = layout.ours(bare)
-        if ours in found:
+        if ours in state:
             raise UserError(f"{path} has {ours} twice, the second time as {name}: save the file with one of them.")
-        found[ours] = np.array(value, np.float32, order="C")
+        state[ours] = np.array(value, np.float32, order="C")
     recipe = presets()[layout.preset]
-    made = JointFile(contents.path, layout, recipe, found, "")
+    made = JointFile(contents.path, layout, recipe, state, "")
     _check(made)
     lines = [
-        f"weights of {path} ({contents.kind}): {layout.name}, {len(found)} tensors matched; settings of its recipe"
+        f"weights of {path} ({contents.kind}): {layout.name}, {len(state)} tensors matched; settings of its recipe"
     ]
     lines += [f"  ignored, {reason}: {count}" for reason, count in ignored.items()]
     lines += [f"  not used: {', '.join(contents.aside)}"] if contents.aside else []

@@ -61,16 +61,16 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         if type(metadata) is not dict or any(type(text) is not str for text in metadata.values()):
             raise ValueError("metadata that is not texts by name")
         places = _places(header, size - 8 - length)
-        found = {name: _tensor(file.read(end - begin), *rest) for name, begin, end, *rest in places}
-    return {name: found[name] for name in header}, metadata
+        tensors = {name: _tensor(file.read(end - begin), *rest) for name, begin, end, *rest in places}
+    return {name: tensors[name] for name in header}, metadata
 
 
 def _header(text: bytes) -> dict[str, Any]:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
+        entries = dict(pairs)
+        if len(entries) != len(pairs):
             raise ValueError("a name that the header holds twice")
-        return found
+        return entries
 
     header = json.loads(text, object_pairs_hook=once)
     if type(header) is not dict:
@@ -80,7 +80,7 @@ def _header(text: bytes) -> dict[str, Any]:
 
 def _places(header: Mapping[str, Any], size: int) -> list[tuple[str, int, int, str, tuple[int, ...]]]:
     """Return (name, first byte, byte behind the last, type, shape), which must follow each other without a gap."""
-    found = []
+    places = []
     for name, entry in header.items():
         if type(entry) is not dict or entry.keys() != {"dtype", "shape", "data_offsets"}:
             raise ValueError(f"{name[:80]!r} is not described by a type, a shape and a place")
@@ -93,16 +93,16 @@ def _places(header: Mapping[str, Any], size: int) -> list[tuple[str, int, int, s
         begin, end = offsets
         if end - begin != numbers.elements(tuple(shape)) * numbers.width(TYPES[kind]):
             raise ValueError(f"{name[:80]!r} has another number of bytes than its shape and type say")
-        found.append((name, begin, end, TYPES[kind], tuple(shape)))
-    found.sort(key=lambda place: place[1:3])
+        places.append((name, begin, end, TYPES[kind], tuple(shape)))
+    places.sort(key=lambda place: place[1:3])
     reached = 0
-    for name, begin, end, *_ in found:
+    for name, begin, end, *_ in places:
         if begin != reached:
             raise ValueError(f"{name[:80]!r} does not begin where the tensor before it ends")
         reached = end
     if reached != size:
         raise ValueError(f"tensors of {reached:,} bytes in a file that holds {size:,}")
-    return found
+    return places
 
 
 def _tensor(content: bytes, kind: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -111,23 +111,23 @@ def open_trained(
     taken = f"{path}: its last state, {contents.path.name}" if Path(path).is_dir() else ""
     trained = Trained(contents.path, config, {}, trial=_trial(metadata, config), report=taken)
     trained = replace(trained, threshold=metadata.get("threshold"))
-    found = [match.group(1) for name in contents.tensors if (match := re.fullmatch(weights.ROLE, name))]
-    if not found:
+    roles = [match.group(1) for name in contents.tensors if (match := re.fullmatch(weights.ROLE, name))]
+    if not roles:
         name = str(metadata.get("network", ALONE))
         if role not in ("", "all", name):
             raise unknown(f"network of {contents.path}", role, [name])
         models = {name: _single(contents.tensors, config)}
         return replace(trained, models=models, adapted=bool(metadata.get("adapted")))
-    spec = holder_of(found, config.method)
+    spec = holder_of(roles, config.method)
     if spec is not None and spec.joint:
         _refuse_part(contents.path, role, spec)
         return replace(trained, models={spec.name: _joint(contents.tensors, config, spec)})
-    embedders = list(spec.embedders) if spec else found
-    if role not in ("", "all", *found):
-        raise unknown(f"network of {contents.path}", role, [*found, "all"])
-    chosen = found if role == "all" else [role] if role else embedders
+    embedders = list(spec.embedders) if spec else roles
+    if role not in ("", "all", *roles):
+        raise unknown(f"network of {contents.path}", role, [*roles, "all"])
+    chosen = roles if role == "all" else [role] if role else embedders
     models = {name: _single(network(contents.tensors, name), config) for name in chosen}
-    stage = metadata.get("stage") or position.get("stage") or (2 if len(found) > 1 else 1)
+    stage = metadata.get("stage") or position.get("stage") or (2 if len(roles) > 1 else 1)
     return replace(trained, models=models, adapted=spec_of(config.method).adapted(stage))
 
 

@@ -83,21 +83,21 @@ def load(
         "beside the network": aside.beside,
     }
     _refuse(layout, named, contents.path, network.arch)
-    found = _rename(layout, named, ignored, contents.path)
-    notes = _settle_head(found, capacity, ignored) + _settle_pooling(found, network, ignored)
+    renamed = _rename(layout, named, ignored, contents.path)
+    notes = _settle_head(renamed, capacity, ignored) + _settle_pooling(renamed, network, ignored)
     notes += told(layout, named, network)
     if aside.beside:
         notes.append(
             "CAUTION: if the file's own feature comes from what lies beside the network, this one is another feature"
         )
-    rows = len(found["classifier.weight"].value) if np.ndim(_value(found, "classifier.weight")) else 1
+    rows = len(renamed["classifier.weight"].value) if np.ndim(_value(renamed, "classifier.weight")) else 1
     absent = tuple(
-        part for part in ("neck.", "classifier.", "pooling.") if not any(name.startswith(part) for name in found)
+        part for part in ("neck.", "classifier.", "pooling.") if not any(name.startswith(part) for name in renamed)
     )
     built = BackboneConfig(network, config.height, config.width)
     wanted = [entry for entry in network_tensors(built, rows) if not entry.name.startswith(absent)]
-    _check(found, wanted, contents.path, built, layout)
-    taken = {name: np.array(tensor.value, np.float32, order="C") for name, tensor in found.items()}
+    _check(renamed, wanted, contents.path, built, layout)
+    taken = {name: np.array(tensor.value, np.float32, order="C") for name, tensor in renamed.items()}
     given = {reason: names for reason, names in ignored.items() if names}
     return taken, ImportReport(contents.path, contents.kind, layout, len(taken), given, tuple(notes), network)
 
@@ -130,8 +130,8 @@ def _agrees(value: np.ndarray, expected: tuple[float, ...]) -> bool:
     return numbers.shape == (len(expected),) and np.allclose(numbers, expected, rtol=1e-3)
 
 
-def _value(found: Mapping[str, Named], name: str) -> np.ndarray | None:
-    return found[name].value if name in found else None
+def _value(renamed: Mapping[str, Named], name: str) -> np.ndarray | None:
+    return renamed[name].value if name in renamed else None
 
 
 def load_joint(path: Path) -> tuple[str, dict[str, np.ndarray]] | None:
@@ -141,12 +141,12 @@ def load_joint(path: Path) -> tuple[str, dict[str, np.ndarray]] | None:
     """
     tensors = read(path).tensors
     signs = {layout.sign for layout in OWN}
-    found = {match.group(1) for name in tensors for sign in signs if (match := re.fullmatch(rf"(\w+)\.{sign}", name))}
-    spec = holder_of(found, joint=True)
+    roles = {match.group(1) for name in tensors for sign in signs if (match := re.fullmatch(rf"(\w+)\.{sign}", name))}
+    spec = holder_of(roles, joint=True)
     if spec is None:
         return None
     named = {}
-    for role in sorted(found):
+    for role in sorted(roles):
         own = {name.split(".", 1)[1]: value for name, value in tensors.items() if name.startswith(f"{role}.")}
         layout, _, _ = recognise(own, path)
         for name, value in own.items():
@@ -179,14 +179,14 @@ def _choose(
 
     A file of others has no roles, but may hold several networks side by side: see `recognise`.
     """
-    found = [match.group(1) for name in tensors if (match := re.fullmatch(ROLE, name))]
-    if not own or not found:
+    roles = [match.group(1) for name in tensors if (match := re.fullmatch(ROLE, name))]
+    if not own or not roles:
         return dict(tensors), (), role
-    if role and role not in found:
-        raise unknown(f"network of {path}", role, found)
-    if not role and len(found) > 1:
-        raise UserError(f"{path} holds the networks {', '.join(found)}: choose one, as in {path}#{found[-1]}.")
-    chosen = f"{role or found[0]}."
+    if role and role not in roles:
+        raise unknown(f"network of {path}", role, roles)
+    if not role and len(roles) > 1:
+        raise UserError(f"{path} holds the networks {', '.join(roles)}: choose one, as in {path}#{roles[-1]}.")
+    chosen = f"{role or roles[0]}."
     mine = {name.removeprefix(chosen): value for name, value in tensors.items() if name.startswith(chosen)}
     return mine, tuple(name for name in tensors if not name.startswith(chosen)), ""
 
@@ -195,53 +195,55 @@ def _rename(
     layout: Layout, named: Sequence[tuple[str, Named]], ignored: dict[str, tuple[str, ...]], path: Path
 ) -> dict[str, Named]:
     """Return the tensors by canonical name; those that the layout ignores go to `ignored`, by reason."""
-    found, names = {}, {name for name, _ in named}
+    renamed, names = {}, {name for name, _ in named}
     for name, tensor in named:
         reason = next((reason for pattern, reason in layout.ignored if re.fullmatch(pattern, name)), None)
         if reason is not None:
             ignored[reason] = (*ignored.get(reason, ()), tensor.name)
             continue
         ours = canonical(layout, name, names)
-        if ours in found:
+        if ours in renamed:
             raise UserError(
-                f"{path} has {ours} twice, as {found[ours].name} and {tensor.name}: which one was trained cannot be "
+                f"{path} has {ours} twice, as {renamed[ours].name} and {tensor.name}: which one was trained cannot be "
                 "told. Save the file with one of them."
             )
-        found[ours] = tensor
-    return found
+        renamed[ours] = tensor
+    return renamed
 
 
-def _settle_head(found: dict[str, Named], capacity: int | None, ignored: dict[str, tuple[str, ...]]) -> list[str]:
+def _settle_head(renamed: dict[str, Named], capacity: int | None, ignored: dict[str, tuple[str, ...]]) -> list[str]:
     """Drop a classifier of another number of rows; return what there is to say of neck and classifier."""
     notes = []
-    if not any(name.startswith("neck.") for name in found):
+    if not any(name.startswith("neck.") for name in renamed):
         notes.append("no neck in the file: the neck stays as initialised")
-    if "classifier.weight" not in found:
+    if "classifier.weight" not in renamed:
         return [*notes, "no re-ID classifier in the file: the classifier stays as initialised"]
-    rows = np.shape(found["classifier.weight"].value)[:1]
+    rows = np.shape(renamed["classifier.weight"].value)[:1]
     if capacity is not None and rows != (capacity,):
-        ignored["another number of classes"] = (found.pop("classifier.weight").name,)
+        ignored["another number of classes"] = (renamed.pop("classifier.weight").name,)
         classes = f"{rows[0]:,} classes" if rows else "no classes"
         notes.append(f"the file has {classes}, this run {capacity:,}: the classifier stays as initialised")
     return notes
 
 
-def _settle_pooling(found: dict[str, Named], network: NetworkConfig, ignored: dict[str, tuple[str, ...]]) -> list[str]:
+def _settle_pooling(
+    renamed: dict[str, Named], network: NetworkConfig, ignored: dict[str, tuple[str, ...]]
+) -> list[str]:
     """Drop the exponent of a pooling that the network has not; return what there is to say of it."""
-    if network.pooling != "gem" and EXPONENT in found:
-        ignored["the exponent of a pooling that this network has not"] = (found.pop(EXPONENT).name,)
-    if network.pooling == "gem" and EXPONENT not in found:
+    if network.pooling != "gem" and EXPONENT in renamed:
+        ignored["the exponent of a pooling that this network has not"] = (renamed.pop(EXPONENT).name,)
+    if network.pooling == "gem" and EXPONENT not in renamed:
         return ["no exponent of the pooling in the file: it stays as initialised"]
     return []
 
 
 def _check(
-    found: Mapping[str, Named], wanted: Iterable[Entry], path: Path, config: BackboneConfig, layout: Layout
+    renamed: Mapping[str, Named], wanted: Iterable[Entry], path: Path, config: BackboneConfig, layout: Layout
 ) -> None:
     """Raise UserError that lists every tensor that is missing, unexpected, of another shape, or not finite."""
     shapes, arch = {entry.name: entry.shape for entry in wanted}, config.network.arch
-    problems = [f"missing: {name} {shape}" for name, shape in shapes.items() if name not in found]
-    for name, (theirs, value) in found.items():
+    problems = [f"missing: {name} {shape}" for name, shape in shapes.items() if name not in renamed]
+    for name, (theirs, value) in renamed.items():
         called = name if name == theirs else f"{name} (in the file: {theirs})"
         if name not in shapes:
             problems.append(f"unexpected: {called} {value.shape}")
@@ -253,7 +255,7 @@ def _check(
             problems.append(f"not finite: {called}")
     if problems:
         shown = "\n  ".join(problems[:20]) + (f"\n  ... and {len(problems) - 20} more" if len(problems) > 20 else "")
-        others = [name for name in BACKBONES if name != arch and _fits(found, name, config)]
+        others = [name for name in BACKBONES if name != arch and _fits(renamed, name, config)]
         advice = f"They fit --arch {others[0]}." if others else f"Give whole weights of {arch}."
         raise UserError(
             f"the weights of {path} ({layout.name}) do not fit {arch}; none was taken, since nobody trained a network "
@@ -261,8 +263,8 @@ def _check(
         )
 
 
-def _fits(found: Mapping[str, Named], arch: str, config: BackboneConfig) -> bool:
+def _fits(renamed: Mapping[str, Named], arch: str, config: BackboneConfig) -> bool:
     """Return whether another backbone, for images of the same size, is just what was found."""
     head, other = ("neck.", "classifier.", EXPONENT), config._replace(network=replace(config.network, arch=arch))
     ours = {entry.name: entry.shape for entry in backbone(arch).tensors(other)}
-    return ours == {name: tensor.value.shape for name, tensor in found.items() if not name.startswith(head)}
+    return ours == {name: tensor.value.shape for name, tensor in renamed.items() if not name.startswith(head)}

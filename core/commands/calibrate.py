@@ -98,10 +98,10 @@ def _calibrate(load: Load, open_data: Callable[..., OpenData], words: Sequence[s
     )
     opened = open_data(given["dataset"], config)
     asked = choose(opened, given["part"])
-    found = asked.compare(embed(model, asked.images), sizes[0])
+    comparison = asked.compare(embed(model, asked.images), sizes[0])
     with tqdm(total=given["resamples"], desc="bootstrap", disable=None, leave=False) as bar:
         threshold = calibrate(
-            found,
+            comparison,
             dataset=opened.dataset.name,
             far=given["far"],
             more=FARS,

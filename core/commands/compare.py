@@ -36,10 +36,10 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     >>> flat({"run": {"seed": 1}, "method": "mmt"})
     {'run.seed': 1, 'method': 'mmt'}
     """
-    found: dict[str, Any] = {}
+    dotted: dict[str, Any] = {}
     for name, value in settings.items():
-        found.update(flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value})
-    return found
+        dotted.update(flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value})
+    return dotted
 
 
 def decisive(run: Past) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def compared(groups: Sequence[Group]) -> dict[str, Any]:
     """Return the comparison as plain data: fractions, seconds."""
     rows = []
     for group in groups:
-        measured = [found for run in group.runs if (found := run.metrics())]
+        measured = [scores for run in group.runs if (scores := run.metrics())]
         metrics = {key: spread([one[key] for one in measured]) if measured else None for key in METRICS.values()}
         rows.append(
             {

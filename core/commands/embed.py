@@ -70,10 +70,10 @@ def embedded(
 ) -> tuple[list[Picture], np.ndarray, list[tuple[str, str]]]:
     """Return (the pictures that can be decoded, their features float32 (N, D), (file, why) of the others)."""
     kept, parts, broken = [], [], []
-    for found in model.stream([picture.file for picture in pictures], batch_size=batch):
-        kept += [pictures[place] for place in found.places]
-        parts.append(found.features)
-        broken += [(pictures[place].file, why.removeprefix(f"{pictures[place].file}: ")) for place, why in found.broken]
+    for chunk in model.stream([picture.file for picture in pictures], batch_size=batch):
+        kept += [pictures[place] for place in chunk.places]
+        parts.append(chunk.features)
+        broken += [(pictures[place].file, why.removeprefix(f"{pictures[place].file}: ")) for place, why in chunk.broken]
     if not kept:
         file, why = broken[0]
         raise UserError(f"none of {len(broken)} pictures can be decoded, such as {file}: {why}.")

@@ -201,7 +201,7 @@ def test(subject: Subject, open_dataset: OpenDataset, given: dict[str, Any]) -> 
             continue  # the first tests, prints and writes
         results = score(features, dataset, rerank=given["rerank"])
         nobody = [open_set(features, dataset, search) for search in dataset.searches]
-        tested += [Tested(role, result, found) for result, found in zip(results, nobody, strict=True)]
+        tested += [Tested(role, result, rates) for result, rates in zip(results, nobody, strict=True)]
         if given["save_features"]:
             save(given["save_features"], role if len(trained.models) > 1 else "", features, dataset)
     if processes.index:
@@ -279,8 +279,8 @@ def _text(facts: dict[str, Any], tested: Sequence[Tested], beside: Published, re
 
     rows = []
     for search in dict.fromkeys(one.result.name for one in tested):
-        found = [one for one in tested if one.result.name == search]
-        rows += [[one.network, search, str(len(one.result.trials)), *_cells(one)] for one in found]
+        tests = [one for one in tested if one.result.name == search]
+        rows += [[one.network, search, str(len(one.result.trials)), *_cells(one)] for one in tests]
         for source, numbers in beside[search].items():
             shown = [f"{number:.1f}" for number in numbers]
             rows.append([f"published, {source}", search, "", *shown, *[""] * (len(COLUMNS) + len(NOBODY) - len(shown))])
@@ -300,7 +300,7 @@ def _text(facts: dict[str, Any], tested: Sequence[Tested], beside: Published, re
 def _cells(one: Tested) -> list[str]:
     from duoreid.core.training.tables import spread_cell
 
-    known = {found.fpir: f"{100 * found.tpir:.1f}" for found in one.nobody}
+    known = {identification.fpir: f"{100 * identification.tpir:.1f}" for identification in one.nobody}
     return [spread_cell(one.result, field) for field in COLUMNS.values()] + [
         known.get(rate, "-") for rate in NOBODY.values()
     ]
@@ -308,14 +308,18 @@ def _cells(one: Tested) -> list[str]:
 
 def _json(facts: dict[str, Any], tested: Sequence[Tested], beside: Published) -> str:
     results = [
-        {"network": one.network, **asdict(one.result), "open_set": [asdict(found) for found in one.nobody]}
+        {
+            "network": one.network,
+            **asdict(one.result),
+            "open_set": [asdict(identification) for identification in one.nobody],
+        }
         for one in tested
     ]
     published = {
         search: {
             source: {"mean_ap": round(mean_ap / 100, 6), "rank1": round(rank1 / 100, 6)}
-            for source, (mean_ap, rank1) in found.items()
+            for source, (mean_ap, rank1) in sources.items()
         }
-        for search, found in beside.items()
+        for search, sources in beside.items()
     }
     return json.dumps({**facts, "results": results, "published": published}, indent=2)

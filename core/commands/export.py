@@ -201,10 +201,10 @@ def write_checked(request: Request, form: Format, output: Path, trained: Trained
             written.chmod(0o644)
             worst = 0.0
             for batch, feature in zip(images, expected, strict=True):
-                found = _features(request, form, written, batch, learner)
-                if found.shape != feature.shape or not np.isfinite(found).all():
-                    raise UserError(f"the exported network returns {found.shape}, expected finite {feature.shape}")
-                worst = max(worst, float(np.abs(found - feature).max()))
+                exported = _features(request, form, written, batch, learner)
+                if exported.shape != feature.shape or not np.isfinite(exported).all():
+                    raise UserError(f"the exported network returns {exported.shape}, expected finite {feature.shape}")
+                worst = max(worst, float(np.abs(exported - feature).max()))
             if not worst <= LIMIT:
                 raise UserError(f"the exported network differs by {worst:.1e} from the original, more than {LIMIT:g}")
             filesystem.replace(written, output)

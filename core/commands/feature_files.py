@@ -52,25 +52,25 @@ def read(file: str) -> dict[str, np.ndarray]:
         raise UserError(f"{path} holds a single array; save the arrays {', '.join(ARRAYS)} with numpy.savez.")
     from_matlab = mat.is_one(head) or head.startswith(b"\x89HDF") or (path.suffix == ".mat" and head[:2] != b"PK")
     arrays = mat.read(path, USUAL) if from_matlab else npz.read(path, (*USUAL, *RULE))
-    found: dict[str, np.ndarray] = {}
+    renamed: dict[str, np.ndarray] = {}
     for name, value in arrays.items():
         ours = USUAL.get(name, name)
-        if ours in found:
+        if ours in renamed:
             raise UserError(f"{path} holds {ours} twice, once as {name}: keep one of them.")
-        found[ours] = _column(path, name, value) if from_matlab and ours not in ("query", "gallery") else value
+        renamed[ours] = _column(path, name, value) if from_matlab and ours not in ("query", "gallery") else value
     if from_matlab:
-        _oriented(found)
-    return found
+        _oriented(renamed)
+    return renamed
 
 
-def _oriented(found: dict[str, np.ndarray]) -> None:
+def _oriented(arrays: dict[str, np.ndarray]) -> None:
     """Turn features whose columns, not rows, are as many as their labels: MATLAB's habit."""
     for part in ("query", "gallery"):
-        labels, features = found.get(f"{part}_ids"), found.get(part)
+        labels, features = arrays.get(f"{part}_ids"), arrays.get(part)
         if labels is not None and features is not None and features.ndim == 2:
             rows, columns = features.shape
             if rows != len(labels) == columns:
-                found[part] = np.ascontiguousarray(features.T)
+                arrays[part] = np.ascontiguousarray(features.T)
 
 
 def _column(path: Path, name: str, value: np.ndarray) -> np.ndarray:
@@ -105,9 +105,9 @@ def arrays(features: np.ndarray, dataset: Dataset, search: Search, trial: Trial)
     query_files, gallery_files: the images that the rows are of, which the command does not need.
     ignore, distinct_identities: of the search (core/data.py), so that the command scores as this one does.
     """
-    found = {"ignore": np.array(search.ignore), "distinct_identities": np.array(search.distinct_identities)}
+    by_name = {"ignore": np.array(search.ignore), "distinct_identities": np.array(search.distinct_identities)}
     for part, rows in (("query", trial.query), ("gallery", trial.gallery)):
-        found[part], found[f"{part}_ids"] = features[rows], dataset.test.identities[rows]
-        found[f"{part}_cameras"] = dataset.test.cameras[rows]
-        found[f"{part}_files"] = np.array([dataset.test.files[row] for row in rows], dtype=np.str_)
-    return found
+        by_name[part], by_name[f"{part}_ids"] = features[rows], dataset.test.identities[rows]
+        by_name[f"{part}_cameras"] = dataset.test.cameras[rows]
+        by_name[f"{part}_files"] = np.array([dataset.test.files[row] for row in rows], dtype=np.str_)
+    return by_name

@@ -86,20 +86,20 @@ def _group(load: Load, words: Sequence[str] | None, prog: str) -> None:
 
     from duoreid.core.grouping import group
 
-    found = group(
+    groups = group(
         features,
         identities=[picture.identity for picture in kept],
         threshold=model.threshold.at(len(kept)) if given["accepted"] and model.threshold else None,
         **{name: given[name] for name in ("share", "eps", "min_samples", "k1", "k2")},
     )
-    _write(given["output"], kept, found)
-    sheets = _sheets(given["sheets"], kept, found, model) if given["sheets"] else []
+    _write(given["output"], kept, groups)
+    sheets = _sheets(given["sheets"], kept, groups, model) if given["sheets"] else []
     if given["json"]:
-        print(json.dumps(_facts(given["output"], kept, found, broken, sheets), indent=2))
+        print(json.dumps(_facts(given["output"], kept, groups, broken, sheets), indent=2))
         return
     for file, why in broken:
         print(f"{file} cannot be decoded and is left out: {why}", file=sys.stderr)
-    print(_text(given["output"], kept, found, sheets))
+    print(_text(given["output"], kept, groups, sheets))
 
 
 def _below(file: str, output: Path) -> str:
@@ -113,19 +113,19 @@ def _below(file: str, output: Path) -> str:
     return Path(relative).as_posix()
 
 
-def _write(output: Path, pictures: Sequence[Picture], found: Groups) -> None:
+def _write(output: Path, pictures: Sequence[Picture], groups: Groups) -> None:
     from duoreid.core.checkpoints.files import write_atomically
 
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
-    for picture, label, certainty in zip(pictures, found.labels, found.certainty, strict=True):
-        name = found.names[label] if label >= 0 else ""
+    for picture, label, certainty in zip(pictures, groups.labels, groups.certainty, strict=True):
+        name = groups.names[label] if label >= 0 else ""
         writer.writerow([_below(picture.file, output), name, picture.camera or "", f"{certainty:.4f}"])
     write_atomically(output, text.getvalue().encode())
 
 
-def _sheets(folder: Path, pictures: Sequence[Picture], found: Groups, model: Model) -> list[str]:
+def _sheets(folder: Path, pictures: Sequence[Picture], groups: Groups, model: Model) -> list[str]:
     """Write one picture for each group, its images from the most certain on; return the files."""
     from PIL import Image
     from tqdm import tqdm
@@ -135,9 +135,9 @@ def _sheets(folder: Path, pictures: Sequence[Picture], found: Groups, model: Mod
     height = 128
     width = max(1, round(height * model.size[1] / model.size[0]))
     written = []
-    for label, name in enumerate(tqdm(found.names, desc="contact sheets", disable=None, leave=False)):
-        rows = np.flatnonzero(found.labels == label)
-        rows = rows[np.argsort(-found.certainty[rows], kind="stable")]
+    for label, name in enumerate(tqdm(groups.names, desc="contact sheets", disable=None, leave=False)):
+        rows = np.flatnonzero(groups.labels == label)
+        rows = rows[np.argsort(-groups.certainty[rows], kind="stable")]
         down, across = -(-len(rows) // COLUMNS), min(COLUMNS, len(rows))
         size = (across * (width + EDGE) + EDGE, down * (height + EDGE) + EDGE)
         sheet = Image.new("RGB", size, "white")
@@ -156,31 +156,31 @@ def _sheets(folder: Path, pictures: Sequence[Picture], found: Groups, model: Mod
 def _facts(
     output: Path,
     pictures: Sequence[Picture],
-    found: Groups,
+    groups: Groups,
     broken: Sequence[tuple[str, str]],
     sheets: Sequence[str],
 ) -> dict:
     return {
         "output": str(output),
         "images": len(pictures),
-        "groups": len(found.names),
-        "known": found.known,
-        "alone": int((found.labels < 0).sum()),
-        "eps": found.eps,
+        "groups": len(groups.names),
+        "known": groups.known,
+        "alone": int((groups.labels < 0).sum()),
+        "eps": groups.eps,
         "sheets": list(sheets),
         "broken": [{"file": file, "why": why} for file, why in broken],
     }
 
 
-def _text(output: Path, pictures: Sequence[Picture], found: Groups, sheets: Sequence[str]) -> str:
-    sizes = np.bincount(found.labels[found.labels >= 0], minlength=len(found.names))
+def _text(output: Path, pictures: Sequence[Picture], groups: Groups, sheets: Sequence[str]) -> str:
+    sizes = np.bincount(groups.labels[groups.labels >= 0], minlength=len(groups.names))
     counts = (
-        f"{len(pictures):,} pictures -> {len(found.names):,} groups, {found.known:,} of them of people with a name; "
-        f"{int((found.labels < 0).sum()):,} pictures fit nobody (eps {found.eps:.3f})"
+        f"{len(pictures):,} pictures -> {len(groups.names):,} groups, {groups.known:,} of them of people with a name; "
+        f"{int((groups.labels < 0).sum()):,} pictures fit nobody (eps {groups.eps:.3f})"
     )
     lines = [counts]
     if len(sizes):
-        sure = found.certainty[found.labels >= 0]
+        sure = groups.certainty[groups.labels >= 0]
         lines.append(
             f"pictures in a group: {sizes.min()} to {sizes.max()}, median {np.median(sizes):g}; certainty: median "
             f"{np.median(sure):.2f}, below 0.6 for {int((sure < 0.6).sum()):,}"

@@ -92,6 +92,6 @@ def open_gallery(model: Model, given: dict[str, Any], tell: Callable[[str], None
         model.pictures.listed(sources)  # before anything is made: UserError where there is no picture
     gallery = Gallery.open(place, model, numbers=numbers)
     if sources is not None:
-        found = gallery.add(sources, pattern=given["pattern"], batch_size=given["batch"])
-        tell(str(found))
+        added = gallery.add(sources, pattern=given["pattern"], batch_size=given["batch"])
+        tell(str(added))
     return gallery

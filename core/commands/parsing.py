@@ -36,13 +36,13 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         words = message.split() if message.startswith("unrecognized arguments") else []
-        elsewhere = "".join(f"\n{found}" for word in words if (found := self._instead(word.split("=")[0])))
+        elsewhere = "".join(f"\n{advice}" for word in words if (advice := self._instead(word.split("=")[0])))
         raise UserError(f"{message}{elsewhere}\nSee {self.prog} --help.")
 
     def _instead(self, word: str) -> str:
         """Return what to give instead of an unknown option, "" where nothing is known, and for other words."""
-        if found := hint(word):
-            return found
+        if advice := hint(word):
+            return advice
         close = closest(word, self.flags()) if word.startswith("--") else []
         return f"Instead of {word}, did you mean {alternatives(close)}?" if close else ""
 

@@ -28,7 +28,7 @@ def build(prog: str = "duoreid runs") -> Parser:
     return parser
 
 
-def found(folder: Path) -> list[dict[str, Any]]:
+def summaries(folder: Path) -> list[dict[str, Any]]:
     """Return what is to be said of each run in a folder, in whatever depth, the newest first."""
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder: give the one in which runs lie.")
@@ -72,7 +72,7 @@ def text(rows: Sequence[dict[str, Any]]) -> str:
 def main(words: Sequence[str] | None = None, prog: str = "duoreid runs") -> int:
     """Run the command line; return the exit status."""
     given = build(prog).parse_args(words)
-    rows = found(given.folder)
+    rows = summaries(given.folder)
     if given.json:
         print(json.dumps(rows, indent=1))
     else:

@@ -78,7 +78,7 @@ def _search(load: Load, words: Sequence[str] | None, prog: str) -> None:
     if given["approximate"] and (gallery.index is None or gallery.index.stale):
         print(f"the approximate index is built: {gallery.build_index()}", file=sys.stderr)
     names = ("rerank", "only_accepted", "camera", "not_camera", "identity", "approximate")
-    found = gallery.search(
+    all_hits = gallery.search(
         features,
         given["k"],
         **{name: given[name] for name in names},
@@ -89,8 +89,8 @@ def _search(load: Load, words: Sequence[str] | None, prog: str) -> None:
     if given["html"]:
         from duoreid.core.gallery.page import write_page
 
-        write_page(given["html"], kept, found, gallery)
-    print(_json(kept, found, gallery, broken) if given["json"] else _text(kept, found, gallery))
+        write_page(given["html"], kept, all_hits, gallery)
+    print(_json(kept, all_hits, gallery, broken) if given["json"] else _text(kept, all_hits, gallery))
     if given["html"] and not given["json"]:
         print(f"\n{given['html']}: the ranked pictures")
 
@@ -105,11 +105,11 @@ def nobody(hits: Hits) -> bool | None:
 
 
 def _json(
-    queries: Sequence[Picture], found: Sequence[Hits], gallery: Gallery, broken: Sequence[tuple[str, str]]
+    queries: Sequence[Picture], all_hits: Sequence[Hits], gallery: Gallery, broken: Sequence[tuple[str, str]]
 ) -> str:
     results = [
         {**_known(query), "nobody": nobody(hits), "hits": hits.as_plain()}
-        for query, hits in zip(queries, found, strict=True)
+        for query, hits in zip(queries, all_hits, strict=True)
     ]
     facts: dict[str, Any] = {"gallery": str(gallery.folder), "images": len(gallery), "model": gallery.model.describe()}
     left_out = [{"file": file, "why": why} for file, why in broken]
@@ -120,9 +120,9 @@ def _known(query: Picture) -> dict[str, Any]:
     return {"query": query.file, "identity": query.identity, "camera": query.camera}
 
 
-def _text(queries: Sequence[Picture], found: Sequence[Hits], gallery: Gallery) -> str:
+def _text(queries: Sequence[Picture], all_hits: Sequence[Hits], gallery: Gallery) -> str:
     lines = [f"{len(gallery)} images in {_short(str(gallery.folder))}"]
-    for query, hits in zip(queries, found, strict=True):
+    for query, hits in zip(queries, all_hits, strict=True):
         lines += ["", _short(query.file), table(_columns(hits), _rows(query, hits))]
         if nobody(hits):
             lines.append("nobody: no image reaches the threshold")

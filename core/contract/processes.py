@@ -49,8 +49,8 @@ def first(processes: Processes, make: Callable[[], dict[str, Any]]) -> dict[str,
     if processes.index == 0:
         try:
             content = _encode(make())
-        except ValueError as found:
-            error, content = found, _encode({ERROR: str(found)})
+        except ValueError as raised:
+            error, content = raised, _encode({ERROR: str(raised)})
     values = _decode(exchange(content, processes)[0])
     if error:
         raise error
@@ -67,8 +67,8 @@ def in_turn(processes: Processes, make: Callable[[], Any]) -> Any:
     if processes.local == 0:
         try:
             made = make()
-        except ValueError as found:
-            error = found
+        except ValueError as raised:
+            error = raised
     failed = processes.gather(np.array([error is not None], np.int32)).any()
     if error:
         raise error
@@ -133,8 +133,8 @@ class Together:
             rows = self._processes.gather(np.array([mine.shape[1]], np.int32))[:, 0]
             padded = np.zeros((len(mine), rows.max(), mine.shape[2]), mine.dtype)
             padded[:, : mine.shape[1]] = mine
-            found = self._processes.gather(padded)
-            parts += [found[index, :, : rows[index]] for index in range(min(size, len(chunks) - begin))]
+            gathered = self._processes.gather(padded)
+            parts += [gathered[index, :, : rows[index]] for index in range(min(size, len(chunks) - begin))]
         return np.concatenate(parts, axis=1)
 
     def __getattr__(self, name: str) -> Any:

@@ -113,7 +113,7 @@ def _work(writer: Writer, pictures: Sequence[Picture]) -> _Work:
     work, view = _Work([], 0, []), writer.view
     for picture in pictures:
         try:
-            found = os.stat(picture.file)
+            status = os.stat(picture.file)
         except OSError as error:
             work.broken.append((picture.file, error.strerror or str(error)))
             continue
@@ -122,7 +122,7 @@ def _work(writer: Writer, pictures: Sequence[Picture]) -> _Work:
             work.new.append((picture, None))
             continue
         record = view.records[row]
-        if (found.st_size, found.st_mtime_ns) == (record["size"], record["changed"]):
+        if (status.st_size, status.st_mtime_ns) == (record["size"], record["changed"]):
             work.unchanged += 1
             continue
         content, size, changed = content_of(picture.file)

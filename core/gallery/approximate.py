@@ -59,14 +59,14 @@ class Recall:
 def read_recall(folder: Path, view: View) -> Recall | None:
     """Return what is stored of a gallery's index; None where there is none."""
     try:
-        found = Recall(**json.loads((folder / MEASURED).read_text()))
+        recall = Recall(**json.loads((folder / MEASURED).read_text()))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
             f"{folder / MEASURED} cannot be read ({error}): remove it and {INDEX}, and build the index again."
         ) from error
-    return Recall(**(asdict(found) | {"stale": found.stale_for(view)}))
+    return Recall(**(asdict(recall) | {"stale": recall.stale_for(view)}))
 
 
 @dataclass
@@ -152,8 +152,8 @@ def build(folder: Path, view: View, *, cells: int | None, probes: int | None) ->
     depth = min(DEPTH, view.count)
     asked = rows[np.unique(np.linspace(0, view.count - 1, QUERIES).astype(np.int64))]
     truth, _ = exact(view.features, _of(view, asked), depth, lambda block: view.alive[block])
-    _, found = index.search(_of(view, asked), depth)
-    shared = sum(len(np.intersect1d(one, other)) for one, other in zip(truth, found, strict=True))
+    _, neighbours = index.search(_of(view, asked), depth)
+    shared = sum(len(np.intersect1d(one, other)) for one, other in zip(truth, neighbours, strict=True))
     recall = Recall(
         shared / truth.size, depth, len(asked), cells, probes, len(view.features), view.count, view.commit.generation
     )

@@ -41,10 +41,10 @@ def check(view: View) -> Checked:
         if zlib.crc32(view.features[row]) != record["checksum"]:
             damaged.append(file)
         try:
-            found = os.stat(file)
+            status = os.stat(file)
         except OSError:
             vanished.append(file)
             continue
-        if (found.st_size, found.st_mtime_ns) != (record["size"], record["changed"]):
+        if (status.st_size, status.st_mtime_ns) != (record["size"], record["changed"]):
             changed.append(file)
     return Checked(view.count, tuple(vanished), tuple(changed), tuple(damaged))

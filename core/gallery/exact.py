@@ -39,15 +39,15 @@ def exact(
     fewer than k rows count the rest is -1, at -inf. 1 <= k <= N.
 
     >>> rows = np.float32([[0, 1], [0.6, 0.8], [0.6, 0.8]])
-    >>> found, similarities = exact(rows, np.float32([[0.6, 0.8]]), 2)
-    >>> found.tolist(), similarities.round(6).tolist()
+    >>> indices, similarities = exact(rows, np.float32([[0.6, 0.8]]), 2)
+    >>> indices.tolist(), similarities.round(6).tolist()
     ([[1, 2]], [[1.0, 1.0]])
     """
-    found, similarities = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), -np.inf)
+    indices, similarities = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), -np.inf)
     for start in range(0, len(queries), QUERIES):
         block = slice(start, min(start + QUERIES, len(queries)))
-        found[block], similarities[block] = _block(rows, queries[block], k, _of(allowed, block))
-    return found, similarities
+        indices[block], similarities[block] = _block(rows, queries[block], k, _of(allowed, block))
+    return indices, similarities
 
 
 def _of(allowed: Allowed | None, queries: slice) -> Allowed | None:
@@ -64,7 +64,7 @@ def _of(allowed: Allowed | None, queries: slice) -> Allowed | None:
 
 def _block(rows: np.ndarray, queries: np.ndarray, k: int, allowed: Allowed | None) -> tuple[np.ndarray, np.ndarray]:
     count = len(rows)
-    found, similarities = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), -np.inf)
+    indices, similarities = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), -np.inf)
     slack = 1.05 * rows.shape[1] * 2.0**-24  # unit lengths are only nearly 1
     left, taken = np.arange(len(queries)), min(count, k + max(EXTRA, k))
     while len(left):
@@ -75,11 +75,11 @@ def _block(rows: np.ndarray, queries: np.ndarray, k: int, allowed: Allowed | Non
         wide = np.where(real, _products(rows, queries[left], names), -np.inf)
         order = np.lexsort((names, -wide), axis=1)[:, :k]
         best = np.take_along_axis(wide, order, 1)
-        found[left] = np.where(np.isfinite(best), np.take_along_axis(names, order, 1), -1)
+        indices[left] = np.where(np.isfinite(best), np.take_along_axis(names, order, 1), -1)
         similarities[left] = best
         proven = ~real[:, -1] | (best[:, -1] > narrow[:, -1] + slack) if taken < count else np.ones(len(left), bool)
         left, taken = left[~proven], min(count, 4 * taken)
-    return found, similarities
+    return indices, similarities
 
 
 def _some(allowed: Allowed | None, left: np.ndarray) -> Allowed | None:
@@ -95,12 +95,12 @@ def _some(allowed: Allowed | None, left: np.ndarray) -> Allowed | None:
 
 def _products(rows: np.ndarray, queries: np.ndarray, names: np.ndarray) -> np.ndarray:
     """Return the similarities of named rows in float64 (Q, n). Each is summed alone: equal rows come out equal."""
-    found = np.empty(names.shape)
-    for query, columns, out in zip(queries.astype(np.float64), names, found, strict=True):
+    similarities = np.empty(names.shape)
+    for query, columns, out in zip(queries.astype(np.float64), names, similarities, strict=True):
         for start in range(0, len(columns), 4096):
             part = slice(start, start + 4096)
             out[part] = (rows[columns[part]].astype(np.float64) * query).sum(axis=1)
-    return found
+    return similarities
 
 
 def _candidates(rows: np.ndarray, queries: np.ndarray, k: int, allowed: Allowed | None) -> np.ndarray:
@@ -133,11 +133,11 @@ def _candidates(rows: np.ndarray, queries: np.ndarray, k: int, allowed: Allowed 
             merge(keys, scores, lowest[:, None], start)
         return keys
 
-    found = [part(0)] if parts == 1 else each(part, range(parts))
-    if len(found) == 1:
-        keys = found[0]
+    all_keys = [part(0)] if parts == 1 else each(part, range(parts))
+    if len(all_keys) == 1:
+        keys = all_keys[0]
     else:
-        keys = np.concatenate(found, axis=1)
+        keys = np.concatenate(all_keys, axis=1)
         keys.partition(k - 1, axis=1)
         keys = np.sort(keys[:, :k], axis=1)
     return np.where(keys == NOTHING, _ABSENT, keys)

@@ -239,15 +239,15 @@ class Gallery:
             rows, similarities = self._index(view).search(view, queries, pool, filters)
         else:
             rows, similarities = exact(view.features, queries, pool, allowed)
-        found = []
+        all_hits = []
         for query, names, cosines in zip(queries, rows, similarities, strict=True):
             there = names >= 0
             names, cosines = names[there], cosines[there]
             if rerank is not False and len(names):
                 order = reranked(query, view.features[names])
                 names, cosines = names[order], cosines[order]
-            found.append(self._hits(view, names[:k], cosines[:k], size, only_accepted))
-        return found
+            all_hits.append(self._hits(view, names[:k], cosines[:k], size, only_accepted))
+        return all_hits
 
     def build_index(self, *, cells: int | None = None, probes: int | None = None) -> Recall:
         """Build faiss's inverted file beside the features, measure its recall, and store both.
@@ -325,10 +325,10 @@ class Gallery:
 
 def _stamp(folder: Path) -> int:
     try:
-        found = os.stat(folder / COMMIT)
+        status = os.stat(folder / COMMIT)
     except OSError:
         return 0
-    return hash((found.st_mtime_ns, found.st_ino, found.st_size))
+    return hash((status.st_mtime_ns, status.st_ino, status.st_size))
 
 
 def _check_owner(folder: Path, about: About, model: Model) -> None:

@@ -34,17 +34,17 @@ def scanned(rows: np.ndarray, query: np.ndarray, k: int, first: int, mask: np.nd
     names = np.arange(first, first + len(rows))
     if mask is not None and not mask.all():
         rows, names = rows[mask], names[mask]
-    similarities, found = np.full(k, -np.inf, np.float32), np.full(k, -1, np.int64)
+    similarities, indices = np.full(k, -np.inf, np.float32), np.full(k, -1, np.int64)
     if len(rows):
         given = np.ascontiguousarray(query, np.float32)
         kept = _scanners.setdefault(rows.shape[1], [])
         quantizer, scanner = kept.pop() if kept else _scanner(rows.shape[1])
         scanner.set_query(faiss.swig_ptr(given))
         scanner.set_list(0, 0.0)
-        arrays = (np.ascontiguousarray(rows).view(np.uint8), names, similarities, found)
+        arrays = (np.ascontiguousarray(rows).view(np.uint8), names, similarities, indices)
         scanner.scan_codes(len(rows), *map(faiss.swig_ptr, arrays), k)
         kept.append((quantizer, scanner))
-    keys = np.where(found < 0, NOTHING, keys_of(similarities, np.maximum(found, 0)))
+    keys = np.where(indices < 0, NOTHING, keys_of(similarities, np.maximum(indices, 0)))
     keys.sort()
     return keys
 
@@ -70,14 +70,14 @@ def quick() -> bool:
     rows = np.stack([np.full(EXAMPLE, 1 + place / 1024) for place in (0, 3, 1)]).astype(np.float16)
     query = np.full(EXAMPLE, 1 + 2.0**-20, np.float32)  # a float16 cannot hold it
     try:
-        found = scanned(rows, query, 3, first=0)
+        keys = scanned(rows, query, 3, first=0)
     except (ImportError, AttributeError, TypeError, ValueError):
         return False
     exact = rows.astype(np.float64) @ query.astype(np.float64)
     slack = EXAMPLE * 2.0**-24 * float(exact.max())
     order = np.argsort(-exact)
-    near = np.abs(similarities_of(found).astype(np.float64) - exact[order]) <= slack
-    return bool((indices_of(found) == order).all() and near.all())
+    near = np.abs(similarities_of(keys).astype(np.float64) - exact[order]) <= slack
+    return bool((indices_of(keys) == order).all() and near.all())
 
 
 def widened(rows: np.ndarray) -> np.ndarray:

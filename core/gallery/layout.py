@@ -116,33 +116,33 @@ def read_commit(folder: Path) -> Commit:
     if values is None:
         raise _damaged(folder, f"{COMMIT} is missing")
     try:
-        found = Commit(**{**values, "removed": tuple(values["removed"])})
+        commit = Commit(**{**values, "removed": tuple(values["removed"])})
         about = read_about(folder)
         row = about.dimension * np.dtype(about.numbers).itemsize
-        needed = {FEATURES: found.rows * row, ROWS: found.rows * RECORD.itemsize, FILES: found.files}
-        needed |= {IDENTITIES: found.identities, CAMERAS: found.cameras}
+        needed = {FEATURES: commit.rows * row, ROWS: commit.rows * RECORD.itemsize, FILES: commit.files}
+        needed |= {IDENTITIES: commit.identities, CAMERAS: commit.cameras}
     except (KeyError, TypeError, AttributeError) as error:
         raise _damaged(folder, f"{COMMIT} cannot be understood ({error})") from error
     for name, least in needed.items():
-        file = found.file(folder, name)
+        file = commit.file(folder, name)
         size = file.stat().st_size if file.is_file() else 0
         if size < least:
             raise _damaged(folder, f"{file.name} has {size:,} bytes of {least:,}")
-    return found
+    return commit
 
 
 def _json(path: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}. Check its permissions.") from error
     except ValueError as error:
         raise _damaged(path.parent, f"{path.name} is no JSON") from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise _damaged(path.parent, f"{path.name} holds no object")
-    return found
+    return content
 
 
 def _damaged(folder: Path, what: str) -> UserError:
@@ -160,9 +160,9 @@ def name_hash(name: bytes) -> int:
 def content_of(file: str) -> tuple[tuple[int, int], int, int]:
     """Return (digest of a file's bytes as two numbers, size, time of change in nanoseconds)."""
     with open(file, "rb") as stream:
-        found = os.fstat(stream.fileno())
+        status = os.fstat(stream.fileno())
         digest = hashlib.blake2b(digest_size=16)
         while block := stream.read(1 << 20):
             digest.update(block)
     numbers = np.frombuffer(digest.digest(), "<u8")
-    return (int(numbers[0]), int(numbers[1])), found.st_size, found.st_mtime_ns
+    return (int(numbers[0]), int(numbers[1])), status.st_size, status.st_mtime_ns

@@ -40,12 +40,12 @@ figcaption { padding: .25rem .4rem .35rem; font-size: .78rem; line-height: 1.3; 
 """
 
 
-def write_page(path: Path, queries: Sequence[Picture], found: Sequence[Hits], gallery: Gallery) -> None:
+def write_page(path: Path, queries: Sequence[Picture], all_hits: Sequence[Hits], gallery: Gallery) -> None:
     """Write a page with a line for each query: its picture, then its hits, best first.
 
     A frame and a word say right or wrong where both identities are known; pale pictures do not reach the threshold.
     """
-    pages = [_section(query, hits, gallery) for query, hits in zip(queries, found, strict=True)]
+    pages = [_section(query, hits, gallery) for query, hits in zip(queries, all_hits, strict=True)]
     count, model = len(gallery), gallery.model
     told = (
         "Pale pictures do not reach the model's threshold."

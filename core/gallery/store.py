@@ -87,9 +87,9 @@ def _locked(folder: Path) -> BaseFileLock:
 def create(folder: Path, about: About) -> About:
     """Make a gallery where there is none; return what stands there."""
     with writing(folder):
-        found = read_about(folder)
-        if found is not None:
-            return found
+        existing = read_about(folder)
+        if existing is not None:
+            return existing
         own = {LOCK, MARK, COMMIT, *GROWING}  # of a process that was killed right here
         others = [path.name for path in folder.iterdir() if path.name not in own and not path.name.startswith(".")]
         if others:
@@ -214,9 +214,9 @@ def _numbered(names: Sequence[str | None], known: Sequence[str]) -> tuple[list[i
     """Return the numbers of names, -1 for None, and the lines of those that are new."""
     numbers = {name: number for number, name in enumerate(known)}
     before = len(numbers)
-    found = [-1 if name is None else numbers.setdefault(name, len(numbers)) for name in names]
+    codes = [-1 if name is None else numbers.setdefault(name, len(numbers)) for name in names]
     new = list(numbers)[before:]
-    return found, "".join(f"{json.dumps(name)}\n" for name in new).encode()
+    return codes, "".join(f"{json.dumps(name)}\n" for name in new).encode()
 
 
 def _sync(path: Path) -> None:

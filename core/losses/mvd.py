@@ -111,8 +111,8 @@ def _distil(
     for term, (function, field, names) in mutual.items():
         if weights[term]:
             value, *gradients = function(*(getattr(views[name], field) for name in names), classes=classes)
-            found = {(name, field): gradient for name, gradient in zip(names, gradients, strict=True)}
-            total.add(term, 1.0, value, found, weights[term])
+            by_view = {(name, field): gradient for name, gradient in zip(names, gradients, strict=True)}
+            total.add(term, 1.0, value, by_view, weights[term])
 
 
 def _metric(name: str, margin: float) -> Callable[..., tuple[float, np.ndarray]]:

@@ -65,12 +65,12 @@ class Adaptation:
         target = self.target
         features = embed(learner, target.images, self.config.run.evaluate_batch, target.split.tracklets)
         identities, memory = of_tracklets(target.split, target.split.identities), dict(self._memory)
-        found, centroids = labelling(
+        clustered, centroids = labelling(
             features, identities, self.schedule, seed=self.seed, epoch=epoch, memory=memory, processes=self.processes
         )
         self._memory = memory
         learner.relabel(centroids)
-        return Labelling(of_images(target.split, found.labels), found.classes, found.facts)
+        return Labelling(of_images(target.split, clustered.labels), clustered.classes, clustered.facts)
 
     def sample(self, labelling: Labelling, epoch: int) -> np.ndarray:
         """P x K rows of the target, outliers left out."""

@@ -128,10 +128,10 @@ def variational_tensors(config: LearnerConfig) -> list[Entry]:
     section = config.section
     built = BackboneConfig(config.network, config.height, config.width, section.channel_attention)
     heads = {"representation": section.representation, "biases": section.biases, "neck_bias": section.neck_bias}
-    found = network_tensors(built, config.capacity, **heads)
+    entries = network_tensors(built, config.capacity, **heads)
     if section.factor_reach == "backbone":
-        return found
-    return [entry._replace(head=entry.name.startswith("bottleneck.")) for entry in found]
+        return entries
+    return [entry._replace(head=entry.name.startswith("bottleneck.")) for entry in entries]
 
 
 def bottleneck_hints(tensors: Mapping[str, np.ndarray], role: str) -> dict[str, Any]:
@@ -165,8 +165,8 @@ def paired(train: TrainingSet) -> tuple[np.ndarray, int, dict[str, list[int]]]:
         )
     places = np.searchsorted(both, split.identities).clip(max=len(both) - 1)
     labels = np.where(both[places] == split.identities, places, -1).astype(np.int32)
-    left_out = {name: np.setdiff1d(found, both).tolist() for name, found in seen.items()}
-    return labels, len(both), {name: found for name, found in left_out.items() if found}
+    left_out = {name: np.setdiff1d(people, both).tolist() for name, people in seen.items()}
+    return labels, len(both), {name: people for name, people in left_out.items() if people}
 
 
 def check_groups(config: MVDRecipe) -> None:

@@ -82,8 +82,8 @@ def clustering(
         from duoreid.core.kmeans import kmeans
 
         def centres() -> tuple[np.ndarray, np.ndarray, None]:
-            found = kmeans(features, config.clusters, seed=seed + epoch, restarts=config.kmeans_restarts)
-            return found.labels, found.centroids, None
+            partition = kmeans(features, config.clusters, seed=seed + epoch, restarts=config.kmeans_restarts)
+            return partition.labels, partition.centroids, None
 
         return centres
     from duoreid.core.dbscan import dbscan, eps_from_share
@@ -137,9 +137,9 @@ def check_clusters(labels: np.ndarray, classes: int, config: ClusterConfig) -> N
         )
     else:
         remedy = "raise --eps-share, lower --min-samples or use --clustering kmeans"
-    found = "every image is an outlier" if not classes else f"{classes} cluster(s), {outliers} outliers"
+    fault = "every image is an outlier" if not classes else f"{classes} cluster(s), {outliers} outliers"
     raise UserError(
-        f"clustering {len(labels)} target images gave too little to train on: {found}. A batch needs "
+        f"clustering {len(labels)} target images gave too little to train on: {fault}. A batch needs "
         f"{config.identities} identities and the triplet loss two: {remedy}, or lower --identities."
     )
 
@@ -176,10 +176,10 @@ def labelling(
         facts = _facts(labels, len(centroids), identities, config) | {"cluster_seconds": time.perf_counter() - began}
         return {"labels": labels, "centroids": centroids, "eps": chosen, "facts": facts}
 
-    found = first(processes, decide)
-    if found["eps"] is not None:
-        memory["eps"] = found["eps"]
-    return Labelling(found["labels"], len(found["centroids"]), found["facts"]), found["centroids"]
+    decision = first(processes, decide)
+    if decision["eps"] is not None:
+        memory["eps"] = decision["eps"]
+    return Labelling(decision["labels"], len(decision["centroids"]), decision["facts"]), decision["centroids"]
 
 
 def _facts(labels: np.ndarray, classes: int, identities: np.ndarray, config: ClusterConfig) -> dict[str, float]:

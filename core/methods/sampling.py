@@ -278,9 +278,9 @@ def _check_sizes(**sizes: int) -> None:
         )
 
 
-def _check_identities(found: int, identities: int, images: int, which: str = "") -> None:
-    if found < identities:
+def _check_identities(available: int, identities: int, images: int, which: str = "") -> None:
+    if available < identities:
         raise UserError(
-            f"A batch needs {identities} identities of {images} images each, but there are only {found}{which}: "
+            f"A batch needs {identities} identities of {images} images each, but there are only {available}{which}: "
             "take a smaller number of identities a batch, more data or, for pseudo-labels, more clusters."
         )

@@ -27,10 +27,10 @@ def network_tensors(
     check_options(config.network, attention=config.attention)
     chosen = backbone(config.network.arch)
     heads = Heads(representation, biases, neck_bias)
-    found = [*chosen.tensors(config), *neck_and_classifier(chosen.features, capacity, heads)]
+    entries = [*chosen.tensors(config), *neck_and_classifier(chosen.features, capacity, heads)]
     if heads.representation:
-        found += bottleneck(chosen.features, capacity, heads)
-    return found
+        entries += bottleneck(chosen.features, capacity, heads)
+    return entries
 
 
 def initial_state(config: BackboneConfig, capacity: int, seed: int) -> dict[str, np.ndarray]:

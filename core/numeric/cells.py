@@ -107,6 +107,6 @@ class Cells:
 
         parts = each(visit, row_blocks(count, cells, entries=1 << 21, fewest=64))
         indptr = np.concatenate([[0], np.cumsum(np.concatenate([lengths for lengths, _ in parts]))])
-        columns = np.concatenate([found for _, found in parts])
+        columns = np.concatenate([indices for _, indices in parts])
         visited = sparse.csr_array((np.ones(len(columns), np.int8), columns, indptr), shape=(count, cells))
         return Visits(labels, farthest, visited)

@@ -45,11 +45,11 @@ class Graph(NamedTuple):
             return self.similarity
         ones = np.ones(count, np.float32)
         member = sparse.csr_array((ones, self.classes, np.arange(count + 1)), shape=(count, self.similarity.shape[0]))
-        found = sparse.csr_array(member @ self.similarity @ member.T.tocsr())
-        kept = found.indices != np.repeat(np.arange(count), np.diff(found.indptr))
-        ends = np.concatenate([[0], np.cumsum(kept)])[found.indptr]
-        others = sparse.csr_array((found.data[kept], found.indices[kept], ends), shape=found.shape)
-        full = sparse.csr_array(others + sparse.dia_array((ones[None], [0]), shape=found.shape))
+        similarities = sparse.csr_array(member @ self.similarity @ member.T.tocsr())
+        kept = similarities.indices != np.repeat(np.arange(count), np.diff(similarities.indptr))
+        ends = np.concatenate([[0], np.cumsum(kept)])[similarities.indptr]
+        others = sparse.csr_array((similarities.data[kept], similarities.indices[kept], ends), shape=similarities.shape)
+        full = sparse.csr_array(others + sparse.dia_array((ones[None], [0]), shape=similarities.shape))
         full.sort_indices()
         return full
 

@@ -101,12 +101,12 @@ def compared(seen: tuple[Library, ...]) -> Choice:
 
 def libraries() -> tuple[Library, ...]:
     """Return the BLAS libraries that are loaded now."""
-    found = (one for one in ThreadpoolController().info() if one["user_api"] == "blas")
+    blas = (one for one in ThreadpoolController().info() if one["user_api"] == "blas")
     return tuple(
         Library(
             _owner(one["filepath"]), one["internal_api"], str(one["version"] or ""), str(one.get("architecture") or "")
         )
-        for one in found
+        for one in blas
     )
 
 

@@ -80,11 +80,11 @@ def unpacked(content: bytes) -> list[np.ndarray]:
     >>> [array.tolist() for array in unpacked(packed([np.arange(2), np.ones(1)]))]
     [[0, 1], [1.0]]
     """
-    found = []
+    arrays = []
     with io.BytesIO(content) as file:
         while file.tell() < len(content):
-            found.append(np.load(file, allow_pickle=False))
-    return found
+            arrays.append(np.load(file, allow_pickle=False))
+    return arrays
 
 
 def merged_keys(keys: np.ndarray, processes: Processes) -> np.ndarray:
@@ -95,7 +95,7 @@ def merged_keys(keys: np.ndarray, processes: Processes) -> np.ndarray:
     if processes.size == 1:
         return keys
     count, k = keys.shape
-    found = np.empty_like(keys)
+    merged = np.empty_like(keys)
     for start in range(0, count, ROWS):
         mine = np.ascontiguousarray(keys[start : start + ROWS])
         theirs = np.ascontiguousarray(processes.gather(mine.view(np.int32))).view(np.uint64)
@@ -107,8 +107,8 @@ def merged_keys(keys: np.ndarray, processes: Processes) -> np.ndarray:
         np.put_along_axis(again, order[:, 1:], ordered[:, 1:] == ordered[:, :-1], axis=1)
         rows[again] = NOTHING
         rows.sort(axis=1)
-        found[start : start + ROWS] = rows[:, :k]
-    return found
+        merged[start : start + ROWS] = rows[:, :k]
+    return merged
 
 
 def extreme(values: np.ndarray, processes: Processes, *, largest: bool) -> np.ndarray:

@@ -47,10 +47,10 @@ def pairs(draw: Draw) -> Pairs:
     for i, query_camera in enumerate(rows):
         for j, gallery_camera in enumerate(columns):
             trial = Trial(draw.trial.query[own == query_camera], draw.trial.gallery[cameras == gallery_camera])
-            found = rank_draw(draw.features, draw.dataset, draw.search, trial, max_rank=1)
-            counts[i, j] = found.valid_queries
-            if found.valid_queries:
-                scores[:, i, j] = found.mean_ap, found.cmc[0]
+            ranking = rank_draw(draw.features, draw.dataset, draw.search, trial, max_rank=1)
+            counts[i, j] = ranking.valid_queries
+            if ranking.valid_queries:
+                scores[:, i, j] = ranking.mean_ap, ranking.cmc[0]
     return Pairs(rows, columns, *scores, counts)
 
 
@@ -61,30 +61,32 @@ def blocks(draw: Draw) -> list[Table | Text]:
         return [Text(f"{name}the dataset does not say which camera took each picture, so there is no such table.")]
     if max(len(np.unique(cameras)) for cameras in draw.cameras) > MOST:
         return [Text(f"{name}there are more than {MOST} cameras: too many for a table of pairs.")]
-    found = pairs(draw)
-    worst = found.worst()
+    by_pair = pairs(draw)
+    worst = by_pair.worst()
     words = f"{name}mAP / rank-1 in % from the camera of the query (row) to that of the gallery (column). "
     if worst is not None:
-        one, other = found.query_cameras[worst[0]], found.gallery_cameras[worst[1]]
+        one, other = by_pair.query_cameras[worst[0]], by_pair.gallery_cameras[worst[1]]
         words += (
-            f"Worst: from camera {one} to camera {other}, mAP {100 * found.mean_ap[worst]:.1f} over "
-            f"{found.queries[worst]} queries (framed)."
+            f"Worst: from camera {one} to camera {other}, mAP {100 * by_pair.mean_ap[worst]:.1f} over "
+            f"{by_pair.queries[worst]} queries (framed)."
         )
-    return [Table(["query \\ gallery", *(f"cam {one}" for one in found.gallery_cameras)], _rows(found, worst), words)]
+    return [
+        Table(["query \\ gallery", *(f"cam {one}" for one in by_pair.gallery_cameras)], _rows(by_pair, worst), words)
+    ]
 
 
-def _rows(found: Pairs, worst: tuple[int, int] | None) -> list[list[str | Cell]]:
-    known = found.mean_ap[~np.isnan(found.mean_ap)]
+def _rows(by_pair: Pairs, worst: tuple[int, int] | None) -> list[list[str | Cell]]:
+    known = by_pair.mean_ap[~np.isnan(by_pair.mean_ap)]
     low, span = (float(known.min()), float(np.ptp(known)) or 1.0) if len(known) else (0.0, 1.0)
     rows: list[list[str | Cell]] = []
-    for i, camera in enumerate(found.query_cameras):
+    for i, camera in enumerate(by_pair.query_cameras):
         cells: list[str | Cell] = [f"cam {camera}"]
-        for j in range(len(found.gallery_cameras)):
-            score = float(found.mean_ap[i, j])
+        for j in range(len(by_pair.gallery_cameras)):
+            score = float(by_pair.mean_ap[i, j])
             if np.isnan(score):
                 cells.append("–")
                 continue
-            words = f"{100 * score:.0f} / {100 * found.rank1[i, j]:.0f}"
+            words = f"{100 * score:.0f} / {100 * by_pair.rank1[i, j]:.0f}"
             cells.append(Cell(words, (score - low) / span, "worst" if (i, j) == worst else ""))
         rows.append(cells)
     return rows

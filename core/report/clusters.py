@@ -70,15 +70,15 @@ def splits(labels: np.ndarray, identities: np.ndarray, count: int = WORST) -> li
 def _worst(wholes: np.ndarray, parts: np.ndarray, count: int) -> list[Mistake]:
     kept = np.flatnonzero((wholes >= 0) & (parts >= 0))
     order = kept[np.lexsort((parts[kept], wholes[kept]))]
-    found = []
+    mistakes = []
     for rows in _runs(order, wholes[order]):
         groups = _runs(rows, parts[rows])
         sizes = np.array([len(group) for group in groups])
         pairs = int((sizes.sum() ** 2 - (sizes**2).sum()) // 2)
         if pairs:
             groups.sort(key=len, reverse=True)
-            found.append(Mistake(int(wholes[rows[0]]), pairs, [(int(parts[group[0]]), group) for group in groups]))
-    return sorted(found, key=lambda one: -one.pairs)[:count]
+            mistakes.append(Mistake(int(wholes[rows[0]]), pairs, [(int(parts[group[0]]), group) for group in groups]))
+    return sorted(mistakes, key=lambda one: -one.pairs)[:count]
 
 
 def _runs(rows: np.ndarray, values: np.ndarray) -> list[np.ndarray]:
@@ -119,14 +119,14 @@ def _table(labels: np.ndarray, people: np.ndarray, sizes: np.ndarray) -> Table:
     rows.append(["outliers", f"{outliers:,} of {len(labels):,}"])
     known = people >= 0
     if known.any():
-        found = agreement(labels[known], people[known])
+        scores = agreement(labels[known], people[known])
         rows += [
             ["people", f"{len(np.unique(people[known])):,}"],
-            ["adjusted Rand index", f"{found.adjusted_rand:.3f}"],
-            ["normalised mutual information", f"{found.mutual_information:.3f}"],
+            ["adjusted Rand index", f"{scores.adjusted_rand:.3f}"],
+            ["normalised mutual information", f"{scores.mutual_information:.3f}"],
             ["purity", f"{100 * purity(labels[known], people[known]):.1f}%"],
-            ["pairs of a cluster that show one person", f"{100 * found.precision:.1f}%"],
-            ["pairs of a person that share a cluster", f"{100 * found.recall:.1f}%"],
+            ["pairs of a cluster that show one person", f"{100 * scores.precision:.1f}%"],
+            ["pairs of a person that share a cluster", f"{100 * scores.recall:.1f}%"],
         ]
     return Table(["the labels of the end", ""], rows)
 

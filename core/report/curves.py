@@ -77,21 +77,21 @@ def _tests(records: Records) -> list[tuple[str, str, int, dict[str, Any]]]:
     stages = list(records.epochs())
     last, earlier = stages[-1] if stages else "", stages[:-1]
     chains = all(stage.startswith("stage 1") for stage in earlier)  # networks of stage 1 go on in the last stage
-    found, before, stage, epoch = [], {}, "", 0
+    tests, before, stage, epoch = [], {}, "", 0
     for event in records.events:
         if event.get("event") == "epoch":
             stage, epoch = event["stage"], event["epoch"] + 1
         elif event.get("event") == "test":
             name, search = str(event["network"]).rpartition(", ")[2], str(event["search"])
             if stage == last or not chains:
-                found.append((search, name, epoch, event))
+                tests.append((search, name, epoch, event))
             else:
                 before.setdefault(search, []).append(event)
     for search, events in before.items():
-        names = list(dict.fromkeys(name for of, name, _, _ in found if of == search))
+        names = list(dict.fromkeys(name for of, name, _, _ in tests if of == search))
         starts = [(search, name, 0, event) for name, event in zip(names, events, strict=False)]
-        found = starts + found
-    return found
+        tests = starts + tests
+    return tests
 
 
 def labels(records: Records) -> list[Figure]:

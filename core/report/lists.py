@@ -20,19 +20,19 @@ BEST = "Where it goes right: all matches stand ahead of everybody else, or nearl
 RANDOM = "What to expect of any query."
 
 
-def hardest(found: Scan, people: np.ndarray, count: int = COUNT) -> np.ndarray:
+def hardest(scan: Scan, people: np.ndarray, count: int = COUNT) -> np.ndarray:
     """Return the queries with the lowest average precision, lowest first and one of each person.
 
     people: (Q,), who is on the queries. Of equals those come first that have more matches.
     """
-    valid = _valid(found)
-    return _one_of_each(valid[np.lexsort((-found.matches[valid], found.precision[valid]))], people)[:count]
+    valid = _valid(scan)
+    return _one_of_each(valid[np.lexsort((-scan.matches[valid], scan.precision[valid]))], people)[:count]
 
 
-def best(found: Scan, people: np.ndarray, count: int = COUNT) -> np.ndarray:
+def best(scan: Scan, people: np.ndarray, count: int = COUNT) -> np.ndarray:
     """Return the queries with the highest average precision, one of each person; of equals those with more matches."""
-    valid = _valid(found)
-    return _one_of_each(valid[np.lexsort((-found.matches[valid], -found.precision[valid]))], people)[:count]
+    valid = _valid(scan)
+    return _one_of_each(valid[np.lexsort((-scan.matches[valid], -scan.precision[valid]))], people)[:count]
 
 
 def _one_of_each(queries: np.ndarray, people: np.ndarray) -> np.ndarray:
@@ -40,37 +40,37 @@ def _one_of_each(queries: np.ndarray, people: np.ndarray) -> np.ndarray:
     return queries[np.sort(np.unique(people[queries], return_index=True)[1])]
 
 
-def at_random(found: Scan, seed: int, count: int = COUNT) -> np.ndarray:
+def at_random(scan: Scan, seed: int, count: int = COUNT) -> np.ndarray:
     """Return queries drawn without a look at how they did."""
-    valid = _valid(found)
+    valid = _valid(scan)
     return np.sort(rng(seed, "report/queries").permutation(valid)[:count])
 
 
-def _valid(found: Scan) -> np.ndarray:
+def _valid(scan: Scan) -> np.ndarray:
     """Return the queries that have a match: a query without one is neither hard nor easy."""
-    return np.flatnonzero(np.isfinite(found.precision))
+    return np.flatnonzero(np.isfinite(scan.precision))
 
 
-def blocks(draw: Draw, found: Scan, images: Images, atlas: Atlas, seed: int) -> list[Strips]:
+def blocks(draw: Draw, scan: Scan, images: Images, atlas: Atlas, seed: int) -> list[Strips]:
     """Return the ranked lists of one draw; their pictures are noted in the atlas."""
     name = draw.search.name
     people = draw.identities[0]
     told = (
-        ("Hardest queries first", hardest(found, people), HARDEST),
-        ("Best queries", best(found, people), BEST),
-        ("Queries at random", at_random(found, seed), RANDOM),
+        ("Hardest queries first", hardest(scan, people), HARDEST),
+        ("Best queries", best(scan, people), BEST),
+        ("Queries at random", at_random(scan, seed), RANDOM),
     )
     head = f"{name}: " if len(draw.dataset.searches) > 1 else ""
     return [
         Strips(
-            f"{head}{title}", caption, [_strip(draw, found, one, images, atlas) for one in ranked(draw, queries, DEPTH)]
+            f"{head}{title}", caption, [_strip(draw, scan, one, images, atlas) for one in ranked(draw, queries, DEPTH)]
         )
         for title, queries, caption in told
         if len(queries)
     ]
 
 
-def _strip(draw: Draw, found: Scan, one: Ranked, images: Images, atlas: Atlas) -> Strip:
+def _strip(draw: Draw, scan: Scan, one: Ranked, images: Images, atlas: Atlas) -> Strip:
     test = draw.dataset.test
     rows = [one.row, *(shown.row for shown in one.nearest)]
     places = atlas.add(images, rows)
@@ -85,13 +85,13 @@ def _strip(draw: Draw, found: Scan, one: Ranked, images: Images, atlas: Atlas) -
     for place, shown in zip(places[1:], one.nearest, strict=True):
         mark = "same" if shown.same else "other"
         pictures.append(Picture(place, f"{shown.similarity:.2f}\n{camera(shown.row)}", mark, _words(draw, shown.row)))
-    return Strip(f"Person {test.identities[one.row]}", _told(found, one.query), pictures)
+    return Strip(f"Person {test.identities[one.row]}", _told(scan, one.query), pictures)
 
 
-def _told(found: Scan, query: int) -> str:
-    right, wrong = int(found.first_right[query]), int(found.first_wrong[query])
-    count = int(found.matches[query])
-    words = f"average precision {100 * found.precision[query]:.0f}%, {count} match{'es' * (count != 1)}"
+def _told(scan: Scan, query: int) -> str:
+    right, wrong = int(scan.first_right[query]), int(scan.first_wrong[query])
+    count = int(scan.matches[query])
+    words = f"average precision {100 * scan.precision[query]:.0f}%, {count} match{'es' * (count != 1)}"
     words += f" · first right one at {right}"
     return f"{words}, first wrong one at {wrong}" if wrong else f"{words}, no wrong one in the gallery"
 

@@ -92,10 +92,10 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     >>> flat({"run": {"seed": 1}, "preset": "synthetic"})
     {'run.seed': 1, 'preset': 'synthetic'}
     """
-    found: dict[str, Any] = {}
+    dotted: dict[str, Any] = {}
     for name, value in settings.items():
-        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return found
+        dotted |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return dotted
 
 
 def differences(settings: Mapping[str, Any], preset: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -50,16 +50,16 @@ def _figures(material: Material) -> list[tuple[str, str]]:
     if not material.results or material.opened is None:
         return []
     names = {search.name for search in one_of_each(material.opened.dataset)}
-    found = [result for result in material.results[material.shown] if result.name in names]
+    chosen = [result for result in material.results[material.shown] if result.name in names]
     made = []
-    for result in found:
-        head = f", {result.name}" if len(found) > 1 else ""
+    for result in chosen:
+        head = f", {result.name}" if len(chosen) > 1 else ""
         made += [
             (f"{100 * result.mean.mean_ap:.1f}%", f"mAP{head}"),
             (f"{100 * result.mean.rank1:.1f}%", f"rank-1{head}"),
         ]
-    if len(found) == 1:
-        made.append((f"{100 * found[0].mean.mean_inp:.1f}%", "mINP"))
+    if len(chosen) == 1:
+        made.append((f"{100 * chosen[0].mean.mean_inp:.1f}%", "mINP"))
     return made
 
 
@@ -148,10 +148,10 @@ def _of_features(material: Material, atlas: Atlas) -> list[Section]:
     scans = [scan(draw) for draw in draws]
     made = []
     if draws:
-        found = list(zip(draws, scans, strict=True))
-        made += [_lists(found, material, atlas), _similarities(found, material), _cameras(draws)]
+        scanned = list(zip(draws, scans, strict=True))
+        made += [_lists(scanned, material, atlas), _similarities(scanned, material), _cameras(draws)]
         if material.find is not None:
-            made.append(_maps(found, material, atlas))
+            made.append(_maps(scanned, material, atlas))
     lead = "Each dot is a test image: which images the network holds for alike."
     blocks = [mapping.block(features, dataset.test, opened.test, atlas, material.seed, material.way)]
     made.append(Section("map", "Map of the features", lead, blocks))
@@ -160,9 +160,9 @@ def _of_features(material: Material, atlas: Atlas) -> list[Section]:
     return made
 
 
-def _lists(found: list[tuple[Draw, Scan]], material: Material, atlas: Atlas) -> Section:
+def _lists(scanned: list[tuple[Draw, Scan]], material: Material, atlas: Atlas) -> Section:
     blocks: list[Block] = []
-    for draw, one in found:
+    for draw, one in scanned:
         blocks += lists.blocks(draw, one, material.opened.test, atlas, material.seed)
     lead = (
         "Each line is a query and its ten most similar gallery images. Green, with a tick: the same person; red, with "
@@ -171,9 +171,9 @@ def _lists(found: list[tuple[Draw, Scan]], material: Material, atlas: Atlas) -> 
     return Section("lists", "Ranked lists", lead, blocks)
 
 
-def _similarities(found: list[tuple[Draw, Scan]], material: Material) -> Section:
+def _similarities(scanned: list[tuple[Draw, Scan]], material: Material) -> Section:
     figures = []
-    for draw, one in found:
+    for draw, one in scanned:
         figures += [similarities.figure(draw, one, material.threshold), similarities.places(draw, one)]
     blocks: list[Block] = [Figures(figures)]
     if material.threshold is None:
@@ -191,8 +191,8 @@ def _cameras(draws: list[Draw]) -> Section:
     return Section("cameras", "Camera by camera", lead, blocks)
 
 
-def _maps(found: list[tuple[Draw, Scan]], material: Material, atlas: Atlas) -> Section:
-    draw, one = found[0]
+def _maps(scanned: list[tuple[Draw, Scan]], material: Material, atlas: Atlas) -> Section:
+    draw, one = scanned[0]
     people, groups = draw.identities[0], []
     for title, queries in (
         ("Hardest queries", lists.hardest(one, people, LOOKED_AT)),

@@ -62,12 +62,12 @@ def describe(trained: Trained, name: str) -> Description:
     """Return the description of one model of a file."""
     model, data = trained.models[name], trained.config.data
     digest = digest_of(model)
-    found = trained.threshold
-    if found is not None and found.get("digest", digest) != digest:
-        found = None  # it was measured with another network of the file
+    calibrated = trained.threshold
+    if calibrated is not None and calibrated.get("digest", digest) != digest:
+        calibrated = None  # it was measured with another network of the file
     arch = model.config.network.arch
     size = data.height, data.width
-    return Description(name, arch, *size, data.interpolation, digest, found, trial=trained.trial or None)
+    return Description(name, arch, *size, data.interpolation, digest, calibrated, trial=trained.trial or None)
 
 
 def digest_of(model: Model) -> str:

@@ -92,13 +92,13 @@ class OnnxEngine:
         self.about = f"onnxruntime {onnxruntime.__version__} on {name}{told}"
 
     def _described(self, path: Path) -> Description:
-        found = from_texts(self._session.get_modelmeta().custom_metadata_map, str(path))
+        description = from_texts(self._session.get_modelmeta().custom_metadata_map, str(path))
         (given,), (made,) = self._session.get_inputs(), self._session.get_outputs()
-        size = (found.height, found.width)
-        shape = (3, *size) if found.input == NORMALISED else (*size, 3)
+        size = (description.height, description.width)
+        shape = (3, *size) if description.input == NORMALISED else (*size, 3)
         if tuple(given.shape[1:]) != shape or len(made.shape) != 2:
             raise UserError(f"{path} takes images {given.shape}, but its metadata says {shape}: export it again.")
-        return found
+        return description
 
     def embed(self, images: np.ndarray) -> np.ndarray:
         """Images uint8 (B, H, W, 3) -> features (B, D) of unit length."""
@@ -132,8 +132,8 @@ def _least_cosine(plain: Any, other: Any, known: Description) -> float:
     except Exception as error:
         raise UserError(f"onnxruntime cannot run the graph ({str(error).strip()[:200]}): export it again.") from error
     lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
-    found = (first * second).sum(axis=1) / np.maximum(lengths, np.finfo(np.float64).tiny)
-    return float(found.min()) if np.isfinite(found).all() else -1.0
+    cosines = (first * second).sum(axis=1) / np.maximum(lengths, np.finfo(np.float64).tiny)
+    return float(cosines.min()) if np.isfinite(cosines).all() else -1.0
 
 
 def _providers(device: str, available: list[str]) -> list[str]:

@@ -68,17 +68,17 @@ class Model:
 
     def describe(self) -> dict[str, Any]:
         """Return what is known of the model, for people and for reports."""
-        found = self.description
+        known = self.description
         return {
             "source": self.source,
-            "network": found.network,
-            "arch": found.arch,
+            "network": known.network,
+            "arch": known.arch,
             "on": self._engine.about,
             "size": self.size,
-            "interpolation": found.interpolation,
+            "interpolation": known.interpolation,
             "dimension": self.dimension,
             "digest": self.digest,
-            "threshold": found.threshold,
+            "threshold": known.threshold,
         }
 
     def __repr__(self) -> str:
@@ -142,8 +142,8 @@ class Model:
             return "it needs more memory than there is; make it smaller"
 
     def _embedded(self, first: int, decoded: list[np.ndarray | str]) -> Batch:
-        broken = [(first + index, found) for index, found in enumerate(decoded) if isinstance(found, str)]
-        whole = [(first + index, found) for index, found in enumerate(decoded) if not isinstance(found, str)]
+        broken = [(first + index, why) for index, why in enumerate(decoded) if isinstance(why, str)]
+        whole = [(first + index, pixels) for index, pixels in enumerate(decoded) if not isinstance(pixels, str)]
         if not whole:
             return Batch(np.zeros(0, np.int64), np.zeros((0, self.dimension), np.float32), broken)
         features = self._run(np.stack([pixels for _, pixels in whole]))

@@ -212,11 +212,11 @@ class Site:
 
 def _plain(hits: Hits, rows: list[str]) -> list[dict[str, Any]]:
     """Return hits without their files."""
-    found = []
+    plain = []
     for row, hit in zip(rows, hits.as_plain(), strict=True):
         del hit["file"]
-        found.append({**hit, "row": row})
-    return found
+        plain.append({**hit, "row": row})
+    return plain
 
 
 def _length(environ: Environ) -> int:

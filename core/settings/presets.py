@@ -186,7 +186,7 @@ def _recommended(name: str) -> Config:
 def presets() -> dict[str, Config]:
     """Return every recipe by name."""
     kinds = (_reference, _port, _recommended)
-    found = [SYNTHETIC, SYNTHETIC_VI, _own(), *(make(name) for name in CROSS_MODAL for make in kinds)]
+    recipes = [SYNTHETIC, SYNTHETIC_VI, _own(), *(make(name) for name in CROSS_MODAL for make in kinds)]
     for (source, target), clusters in TRANSFERS.items():
-        found += [_published(source, target, arch, clusters) for arch in ("resnet50", "resnet50_ibn_a")]
-    return {config.preset: config for config in found}
+        recipes += [_published(source, target, arch, clusters) for arch in ("resnet50", "resnet50_ibn_a")]
+    return {config.preset: config for config in recipes}

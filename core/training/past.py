@@ -56,15 +56,15 @@ class Past:
 
     def tests(self) -> list[tuple[int, list[dict[str, Any]]]]:
         """Return (epoch from 1, its tests) of the last stage, in order; only epochs that were tested."""
-        stage, found = None, []
+        stage, epochs = None, []
         for line in self.lines:
             if line["event"] == "epoch":
                 if line["stage"] != stage:
-                    stage, found = line["stage"], []
-                found.append((line["epoch"] + 1, []))
-            elif line["event"] == "test" and found:
-                found[-1][1].append(line)
-        return [(epoch, tests) for epoch, tests in found if tests]
+                    stage, epochs = line["stage"], []
+                epochs.append((line["epoch"] + 1, []))
+            elif line["event"] == "test" and epochs:
+                epochs[-1][1].append(line)
+        return [(epoch, tests) for epoch, tests in epochs if tests]
 
     def metrics(self) -> dict[str, float]:
         """Return the last results, means over the networks or searches that were tested together; {} before any."""
@@ -96,7 +96,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
         texts = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
-    found = []
+    lines = []
     for number, text in enumerate(texts, 1):
         try:
             line = json.loads(text)
@@ -106,8 +106,8 @@ def _lines(path: Path) -> list[dict[str, Any]]:
             raise UserError(f"{path}, line {number} is no JSON ({error}): the file is damaged.") from error
         if not isinstance(line, dict) or "event" not in line:
             raise UserError(f"{path}, line {number} is none that a run has written: the file is damaged.")
-        found.append(line)
-    return found
+        lines.append(line)
+    return lines
 
 
 def _summary(path: Path) -> dict[str, Any] | None:

@@ -104,8 +104,8 @@ def _present(target: Path, wanted: dict) -> bool:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return False
     try:
-        found = json.loads((target / MANIFEST).read_text())
-        ours = found["maker"] == wanted["maker"] and found["name"] == wanted["name"]
+        manifest = json.loads((target / MANIFEST).read_text())
+        ours = manifest["maker"] == wanted["maker"] and manifest["name"] == wanted["name"]
     except (OSError, ValueError, KeyError, TypeError):
         ours = False
     if not ours:
@@ -113,7 +113,7 @@ def _present(target: Path, wanted: dict) -> bool:
             f"{target} exists and holds no {MANIFEST} of a synthetic set {wanted['name']}: it may be somebody's data "
             f"and is left untouched. Choose another root, or move that folder away."
         )
-    if found != wanted:
+    if manifest != wanted:
         return False
     return sum(1 for _ in target.rglob("*.jpg")) == wanted["images"]
 

@@ -61,7 +61,7 @@ def errors(device: torch.device, dtype: torch.dtype, relu: bool) -> list[str]:
     draws = rng(0, "batch norm", int(relu)).standard_normal((3, *SHAPE))
     x, residual, dy = (torch.tensor(draw, dtype=dtype, device=device) for draw in draws)
     vectors = rng(1, "batch norm", int(relu)).uniform(0.5, 1.5, (4, SHAPE[1]))
-    found = []
+    faults = []
     for added in (None, residual):
         results = []
         for kind in (dtype, torch.float64):
@@ -77,8 +77,8 @@ def errors(device: torch.device, dtype: torch.dtype, relu: bool) -> list[str]:
         for name, ours, true in zip(names, *results, strict=True):
             error = ((ours.double() - true).abs().mean() / true.abs().mean()).item()
             if not error <= ACCURACY[dtype]:  # nor NaN
-                found.append(f"{name} of {str(dtype).removeprefix('torch.')} is off by {error:.2g}")
-    return found
+                faults.append(f"{name} of {str(dtype).removeprefix('torch.')} is off by {error:.2g}")
+    return faults
 
 
 def exact(

@@ -135,13 +135,13 @@ def normalise(
         there = (row < last)[:, None] & inside[None, :]
         row += group * rows
         value = tl.load(x + row[:, None] * stride + columns[None, :], mask=there, other=0.0).to(tl.float32)
-        found = (value - centre[None, :]) * scale[None, :] + shift[None, :]
+        output = (value - centre[None, :]) * scale[None, :] + shift[None, :]
         if ADD:
             places = row[:, None] * residual_stride + columns[None, :]
-            found += tl.load(residual + places, mask=there, other=0.0).to(tl.float32)
+            output += tl.load(residual + places, mask=there, other=0.0).to(tl.float32)
         if RELU:
-            found = tl.where(found < 0.0, 0.0, found)  # NaN stays NaN, as in torch
-        tl.store(y + row[:, None] * channels + columns[None, :], found.to(y.dtype.element_ty), mask=there)
+            output = tl.where(output < 0.0, 0.0, output)  # NaN stays NaN, as in torch
+        tl.store(y + row[:, None] * channels + columns[None, :], output.to(y.dtype.element_ty), mask=there)
 
 
 @triton.jit
@@ -286,5 +286,5 @@ def gradient_input(
         if MASK == FROM_X:
             gradient = tl.where(away * scale[None, :] + shift[None, :] <= 0.0, 0.0, gradient)
         hat = away * deviation[None, :]
-        found = scale[None, :] * (gradient - of_sum[None, :] - hat * of_product[None, :])
-        tl.store(dx + row[:, None] * channels + columns[None, :], found.to(dx.dtype.element_ty), mask=there)
+        input_gradient = scale[None, :] * (gradient - of_sum[None, :] - hat * of_product[None, :])
+        tl.store(dx + row[:, None] * channels + columns[None, :], input_gradient.to(dx.dtype.element_ty), mask=there)

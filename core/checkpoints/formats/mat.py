@@ -67,7 +67,7 @@ class _Reader:
         self.cells = 0
 
     def arrays(self, content: memoryview) -> dict[str, np.ndarray]:
-        found = {}
+        by_name = {}
         for element in self.elements(content, padded=False):
             if element.type == COMPRESSED:
                 unfolded = self.unfolded(element.content)
@@ -76,8 +76,8 @@ class _Reader:
                 raise ValueError(f"an element of type {element.type} where an array should be")
             name, value = self.array(element.content, 0, wanted=self.names)
             if value is not None:
-                found[name] = value
-        return found
+                by_name[name] = value
+        return by_name
 
     def unfolded(self, content: memoryview) -> bytes:
         """Return what a compressed element holds, no more than is allowed."""
@@ -142,10 +142,10 @@ class _Reader:
         self.cells += count
         if depth >= DEEPEST or self.cells > MOST_CELLS:
             raise ValueError(f"cells that lie more than {DEEPEST} deep, or are more than {MOST_CELLS:,}")
-        found = np.empty(count, object)
+        items = np.empty(count, object)
         for index in range(count):
             part = next(parts, None)
             if part is None or part.type != MATRIX:
                 raise EOFError(f"a cell of {count:,} arrays that ends after {index:,}")
-            found[index] = self.array(part.content, depth + 1)[1] if len(part.content) else np.zeros((0, 0))
-        return found.reshape(shape, order="F")
+            items[index] = self.array(part.content, depth + 1)[1] if len(part.content) else np.zeros((0, 0))
+        return items.reshape(shape, order="F")

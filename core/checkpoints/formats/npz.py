@@ -41,12 +41,12 @@ def read(path: Path, names: Collection[str] | None = None) -> dict[str, np.ndarr
     def arrays() -> dict[str, np.ndarray]:
         allowed = Allowance.unfolded(path)
         with zipfile.ZipFile(path) as archive:
-            found = {}
+            by_name = {}
             for info in archive.infolist():
                 name = info.filename.removesuffix(".npy")
                 if names is None or name in names:
-                    found[name] = _array(archive, info, allowed)
-        return found
+                    by_name[name] = _array(archive, info, allowed)
+        return by_name
 
     return guarded(path, "an .npz archive of numbers", arrays)
 

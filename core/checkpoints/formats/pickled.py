@@ -205,14 +205,14 @@ class _Machine:
 
 
 def _mapping(arguments: tuple[Any, ...]) -> dict:
-    found: dict = {}
+    mapping: dict = {}
     for given in arguments:
         pairs = given.items() if type(given) is dict else given if type(given) is list else ()
         for pair in pairs:
             if type(pair) not in (list, tuple) or len(pair) != 2:
                 raise ValueError("a dictionary of something other than pairs")
-            found[_key(pair[0])] = pair[1]
-    return found
+            mapping[_key(pair[0])] = pair[1]
+    return mapping
 
 
 def _kind(arguments: tuple[Any, ...]) -> Any:

@@ -38,14 +38,14 @@ def unwrap(path: Path, content: Any) -> tuple[dict[str, Located], tuple[str, ...
     "model_2") all are returned, their names behind the keys. UserError where there is none.
     """
     aside: list[str] = []
-    found = _descend(path, content, holders(content), aside)
-    if not found:
+    tensors = _descend(path, content, holders(content), aside)
+    if not tensors:
         held = f"the keys {', '.join(aside[:8])}" if aside else f"a {type(content).__name__}"
         raise UserError(
             f"{path} holds {held} and no dictionary of tensors, at its top or under {', '.join(WRAPPERS)}. Save the "
             "state_dict of the model."
         )
-    return found, tuple(aside)
+    return tensors, tuple(aside)
 
 
 def _descend(
@@ -73,38 +73,38 @@ def _descend(
 
 def _several(path: Path, content: dict, networks: list[str], holding: set[int], aside: list[str]) -> dict[str, Located]:
     """Return the tensors of networks beside each other, behind the key of each."""
-    found: dict[str, Located] = {}
+    tensors: dict[str, Located] = {}
     for key in networks[:DEEPEST]:
         beside: list[str] = []
         inside = _descend(path, content[key], holding, beside, alone=True)
-        found |= {f"{key}.{name}": tensor for name, tensor in inside.items()}
+        tensors |= {f"{key}.{name}": tensor for name, tensor in inside.items()}
         aside += [f"{_shown(key)}.{name}" for name in beside]
     aside += [_shown(key) for key in networks[DEEPEST:]]
-    return found
+    return tensors
 
 
 def holders(content: Any) -> set[int]:
     """Return the ids of the dictionaries that hold a tensor, at any depth of dictionaries; each is looked at once."""
     parents: dict[int, list[int]] = {}
-    pending, seen, found = [content], {id(content)}, []
+    pending, seen, ids = [content], {id(content)}, []
     while pending:
         value = pending.pop()
         if type(value) is not dict:
             continue
         for item in value.values():
             if type(item) is Located:
-                found.append(id(value))
+                ids.append(id(value))
             elif type(item) is dict:
                 parents.setdefault(id(item), []).append(id(value))
                 if id(item) not in seen:
                     seen.add(id(item))
                     pending.append(item)
     holding: set[int] = set()
-    while found:
-        one = found.pop()
+    while ids:
+        one = ids.pop()
         if one not in holding:
             holding.add(one)
-            found += parents.get(one, ())
+            ids += parents.get(one, ())
     return holding
 
 

@@ -97,23 +97,23 @@ def own_errors(listed: list[Stage], outputs: Outputs) -> dict[str, float]:
 
     Infinite where a layer is missing, of another shape or not finite.
     """
-    found = {}
+    errors = {}
     for stage in listed:
         try:
             expected = stage.compute(outputs)
         except (KeyError, ValueError):  # an input is missing or of another shape: that layer has its own line
-            found[stage.name] = float("inf")
+            errors[stage.name] = float("inf")
             continue
-        found[stage.name] = distance(outputs.get(stage.name), expected)
-    return found
+        errors[stage.name] = distance(outputs.get(stage.name), expected)
+    return errors
 
 
-def distance(found: np.ndarray | None, expected: np.ndarray) -> float:
+def distance(actual: np.ndarray | None, expected: np.ndarray) -> float:
     """Largest difference relative to the largest expected number; infinite where they cannot be compared."""
-    if found is None or np.shape(found) != np.shape(expected) or not np.isfinite(found).all():
+    if actual is None or np.shape(actual) != np.shape(expected) or not np.isfinite(actual).all():
         return float("inf")
     scale = float(np.abs(expected).max(initial=0.0))
-    apart = float(np.abs(np.asarray(found, np.float64) - expected).max(initial=0.0))
+    apart = float(np.abs(np.asarray(actual, np.float64) - expected).max(initial=0.0))
     return apart / scale if scale else apart
 
 

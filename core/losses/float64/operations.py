@@ -22,12 +22,12 @@ def convolve(
     border = (size // 2 if padding is None else padding,) * 2
     borders = [same_padding(length, size, stride) if uneven else border for length in x.shape[2:]]
     rows = weight.reshape(len(weight), -1)
-    found = []
+    outputs = []
     for image in np.pad(x, ((0, 0), (0, 0), *borders)):
         windows = np.lib.stride_tricks.sliding_window_view(image, (size, size), axis=(1, 2))[:, ::stride, ::stride]
         gathered = windows.transpose(0, 3, 4, 1, 2)
-        found.append((rows @ gathered.reshape(rows.shape[1], -1)).reshape(-1, *gathered.shape[3:]))
-    return np.stack(found)
+        outputs.append((rows @ gathered.reshape(rows.shape[1], -1)).reshape(-1, *gathered.shape[3:]))
+    return np.stack(outputs)
 
 
 def max_pool(x: np.ndarray, *, uneven: bool = False) -> np.ndarray:

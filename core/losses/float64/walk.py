@@ -109,14 +109,14 @@ class Walk:
             return self.add(name, rule, lambda outputs: normalise(source.of(outputs), mean, var, scale, shift, epsilon))
         group = self.group
         rule = f"{source.text} normalised by the statistics of {group or 'all'} images, epsilon {epsilon}"
-        found = self.add(
+        normalised = self.add(
             name, rule, lambda outputs: by_groups(source.of(outputs), group, scale, shift, epsilon=epsilon)[0]
         )
         for kind, old, index in (("running_mean", mean, 1), ("running_var", var, 2)):
             unbiased = " (unbiased)" if index == 2 else ""
             rule = f"(1 - {momentum}) old + {momentum} the batch's{unbiased}, of {source.text}"
             self.add(f"{name}.{kind}", rule, _moved(source, group, old, index, momentum))
-        return found
+        return normalised
 
     def split_norm(self, name: str, source: Source) -> Source:
         """IBN-Net-a: the first half of the channels instance-normalised, the rest batch-normalised."""

@@ -103,12 +103,12 @@ class ResNet:
                 f"--stem-pool end needs images whose height and width are multiples of 4, not "
                 f"{config.height}x{config.width}: the codes that pad so differ on others. Choose another size."
             )
-        found = [conv("conv1", 3, self.stem, 7), *norm("bn1", self.stem)]
+        entries = [conv("conv1", 3, self.stem, 7), *norm("bn1", self.stem)]
         for layer in self.blocks(config.network.last_stride):
             for block in layer:
-                found.extend(self._block(block))
-        found += [channel_attention(layer) for layer in ATTENTIVE_LAYERS if config.attention]
-        return found + ([gem()] if config.network.pooling == "gem" else [])
+                entries.extend(self._block(block))
+        entries += [channel_attention(layer) for layer in ATTENTIVE_LAYERS if config.attention]
+        return entries + ([gem()] if config.network.pooling == "gem" else [])
 
     def _block(self, block: Block) -> Iterator[Entry]:
         for index, (inputs, outputs, size, _) in enumerate(self.kernels(block), start=1):

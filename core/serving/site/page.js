@@ -68,11 +68,11 @@ async function search() {
   document.body.classList.add("busy");
   try {
     const answer = await fetch(`/search?${words}`, { method: "POST", body: file });
-    const found = await answer.json();
+    const reply = await answer.json();
     if (mine !== asking) return;
-    if (answer.ok) return tell(found);
+    if (answer.ok) return tell(reply);
     at("hits").replaceChildren();
-    say("no", "No answer", found.error);
+    say("no", "No answer", reply.error);
   } catch (error) {
     if (mine === asking) say("no", "No answer", "The server cannot be reached: is it still running?");
   } finally {
@@ -87,23 +87,23 @@ function say(kind, title, text) {
   at("verdict").replaceChildren(bold, text);
 }
 
-function tell(found) {
-  const hits = at("accepted").checked ? found.hits.filter((one) => one.accepted) : found.hits;
-  const best = found.hits[0];
+function tell(reply) {
+  const hits = at("accepted").checked ? reply.hits.filter((one) => one.accepted) : reply.hits;
+  const best = reply.hits[0];
   const near = `The most similar picture has ${best.similarity.toFixed(3)}`;
-  const line = found.threshold ? `the threshold is ${found.threshold.value.toFixed(3)}` : "";
-  if (found.nobody === null) {
+  const line = reply.threshold ? `the threshold is ${reply.threshold.value.toFixed(3)}` : "";
+  if (reply.nobody === null) {
     say("quiet", "Most similar first", `${near}. Without a threshold nobody can say whether it is the same person.`);
-  } else if (found.nobody) {
+  } else if (reply.nobody) {
     say("no", "Nobody in this gallery", `${near}, ${line}.`);
   } else {
-    const people = new Set(found.hits.filter((one) => one.accepted && one.identity).map((one) => one.identity));
+    const people = new Set(reply.hits.filter((one) => one.accepted && one.identity).map((one) => one.identity));
     const others = people.size > 1 ? `, or ${[...people].slice(1, 3).join(" or ")}` : "";
     const who = best.identity ? `Most likely ${best.identity}${others}` : "This person is in the gallery";
-    const accepted = found.hits.filter((one) => one.accepted).length;
+    const accepted = reply.hits.filter((one) => one.accepted).length;
     say("yes", who, `${count(accepted, "picture reaches", "pictures reach")} the threshold. ${near}, ${line}.`);
   }
-  at("hits").replaceChildren(...hits.map((hit, place) => card(hit, place, found.threshold)));
+  at("hits").replaceChildren(...hits.map((hit, place) => card(hit, place, reply.threshold)));
 }
 
 function card(hit, place, threshold) {

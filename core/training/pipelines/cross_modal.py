@@ -143,8 +143,8 @@ def _start(current: Run, learner: Learner, host: MVD) -> None:
     if not path:
         return
     if public := (load_public(Path(path)) if Path(path).is_file() else None):
-        found, report = branches(public, host.learner_config())
-        learner.import_state(learner.export_state() | found)
+        state, report = branches(public, host.learner_config())
+        learner.import_state(learner.export_state() | state)
         current.say(f"each branch from its own · {report}")
     else:
         tensors, imported = weights.load(path, host.learner_config(), capacity=host.classes)

@@ -113,19 +113,19 @@ def lines(folder: Path) -> list[dict]:
 LOGGED = ("epoch", "test", "losses")
 
 
-def assert_same_run(found: Path, expected: Path) -> None:
+def assert_same_run(run: Path, expected: Path) -> None:
     """Every tensor of every kept state bitwise the same, the same table, and no epoch, test or losses logged twice."""
     files = sorted(path.name for path in expected.glob("*.safetensors") if path.name != PREVIOUS)
     for name in files:
-        one, two = (checkpoint.load(folder / name)[0] for folder in (found, expected))
+        one, two = (checkpoint.load(folder / name)[0] for folder in (run, expected))
         assert one.keys() == two.keys()
         for tensor, value in two.items():
             np.testing.assert_array_equal(one[tensor], value, err_msg=f"{name}: {tensor}")
-    tables = [json.loads((folder / "summary.json").read_text())["rows"] for folder in (found, expected)]
+    tables = [json.loads((folder / "summary.json").read_text())["rows"] for folder in (run, expected)]
     times = ("seconds", "cluster_seconds")
     one, two = ([{k: v for k, v in row.items() if k not in times} for row in table] for table in tables)
     assert one == two
-    events = [[line for line in lines(folder) if line["event"] in LOGGED] for folder in (found, expected)]
+    events = [[line for line in lines(folder) if line["event"] in LOGGED] for folder in (run, expected)]
     keys = ("event", "stage", "epoch", "step", "network", "rate", "losses", "mean_ap")
     one, two = ([{key: line.get(key) for key in keys} for line in part] for part in events)
     assert one == two

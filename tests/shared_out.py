@@ -36,16 +36,16 @@ def run(learner: Any, config: LearnerConfig, steps: int) -> dict[str, np.ndarray
     """Do some steps from the examples' state; return the state, the losses of each step and the embedding."""
     made = examples_mvd if config.method == "mvd" else examples
     learner.import_state(made.example_state(config))
-    found = {}
+    arrays = {}
     for step in range(steps):
         if config.method == "mvd":
             batch: Batch = examples_mvd.example_batch(config, step)
         else:
             batch = examples.example_batch(step, views=examples.views_of(config))
         learner.step(batch, RATE, EMA)
-        found |= {f"loss.{step}.{name}": np.float64(value) for name, value in learner.losses().items()}
+        arrays |= {f"loss.{step}.{name}": np.float64(value) for name, value in learner.losses().items()}
     images = examples.example_batch(99).images[0, : sum(CHUNKS)]
-    return found | learner.export_state() | {"embedding": learner.embed(np.split(images, np.cumsum(CHUNKS)[:-1]))}
+    return arrays | learner.export_state() | {"embedding": learner.embed(np.split(images, np.cumsum(CHUNKS)[:-1]))}
 
 
 def main(backend: str, folder: Path, steps: int, specs: list[str]) -> None:
@@ -55,10 +55,10 @@ def main(backend: str, folder: Path, steps: int, specs: list[str]) -> None:
         name, group, precision = spec.split("/")
         runtime = entry.open_runtime(entry.runtime(device="cpu", precision=precision))
         config = case(name, int(group))
-        found = run(together(entry.make_learner, runtime.processes)(config, runtime, 0), config, steps)
+        arrays = run(together(entry.make_learner, runtime.processes)(config, runtime, 0), config, steps)
         if not runtime.processes.index:
-            np.savez(folder / f"{name}-{group}-{precision}.npz", **found)
-        print(f"process {runtime.processes.index} of {runtime.processes.size}: {spec} {digest(found)}", flush=True)
+            np.savez(folder / f"{name}-{group}-{precision}.npz", **arrays)
+        print(f"process {runtime.processes.index} of {runtime.processes.size}: {spec} {digest(arrays)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -80,23 +80,25 @@ def runs(*values):
 
 def test_differences_are_taken_seed_by_seed():
     """Rows that rise and fall together differ clearly, though each of them varies more than they differ."""
-    found = ablation.compare({"full": runs(10, 20, 30), "close": runs(11, 21, 31.5), "noisy": runs(30, 5, 27)}, "full")
-    close, noisy = found["close"]["mean mAP"], found["noisy"]["mean mAP"]
+    comparison = ablation.compare(
+        {"full": runs(10, 20, 30), "close": runs(11, 21, 31.5), "noisy": runs(30, 5, 27)}, "full"
+    )
+    close, noisy = comparison["close"]["mean mAP"], comparison["noisy"]["mean mAP"]
     assert close["spread"] == pytest.approx(10.2511, abs=1e-4)
     assert close["difference"] == pytest.approx(3.5 / 3)
     assert close["difference_spread"] == pytest.approx(0.288675, abs=1e-6)
     assert close["found"] is True
     assert noisy["difference"] == pytest.approx(2 / 3)
     assert noisy["found"] is False
-    assert "difference" not in found["full"]["mean mAP"]
-    assert found["close"]["mean rank-1"]["difference"] == pytest.approx(7 / 3)
+    assert "difference" not in comparison["full"]["mean mAP"]
+    assert comparison["close"]["mean rank-1"]["difference"] == pytest.approx(7 / 3)
 
 
 def test_one_seed_has_no_spread():
-    found = ablation.compare({"full": runs(10), "baseline": runs(13)}, "full")
-    assert found["baseline"]["mean mAP"]["found"] is None
-    assert found["baseline"]["mean mAP"]["spread"] is None
-    shown = ablation.text(MMT, found)
+    comparison = ablation.compare({"full": runs(10), "baseline": runs(13)}, "full")
+    assert comparison["baseline"]["mean mAP"]["found"] is None
+    assert comparison["baseline"]["mean mAP"]["spread"] is None
+    shown = ablation.text(MMT, comparison)
     assert "+3.0" in shown
     assert "one seed" in shown
 
@@ -183,8 +185,8 @@ def test_the_four_observations_together_are_the_feature_of_the_test():
     learner = probe_of("torch").make_learner(config)
     learner.import_state(examples_mvd.example_state(config))
     images = np.concatenate(examples_mvd.example_batch(config, 0).images)
-    found = branches.features_of(config, learner.export_state(), [images[:3], images[3:]])
-    np.testing.assert_allclose(found["v, all"], learner.embed([images])[0], atol=1e-6)
-    assert set(found) == {f"{kind}, {name}" for kind in "vz" for name in (*branches.VIEWS, "all")}
-    assert all(np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5) for rows in found.values())
-    assert found["z, shared, grey"].shape == (len(images), config.section.representation)
+    features = branches.features_of(config, learner.export_state(), [images[:3], images[3:]])
+    np.testing.assert_allclose(features["v, all"], learner.embed([images])[0], atol=1e-6)
+    assert set(features) == {f"{kind}, {name}" for kind in "vz" for name in (*branches.VIEWS, "all")}
+    assert all(np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5) for rows in features.values())
+    assert features["z, shared, grey"].shape == (len(images), config.section.representation)

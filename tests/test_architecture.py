@@ -35,20 +35,20 @@ def imports(source: str, package: str) -> set[str]:
 
     A name that is put together, f"duoreid.backends.{name}.entry", comes with a star for what is filled in.
     """
-    found = set()
+    names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
+            names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             parts = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             base = ".".join([*parts, *([node.module] if node.module else [])])
-            found.update(f"{base}.{alias.name}" for alias in node.names)
+            names.update(f"{base}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Call) and node.args:
             name = getattr(node.func, "attr", getattr(node.func, "id", ""))
             parts = node.args[0].values if isinstance(node.args[0], ast.JoinedStr) else [node.args[0]]
             if name in ("import_module", "__import__"):
-                found.add("".join(_filled(part, package) for part in parts))
-    return {name for name in found if not name.startswith("*")}
+                names.add("".join(_filled(part, package) for part in parts))
+    return {name for name in names if not name.startswith("*")}
 
 
 def _filled(part: ast.expr, package: str) -> str:
@@ -109,14 +109,14 @@ def imported(sources: dict[str, str]) -> dict[str, set[str]]:
     An import of a package's name counts as one of its __init__.py. A file that imports itself, as those do that are run
     by `python -m` (their classes are then those that everybody has), is none that another must be read for.
     """
-    found = {}
+    files = {}
     for file, source in sources.items():
         names = {name.removeprefix("duoreid.") for name in imports(source, f"duoreid.{file.rpartition('.')[0]}")}
         names |= {name.rpartition(".")[0] for name in names if name not in sources}  # of functions and classes
         names |= {f"{name}.__init__" for name in names if name not in sources}
         stars = {other for name in names if "*" in name for other in sources if fnmatchcase(other, name)}
-        found[file] = (names & sources.keys() | stars) - {file}
-    return found
+        files[file] = (names & sources.keys() | stars) - {file}
+    return files
 
 
 def cycle(graph: dict[str, set[str]]) -> list[str]:
@@ -158,10 +158,10 @@ def test_no_file_is_imported_by_what_it_imports():
 def test_a_cycle_is_found(back):
     files = {"core.a": "from duoreid.core import b", "core.b": "import duoreid.core.c", "core.c": back, "core.d": ""}
     files["core.__init__"] = "importlib.import_module(f'{__name__}.{file}')" if "package" in back else ""
-    found = cycle(imported(files))
-    assert len(found) > 2
-    assert found[0] == found[-1]
-    assert "core.c" in found
+    loop = cycle(imported(files))
+    assert len(loop) > 2
+    assert loop[0] == loop[-1]
+    assert "core.c" in loop
     assert cycle(imported(files | {"core.c": "from duoreid.core import d"})) == []
 
 
@@ -173,8 +173,8 @@ def test_nothing_outside_the_tests_imports_them():
 @pytest.mark.parametrize(("folder", "ours"), [("core", {"core"}), ("datasets", {"core", "datasets"})])
 def test_core_and_datasets_import_nothing_above_them(folder, ours):
     allowed = ours | THIRD_PARTY | set(sys.stdlib_module_names)
-    found = {str(file): roots(modules) - allowed for file, modules in imports_of(folder).items()}
-    assert not {file: names for file, names in found.items() if names}
+    foreign = {str(file): roots(modules) - allowed for file, modules in imports_of(folder).items()}
+    assert not {file: names for file, names in foreign.items() if names}
 
 
 @pytest.mark.parametrize(("backend", "other"), [BACKENDS, BACKENDS[::-1]])
@@ -225,9 +225,9 @@ sys.meta_path.insert(0, Blocker())
 names = []
 for top in {packages!r}:
     package = importlib.import_module(top)
-    found = [m.name for m in pkgutil.walk_packages(package.__path__, f"{{top}}.") if not m.name.endswith("__main__")]
-    found = [name for name in found if importlib.util.find_spec({optional!r}.get(name, "sys")) is not None]
-    names += [top, *found]
+    modules = [m.name for m in pkgutil.walk_packages(package.__path__, f"{{top}}.") if not m.name.endswith("__main__")]
+    modules = [name for name in modules if importlib.util.find_spec({optional!r}.get(name, "sys")) is not None]
+    names += [top, *modules]
 for name in names + {extra!r}:
     importlib.import_module(name)
 assert not {{name.removeprefix("duoreid.").split(".")[0] for name in sys.modules}} & {blocked!r}

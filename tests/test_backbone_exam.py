@@ -68,16 +68,16 @@ def tensors(config: NetworkConfig = PATCHES) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("train", [True, False], ids=["train", "test"])
 def test_conformance(probe, train, dtype):
     config, state = replace(PATCHES, batch_norm_group=4), tensors()
-    found = probe.forward(config, {n: v.astype(dtype) for n, v in state.items()}, images(8), train=train)
+    outputs = probe.forward(config, {n: v.astype(dtype) for n, v in state.items()}, images(8), train=train)
     network = Network(config, state)
     expected = network(images(8), train)
     kind = "network.float64" if dtype == np.float64 else f"network.{'train' if train else 'test'}.float32"
     wanted = {"features": expected["features"], "logits": expected["classifier"]} | network.buffers
     for name, value in (wanted if train else wanted | {"embedding": embedding(expected)}).items():
-        check_close(kind, found[name], value, what=name)
+        check_close(kind, outputs[name], value, what=name)
     moved = {name: value for name, value in state.items() if name != "positions"} | {"positions": -state["positions"]}
     with pytest.raises(AssertionError, match="differs by"):
-        check_close(kind, found["features"], Network(config, moved)(images(8), train)["features"])
+        check_close(kind, outputs["features"], Network(config, moved)(images(8), train)["features"])
 
 
 @cache
@@ -107,9 +107,9 @@ def test_the_information_bottleneck_stands_behind_it_too():
     """Every term of MVD's objective; in torch alone, since MindSpore would compile three branches for it."""
     config = replace(examples_mvd.FULL, network=PATCHES)
     before, batch = examples_mvd.fresh(examples_mvd.example_state(config, 5)), examples_mvd.example_batch(config)
-    found, _ = probe_of("torch").gradients(config, before, batch)
+    losses, _ = probe_of("torch").gradients(config, before, batch)
     for name, value in MVDObjective(config, before, batch).losses().items():
-        check_close("step.losses.float32", found[name], value, what=name)
+        check_close("step.losses.float32", losses[name], value, what=name)
 
 
 # -- whole runs -----------------------------------------------------------------------------------------------
@@ -172,15 +172,15 @@ def test_weights_of_every_kind_of_file(tmp_path, capsys):
     assert {"positions", "norm1.gamma", "norm2.moving_variance", "patches.weight", "neck.beta"} <= usual.keys()
     for name, named in (("own", own), ("wrapped", {f"module.{n}": v for n, v in own.items()}), ("usual", usual)):
         np.savez(tmp_path / f"{name}.npz", **named)
-        found, report = weights.load(tmp_path / f"{name}.npz", config, capacity=CLASSES)
+        loaded, report = weights.load(tmp_path / f"{name}.npz", config, capacity=CLASSES)
         assert not report.ignored
-        assert found.keys() == own.keys()
+        assert loaded.keys() == own.keys()
         for tensor, value in own.items():
-            np.testing.assert_array_equal(found[tensor], value, err_msg=tensor)
+            np.testing.assert_array_equal(loaded[tensor], value, err_msg=tensor)
     settings = spec_of("mmt").learner_config(PATCHES, 8, CLASSES, HEIGHT, WIDTH, weight_decay=0.5)
     checkpoint.save(tmp_path / "mmt.safetensors", initial(settings, 1), {})
-    found, _ = weights.load(f"{tmp_path / 'mmt.safetensors'}#teacher2", config)
-    np.testing.assert_array_equal(found["positions"], initial(settings, 1)["teacher2.positions"])
+    loaded, _ = weights.load(f"{tmp_path / 'mmt.safetensors'}#teacher2", config)
+    np.testing.assert_array_equal(loaded["positions"], initial(settings, 1)["teacher2.positions"])
     with pytest.raises(UserError, match=r"shape: positions is \(16, 4, 2\), expected \(16, 8, 4\)"):
         weights.load(tmp_path / "own.npz", BackboneConfig(PATCHES, 64, 32))
     with pytest.raises(UserError, match=r"do not fit tiny; [\s\S]*They fit --arch patches\."):
@@ -223,14 +223,14 @@ EXAM = Exam(method="baseline", size=f"{HEIGHT}x{WIDTH}", identities=4, images=2,
 def half(backend: str, learners: dict[str, object]) -> halves.Half:
     """One backend's records, in both precisions."""
     about = {"backend": backend, "about": f"{backend} for a test", "exam": as_dict(EXAM)}
-    found = {}
+    records = {}
     for part, precision in (("single", "float32"), ("double", "float64")):
         steps, draws = EXAM.steps, 1 if backend == "torch" else 0
         arrays, facts = record(
             EXAM, probe_of(backend), learners[precision], precision=precision, steps=steps, draws=draws
         )
-        found[part] = arrays, facts | about
-    return halves.join(found)
+        records[part] = arrays, facts | about
+    return halves.join(records)
 
 
 @cache

@@ -83,23 +83,23 @@ def run(argv: list, data: OpenData, backend: str = "torch") -> int:
 
 
 def expected(state: dict[str, np.ndarray], role: str, data: OpenData) -> list:
-    found = probe_of("torch").forward(CONFIG.network, network(state, role), data.test, train=False)
-    return evaluate(found["embedding"], data.dataset)
+    outputs = probe_of("torch").forward(CONFIG.network, network(state, role), data.test, train=False)
+    return evaluate(outputs["embedding"], data.dataset)
 
 
 def test_the_numbers_are_those_of_the_protocols(saved, backend, capsys, elsewhere):
     path, state = saved
     data = opened()
     assert run([path, "--json", "--batch", 7, "--device", "cpu"], data, backend) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert [result["network"] for result in found["results"]] == ["teacher1", "teacher2"]
-    for result in found["results"]:
+    table = json.loads(capsys.readouterr().out)
+    assert [result["network"] for result in table["results"]] == ["teacher1", "teacher2"]
+    for result in table["results"]:
         (right,) = expected(state, result["network"], data)
         assert result["mean"]["mean_ap"] == pytest.approx(right.mean.mean_ap, abs=1e-9)
         assert result["mean"]["rank1"] == right.mean.rank1
         assert result["official"] is True
-    assert found["images"] == [HEIGHT, WIDTH]
-    first, second = (result["mean"]["mean_ap"] for result in found["results"])
+    assert table["images"] == [HEIGHT, WIDTH]
+    first, second = (result["mean"]["mean_ap"] for result in table["results"])
     assert first != second
 
 
@@ -117,8 +117,8 @@ def test_the_table_shows_mean_and_spread_over_trials(saved, capsys):
 def test_every_network_on_request_and_no_other(saved, capsys):
     path, _ = saved
     assert run([path, "--network", "all", "--json"], opened()) == 0
-    found = [result["network"] for result in json.loads(capsys.readouterr().out)["results"]]
-    assert sorted(found) == ["student1", "student2", "teacher1", "teacher2"]
+    networks = [result["network"] for result in json.loads(capsys.readouterr().out)["results"]]
+    assert sorted(networks) == ["student1", "student2", "teacher1", "teacher2"]
     assert run([path, "--network", "teachr1"], opened()) == 2
     assert "Did you mean 'teacher1'" in capsys.readouterr().err
 
@@ -139,11 +139,11 @@ def test_a_run_s_folder_stands_for_its_last_state(saved, tmp_path, capsys):
 
 def test_re_ranking_changes_the_result(saved, capsys):
     path, _ = saved
-    found = []
+    scores = []
     for options in ([], ["--rerank"]):
         assert run([path, "--json", *options], opened()) == 0
-        found.append(json.loads(capsys.readouterr().out)["results"][0]["mean"]["mean_ap"])
-    assert found[0] != found[1]
+        scores.append(json.loads(capsys.readouterr().out)["results"][0]["mean"]["mean_ap"])
+    assert scores[0] != scores[1]
 
 
 # -- published numbers ----------------------------------------------------------------------------------------
@@ -166,8 +166,8 @@ def test_published_numbers_are_in_the_table_and_in_json(saved, capsys, monkeypat
     (line,) = (line for line in lines if line.startswith("published, the paper"))
     assert line.split()[-2:] == ["65.1", "78.0"]
     assert run([saved[0], "--json"], opened()) == 0
-    found = json.loads(capsys.readouterr().out)["published"]
-    assert found == {"test": {"the paper": {"mean_ap": 0.651, "rank1": 0.78}}}
+    published = json.loads(capsys.readouterr().out)["published"]
+    assert published == {"test": {"the paper": {"mean_ap": 0.651, "rank1": 0.78}}}
 
 
 # -- RegDB's trials -------------------------------------------------------------------------------------------
@@ -237,9 +237,9 @@ def test_saved_draws_carry_the_rule_of_their_search(tmp_path, capsys, name, opti
     for (search, index), right in zip(draws, trials, strict=True):
         label = f"-{search.name.replace(', ', '-').replace(' ', '-')}-{index + 1}" if len(draws) > 1 else ""
         assert features_command.main([str(tmp_path / f"saved/f{label}.npz"), "--json", *options]) == 0
-        found = json.loads(capsys.readouterr().out)
+        scores = json.loads(capsys.readouterr().out)
         for shown, field in SCORES.items():
-            assert found[shown] == pytest.approx(getattr(right, field), abs=1e-12), (label, shown)
+            assert scores[shown] == pytest.approx(getattr(right, field), abs=1e-12), (label, shown)
 
 
 def test_several_networks_and_draws_go_to_files_of_their_own(saved, tmp_path):
@@ -298,10 +298,10 @@ def test_a_reference_checkpoint_is_tested_as_it_was_trained(saved, tmp_path, cap
     data = opened()
     size = ["--height", HEIGHT, "--width", WIDTH]
     assert run([path, "--dataset", "dukemtmc", "--arch", "tiny", *size, "--json"], data) == 0
-    found = json.loads(capsys.readouterr().out)["results"][0]["mean"]["mean_ap"]
+    mean_ap = json.loads(capsys.readouterr().out)["results"][0]["mean"]["mean_ap"]
     without_relu = replace(CONFIG.network, stem_relu=False)
     features = probe_of("torch").forward(without_relu, network(state, "teacher1"), data.test, train=False)["embedding"]
-    assert found == pytest.approx(evaluate(features, data.dataset)[0].mean.mean_ap, abs=1e-9)
+    assert mean_ap == pytest.approx(evaluate(features, data.dataset)[0].mean.mean_ap, abs=1e-9)
     for missing, message in (
         (["--dataset", "dukemtmc", *size], "--arch"),
         (["--dataset", "dukemtmc", "--arch", "tiny"], "--height and --width"),
@@ -334,9 +334,9 @@ def test_the_moment_of_an_interrupted_run_is_tested_like_its_networks(saved, tmp
     path = tmp_path / "last.safetensors"
     labels = {"labels": np.zeros(9, np.int32)}
     checkpoint.save(path, {**state, **labels}, {"config": as_dict(CONFIG), "position": {"stage": 2}})
-    found = open_trained(path)
-    assert found.adapted
-    assert list(found.models) == ["teacher1", "teacher2"]
+    trained = open_trained(path)
+    assert trained.adapted
+    assert list(trained.models) == ["teacher1", "teacher2"]
 
 
 def test_a_run_of_several_networks_with_one_feature_is_one_model(tmp_path):
@@ -347,14 +347,14 @@ def test_a_run_of_several_networks_with_one_feature_is_one_model(tmp_path):
     path = tmp_path / "last.safetensors"
     state = {**initial(settings, 0), "labels": np.zeros(9, np.int32)}
     checkpoint.save(path, state, {"config": as_dict(config), "trial": 3})
-    found = open_trained(path)
-    assert list(found.models) == ["mvd"]
-    assert found.trial == 3
+    trained = open_trained(path)
+    assert list(trained.models) == ["mvd"]
+    assert trained.trial == 3
     config = replace(config, data=replace(config.data, trials=(5, 8)))
     for position, trial in ((0, 5), (1, 8)):
         checkpoint.save(path, state, {"config": as_dict(config), "position": {"stage": 1, "network": position}})
         assert open_trained(path).trial == trial, "of the trial that an interrupted run was at"
-    model = found.models["mvd"]
+    model = trained.models["mvd"]
     check_state(model.state, model.config)
     assert model.tensors().keys() == {name for name in state if name.split(".")[0] in ("visible", "infrared", "shared")}
     with pytest.raises(ValueError, match="leave --network shared out"):
@@ -377,8 +377,8 @@ def test_help_imports_no_framework_and_no_data(backend, name):
         f"{name}.build(BACKEND{', dict(onnx=str())' if name == 'export' else ''})\n"
         "print(sorted({'torch', 'mindspore', 'scipy', 'duoreid.datasets', 'PIL'} & set(sys.modules)))"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "[]"
 
 
 # -- exported graphs ------------------------------------------------------------------------------------------
@@ -398,18 +398,18 @@ def run_graph(argv: list, data: OpenData) -> int:
 
 
 def test_a_graph_has_the_table_of_its_checkpoint(saved, graph, tmp_path, capsys):
-    data, found = opened(trials=2), []
+    data, tables = opened(trials=2), []
     for test, path in ((run, saved[0]), (run_graph, graph)):
         capsys.readouterr()
         words = [path, "--dataset", "dukemtmc", "--device", "cpu", "--batch", 7, "--json"]
         assert test([*words, *(["--network", "teacher1"] if test is run else [])], data) == 0
-        found.append(json.loads(capsys.readouterr().out))
-    ours, theirs = (one["results"][0] for one in found)
+        tables.append(json.loads(capsys.readouterr().out))
+    ours, theirs = (one["results"][0] for one in tables)
     assert theirs["network"] == ours["network"] == "teacher1"
     for name, value in ours["mean"].items():
         np.testing.assert_allclose(theirs["mean"][name], value, atol=1e-6, err_msg=name)
-    assert found[1]["images"] == [HEIGHT, WIDTH]
-    assert found[1]["on"].startswith("onnxruntime")
+    assert tables[1]["images"] == [HEIGHT, WIDTH]
+    assert tables[1]["on"].startswith("onnxruntime")
     assert run_graph([graph, "--dataset", "dukemtmc", "--rerank", "--save-features", tmp_path / "f.npz"], data) == 0
     assert re.search(r"teacher1 +test +2 +\d", capsys.readouterr().out)
     with np.load(tmp_path / "f-test-1.npz") as file:

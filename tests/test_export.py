@@ -88,9 +88,9 @@ def test_onnx(tmp_path, capsys, kind, given):
     assert str(output) in shown
     session = onnxruntime.InferenceSession(str(output), providers=["CPUExecutionProvider"])
     images = pictures(7, HEIGHT, WIDTH)
-    (found,) = session.run(None, {"images": images if given == "uint8" else normalised(images)})
-    np.testing.assert_allclose(found, features(kind, network(state, "teacher2"), images), atol=1e-5)
-    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+    (embeddings,) = session.run(None, {"images": images if given == "uint8" else normalised(images)})
+    np.testing.assert_allclose(embeddings, features(kind, network(state, "teacher2"), images), atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
     assert [file.name for file in output.parent.iterdir()] == ["network.onnx"]
 
 
@@ -101,8 +101,8 @@ def test_torch_program(tmp_path):
     program = torch.export.load(tmp_path / "network.pt2").module()
     for count in (1, 7):
         images = pictures(count, HEIGHT, WIDTH)
-        found = program(torch.from_numpy(images)).numpy()
-        np.testing.assert_allclose(found, features("ibn", network(state, "student1"), images), atol=1e-5)
+        embeddings = program(torch.from_numpy(images)).numpy()
+        np.testing.assert_allclose(embeddings, features("ibn", network(state, "student1"), images), atol=1e-5)
 
 
 @pytest.mark.parametrize(("kind", "given"), [("gem", "uint8"), ("ibn", "normalised")])
@@ -115,8 +115,8 @@ def test_mindir(tmp_path, elsewhere, kind, given):
 
     program = ms.nn.GraphCell(ms.load(str(output)))
     images = pictures(3, HEIGHT, WIDTH)
-    found = program(ms.Tensor(images if given == "uint8" else normalised(images))).asnumpy()
-    np.testing.assert_allclose(found, features(kind, network(state, "teacher2"), images), atol=1e-4)
+    embeddings = program(ms.Tensor(images if given == "uint8" else normalised(images))).asnumpy()
+    np.testing.assert_allclose(embeddings, features(kind, network(state, "teacher2"), images), atol=1e-4)
 
 
 def test_ckpt_has_the_names_that_mindspore_uses(tmp_path, elsewhere):
@@ -125,9 +125,9 @@ def test_ckpt_has_the_names_that_mindspore_uses(tmp_path, elsewhere):
     assert run("mindspore", path, "--network", "teacher1", "--format", "ckpt", "--output", output) == 0
     import mindspore as ms
 
-    found = ms.load_checkpoint(str(output), crc_check=True)
+    parameters = ms.load_checkpoint(str(output), crc_check=True)
     tensors = network(state, "teacher1")
-    assert len(found) == len(tensors)
+    assert len(parameters) == len(tensors)
     for theirs, ours in {
         "bn1.gamma": "bn1.weight",
         "layer1.0.bn1.IN.beta": "layer1.0.bn1.IN.bias",
@@ -136,7 +136,7 @@ def test_ckpt_has_the_names_that_mindspore_uses(tmp_path, elsewhere):
         "conv1.weight": "conv1.weight",
         "classifier.weight": "classifier.weight",
     }.items():
-        np.testing.assert_array_equal(found[theirs].asnumpy(), tensors[ours])
+        np.testing.assert_array_equal(parameters[theirs].asnumpy(), tensors[ours])
 
 
 def test_a_run_s_folder_is_exported_by_its_last_state(tmp_path, capsys):
@@ -155,11 +155,11 @@ def test_files_of_tensors_are_read_back_whole(tmp_path, capsys, suffix):
     output = tmp_path / f"network.{suffix}"
     assert run("torch", path, "--network", "teacher1", "--format", suffix, "--output", output) == 0
     assert "0.0e+00" in capsys.readouterr().out
-    found = formats.read(output).tensors
+    loaded = formats.read(output).tensors
     tensors = network(state, "teacher1")
-    assert found.keys() == tensors.keys()
+    assert loaded.keys() == tensors.keys()
     for name, value in tensors.items():
-        np.testing.assert_array_equal(found[name], value)
+        np.testing.assert_array_equal(loaded[name], value)
     if suffix == "safetensors":
         again = open_trained(output)
         assert list(again.models) == ["teacher1"]
@@ -334,9 +334,9 @@ def test_onnx_without_its_packages_says_what_to_install(tmp_path, capsys, monkey
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda found: found + 2e-4, "differs by 2.0e-04 from the original"),
-        (lambda found: found * np.nan, "expected finite"),
-        (lambda found: found[:, :-1], "expected finite"),
+        (lambda rows: rows + 2e-4, "differs by 2.0e-04 from the original"),
+        (lambda rows: rows * np.nan, "expected finite"),
+        (lambda rows: rows[:, :-1], "expected finite"),
     ],
 )
 def test_an_export_that_differs_is_not_kept(tmp_path, capsys, change, message):

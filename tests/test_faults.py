@@ -204,10 +204,10 @@ def test_two_runs_in_one_folder_and_every_signal(tmp_path):
         assert process.returncode == status, errors
         assert f"go on with --resume {folder}" in printed
         assert f"stopped by {number.name}" in errors
-    found = snapshot.load(folder / "last.safetensors")
-    assert found.position.stage == 2
-    assert found.position.step > 0
-    assert found.progress.losses.done == found.position.step
+    moment = snapshot.load(folder / "last.safetensors")
+    assert moment.position.stage == 2
+    assert moment.position.step > 0
+    assert moment.progress.losses.done == moment.position.step
 
 
 def wait_for(process, words):
@@ -333,8 +333,8 @@ def test_divergence_keeps_the_last_good_state(tmp_path, capsys):
     assert train("torch", *new(folder, "--rate", "1e30", "--loss-every", "1")) == 2
     errors = capsys.readouterr().err
     assert "diverged" in errors
-    found = snapshot.load(folder / "last.safetensors")
-    assert str(found.position) == "stage 1, network 2, epoch 1, iteration 3"
+    moment = snapshot.load(folder / "last.safetensors")
+    assert str(moment.position) == "stage 1, network 2, epoch 1, iteration 3"
 
 
 @pytest.mark.long

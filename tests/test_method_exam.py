@@ -54,15 +54,15 @@ def test_its_loss_is_the_oracle_s_and_its_memory_moves(backend):
 
 
 def test_both_backends_take_the_same_step():
-    config, batch, found = config_of(), batch_of(), []
+    config, batch, ends = config_of(), batch_of(), []
     state = filled(initial(config, 0), 1)
     for backend in BACKENDS:
         learner = learner_of(backend, config)
         learner.import_state(state)
         learner.step(batch, 1e-4, 0.0)
-        found.append((learner.losses()["total"], learner.export_state()[BANK]))
-    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
-    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-4, atol=1e-5)
+        ends.append((learner.losses()["total"], learner.export_state()[BANK]))
+    assert ends[0][0] == pytest.approx(ends[1][0], rel=1e-5)
+    np.testing.assert_allclose(ends[0][1], ends[1][1], rtol=1e-4, atol=1e-5)
 
 
 def test_it_trains_is_saved_resumes_and_crosses_to_the_other_backend(tmp_path, capsys):

@@ -40,9 +40,9 @@ TINY = [
 
 def settings() -> configparser.ConfigParser:
     """Return setup.cfg."""
-    found = configparser.ConfigParser()
-    found.read(ROOT / "setup.cfg")
-    return found
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    return parser
 
 
 def folder_of(package: str) -> Path:
@@ -72,8 +72,8 @@ def requirements() -> list[Requirement]:
     options = settings()
     texts = [options["options"]["install_requires"], *options["options.extras_require"].values()]
     lines = [line.strip() for text in texts for line in text.splitlines()]
-    found = [Requirement(line) for line in lines if line and not line.startswith("#")]
-    return [one for one in found if one.marker is None or one.marker.evaluate({"python_version": "3.11"})]
+    listed = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return [one for one in listed if one.marker is None or one.marker.evaluate({"python_version": "3.11"})]
 
 
 def test_every_requirement_is_a_range_with_a_pin_inside():

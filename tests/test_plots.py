@@ -22,15 +22,15 @@ def test_every_kept_result_is_drawn_from_its_json(name, tmp_path):
 
 
 def test_without_names_those_with_a_picture_are_drawn():
-    found = {path.stem for path in plots.known(RESULTS)}
-    assert {"growth", "handover", "ablation-mmt", "ablation-mmt-short", "ablation-mvd", "parity-tiny-mmt"} <= found
-    assert "algorithms" not in found
+    names = {path.stem for path in plots.known(RESULTS)}
+    assert {"growth", "handover", "ablation-mmt", "ablation-mmt-short", "ablation-mvd", "parity-tiny-mmt"} <= names
+    assert "algorithms" not in names
 
 
 def test_a_picture_that_shows_more_than_the_json_holds_is_left_alone():
     assert plots.complete(RESULTS / "growth.json")
-    found = json.loads((RESULTS / "parity-tiny-mmt.json").read_text())
-    roles = {curve[1] for curve in found["curves"]}
+    comparison = json.loads((RESULTS / "parity-tiny-mmt.json").read_text())
+    roles = {curve[1] for curve in comparison["curves"]}
     assert plots.complete(RESULTS / "parity-tiny-mmt.json") == ({"rounding", "double"} <= roles)
 
 
@@ -58,9 +58,9 @@ def test_titles_follow_from_the_numbers():
     assert handover.inside(curves)
     assert not handover.inside(curves | {"b": [1.0, 1.4]})
     chosen = ABLATIONS["mmt"]
-    found = {chosen.against: {"mean mAP": {}}}
-    found["one"] = {"mean mAP": {"difference": -2.0, "found": True}}
-    found["two"] = {"mean mAP": {"difference": -9.0, "found": False}}  # within the spread
-    assert ablation.headline(chosen, found) == "mmt: most is lost by 'one', -2.0 points of mAP"
-    del found["one"]
-    assert "no row is below" in ablation.headline(chosen, found)
+    table = {chosen.against: {"mean mAP": {}}}
+    table["one"] = {"mean mAP": {"difference": -2.0, "found": True}}
+    table["two"] = {"mean mAP": {"difference": -9.0, "found": False}}  # within the spread
+    assert ablation.headline(chosen, table) == "mmt: most is lost by 'one', -2.0 points of mAP"
+    del table["one"]
+    assert "no row is below" in ablation.headline(chosen, table)

@@ -66,10 +66,10 @@ def test_a_signal_to_one_process_stops_all(stopped):
     assert status != 0
     assert printed.count(f"go on with --resume {folder}") == 1
     assert errors.count("stopped by SIGTERM") == 1
-    found = moment.load(folder / "last.safetensors")
-    assert found.position.step > 0
-    assert found.position.step % 2 == 0, "not where losses are read"
-    assert found.progress.losses.done == found.position.step
+    kept = moment.load(folder / "last.safetensors")
+    assert kept.position.step > 0
+    assert kept.position.step % 2 == 0, "not where losses are read"
+    assert kept.progress.losses.done == kept.position.step
 
 
 def test_a_process_that_dies_ends_the_job(tmp_path):

@@ -33,8 +33,8 @@ def test_a_recipe_is_measured_and_multiplied_out(small, tmp_path, capsys):
     file = tmp_path / "recipe.json"
     argv = ["--share", "0.0001", "--output", str(file), "--clusters", "30", "--evaluate-every", "3", *TINY]
     assert recipe.main(argv) == 0
-    found = json.loads(file.read_text())
-    parts = {part["name"]: part for part in found["parts"]}
+    measured = json.loads(file.read_text())
+    parts = {part["name"]: part for part in measured["parts"]}
     # Two networks of 80 epochs, then 40 epochs with a test every third and at the end, of two teachers.
     assert {name: part["times"] for name, part in parts.items()} == {
         "stage 1: steps": 2 * 80 * 100,
@@ -50,12 +50,12 @@ def test_a_recipe_is_measured_and_multiplied_out(small, tmp_path, capsys):
     assert parts["stage 1: steps"]["measured"] == "3 steps"
     assert parts["clustering"]["measured"].startswith("300 x ")
     assert all(part["seconds"] > 0 and 0 <= part["waits"] <= 1 and part["busy"] is None for part in parts.values())
-    assert found["hours"] == pytest.approx(sum(part["times"] * part["seconds"] / 3600 for part in parts.values()))
+    assert measured["hours"] == pytest.approx(sum(part["times"] * part["seconds"] / 3600 for part in parts.values()))
     assert {name for name, part in parts.items() if part["waits"] == 1} == {
         *("stage 1: saving", "adaptation: saving", "clustering", "testing: ranking")
     }
-    assert (found["share"], found["preset"]) == (0.0001, recipe.DEFAULT)
-    assert {"command", "commit", "processor", "about"} <= found.keys()
+    assert (measured["share"], measured["preset"]) == (0.0001, recipe.DEFAULT)
+    assert {"command", "commit", "processor", "about"} <= measured.keys()
     shown = capsys.readouterr().out
     assert "dukemtmc to market1501, tiny" in shown
     assert "the whole recipe" in shown
@@ -88,22 +88,22 @@ def test_sizes_are_those_published():
 
 
 def test_a_share_of_pictures_is_made_but_enough_for_a_batch():
-    found = recipe_sets.training_set("market1501", 0.01, (4, 8), (16, 8), 0)
-    assert len(np.unique(found.split.identities)) == 8  # 7.5 of 751
-    assert found.images.shape == (129, 16, 8, 3)
+    share = recipe_sets.training_set("market1501", 0.01, (4, 8), (16, 8), 0)
+    assert len(np.unique(share.split.identities)) == 8  # 7.5 of 751
+    assert share.images.shape == (129, 16, 8, 3)
     least = recipe_sets.training_set("market1501", 1e-6, (4, 8), (16, 8), 0)
     assert (len(np.unique(least.split.identities)), len(least.split)) == (4, 8)
-    seen = {(identity, camera) for identity, camera in zip(found.split.identities, found.split.cameras, strict=True)}
+    seen = {(identity, camera) for identity, camera in zip(share.split.identities, share.split.cameras, strict=True)}
     assert len(seen) == 8 * 6  # everybody in each camera
 
 
 def test_made_up_features_tell_people_apart_but_not_at_once():
     split = recipe_sets.people(20, 200, 2)
-    found = recipe_sets.features(split, 2, 64, 0)
-    assert found.shape == (2, 200, 64)
-    assert np.linalg.norm(found, axis=2) == pytest.approx(1.0, abs=1e-5)
+    features = recipe_sets.features(split, 2, 64, 0)
+    assert features.shape == (2, 200, 64)
+    assert np.linalg.norm(features, axis=2) == pytest.approx(1.0, abs=1e-5)
     rows = np.arange(200)
-    scores = rank(found[0], found[0], split.identities, split.identities, rows, rows + 200)
+    scores = rank(features[0], features[0], split.identities, split.identities, rows, rows + 200)
     assert 0.3 < scores.average_precision.mean() < 1
 
 

@@ -16,12 +16,12 @@ ONE_MORE = WRITES + "(folder / str(len(list(folder.iterdir())))).touch(); time.s
 @pytest.mark.parametrize(("code", "wrong"), [(WHOLE, ""), (ONE_MORE, "other files, or other bytes: 1")])
 def test_what_kills_leave_is_told(tmp_path, code, wrong):
     kept = []
-    found = soak_commands.soak("x", lambda folder: ["-c", code, folder], 2, tmp_path, random.Random(0), kept.append)
-    assert wrong in found.wrong
-    assert bool(wrong) == bool(found.wrong)
+    report = soak_commands.soak("x", lambda folder: ["-c", code, folder], 2, tmp_path, random.Random(0), kept.append)
+    assert wrong in report.wrong
+    assert bool(wrong) == bool(report.wrong)
     if not wrong:
         assert [row.kills for row in kept] == [1, 2]
-        assert found.begun  # the second kill waits for the first file
+        assert report.begun  # the second kill waits for the first file
 
 
 def test_a_process_that_is_left_is_told(tmp_path):

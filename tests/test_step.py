@@ -16,8 +16,8 @@ TINY = BackboneConfig(NetworkConfig(arch="tiny"), 32, 16)
 SIZE = ["--arch", "tiny", "--height", "32", "--width", "16", "--identities", "4", "--images", "2", "--threads", "1"]
 
 
-def trained(found):
-    return sum(int(entry.trained) * size(entry.shape) for entry in found)
+def trained(entries):
+    return sum(int(entry.trained) * size(entry.shape) for entry in entries)
 
 
 def size(shape):
@@ -47,10 +47,10 @@ def test_mmt_is_measured_in_a_process_of_its_own(backend, tmp_path, capsys, monk
 
 
 def test_mvd_by_default_is_the_published_step_of_its_objective():
-    found = step.measure("torch", ["mvd", *SIZE], 1)
-    assert (found["objective"], found["images"]) == ("id+tri", [2, 8, 32, 16])
+    measured = step.measure("torch", ["mvd", *SIZE], 1)
+    assert (measured["objective"], measured["images"]) == ("id+tri", [2, 8, 32, 16])
     one = trained(network_tensors(TINY, 206, representation=512, biases=True, neck_bias=True))
-    assert found["trained_parameters"] == 3 * one
+    assert measured["trained_parameters"] == 3 * one
 
 
 @pytest.mark.parametrize(

@@ -85,10 +85,10 @@ def test_a_run_goes_on_as_if_it_had_never_stopped(data, tmp_path, capsys):
     entry = importlib.import_module("duoreid.backends.torch.entry")
     argv = ["--resume", str(run), "--epochs", "2", "--threads", "1"]
     assert train_command(entry.BACKEND, entry.open_data, argv) == 0
-    found, expected = (checkpoint.load(folder / "mvd.safetensors")[0] for folder in (run, straight))
-    assert found.keys() == expected.keys()
+    state, expected = (checkpoint.load(folder / "mvd.safetensors")[0] for folder in (run, straight))
+    assert state.keys() == expected.keys()
     for name, value in expected.items():
-        np.testing.assert_array_equal(found[name], value, err_msg=name)
+        np.testing.assert_array_equal(state[name], value, err_msg=name)
 
 
 SHORT = ["--trials", "2", "--loss-every", "1"]
@@ -118,10 +118,10 @@ def test_mindspore_goes_on_with_a_run_of_torch(data, tmp_path, capsys, elsewhere
     assert resume("mindspore", run) == 0
     assert "thermal to visible" in capsys.readouterr().out
     assert epochs_of(run)[1][0] == "mindspore"
-    (_, found), (_, expected) = epochs_of(run)[1], epochs_of(straight)[1]
-    assert found.keys() == expected.keys()
+    (_, losses), (_, expected) = epochs_of(run)[1], epochs_of(straight)[1]
+    assert losses.keys() == expected.keys()
     for name, value in expected.items():
-        check_close("mvd.ten_steps.float32", found[name], value, scale=expected["total"], what=name)
+        check_close("mvd.ten_steps.float32", losses[name], value, scale=expected["total"], what=name)
     state, _ = checkpoint.load(run / "mvd.safetensors")
     assert state["adam.step"] == 4
     results = json.loads((run / "summary.json").read_text())["searches"]
@@ -143,9 +143,9 @@ def test_mindspore_alone_without_compilation(data, tmp_path, capsys, elsewhere, 
     assert "visible to thermal" in capsys.readouterr().out
     assert train("mindspore", data, "--output", str(tmp_path / "run"), *words, "--epochs", "1") == 0
     assert resume("mindspore", tmp_path / "run", "--mode", "pynative") == 0
-    found, expected = (checkpoint.load(tmp_path / name / "mvd.safetensors")[0] for name in ("run", "straight"))
+    state, expected = (checkpoint.load(tmp_path / name / "mvd.safetensors")[0] for name in ("run", "straight"))
     for name, value in expected.items():
-        np.testing.assert_array_equal(found[name], value, err_msg=name)
+        np.testing.assert_array_equal(state[name], value, err_msg=name)
 
 
 def test_several_trials_cannot_be_extended(data, tmp_path, capsys):

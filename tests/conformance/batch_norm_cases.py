@@ -60,11 +60,11 @@ def tensors(name: str, device: torch.device) -> tuple[dict[str, Tensor], Tensor]
     draw = rng(0, f"batch norm, {name}")
 
     def drawn(order: str, far: float = 0.0) -> Tensor:
-        found = torch.tensor(draw.standard_normal(case.shape) + far).to(device, case.dtype)
+        sample = torch.tensor(draw.standard_normal(case.shape) + far).to(device, case.dtype)
         if order == "split":
-            wide = torch.cat([torch.zeros_like(found), found], 1).to(memory_format=torch.channels_last)
+            wide = torch.cat([torch.zeros_like(sample), sample], 1).to(memory_format=torch.channels_last)
             return wide[:, case.shape[1] :]
-        return found.to(memory_format=torch.channels_last) if order == "channels last" and found.ndim == 4 else found
+        return sample.to(memory_format=torch.channels_last) if order == "channels last" and sample.ndim == 4 else sample
 
     inputs = {"x": drawn(case.order, case.far)}
     if case.residual:
@@ -75,11 +75,11 @@ def tensors(name: str, device: torch.device) -> tuple[dict[str, Tensor], Tensor]
 def layer(name: str, device: torch.device) -> BatchNorm:
     """Return a case's norm in training, with drawn weights and running statistics."""
     case, draw = CASES[name], rng(1, f"batch norm, {name}")
-    found = BatchNorm(case.shape[1], case.group, momentum=MOMENTUM, epsilon=EPSILON)
-    for tensor in (*found.parameters(), *found.buffers()):
+    norm = BatchNorm(case.shape[1], case.group, momentum=MOMENTUM, epsilon=EPSILON)
+    for tensor in (*norm.parameters(), *norm.buffers()):
         tensor.data = torch.tensor(draw.uniform(0.5, 1.5, case.shape[1]), dtype=torch.float32)
-    found.triton = True
-    return found.to(device)
+    norm.triton = True
+    return norm.to(device)
 
 
 def computed(name: str, norm: BatchNorm, inputs: dict[str, Tensor], dy: Tensor) -> dict[str, Tensor]:
@@ -95,8 +95,8 @@ def computed(name: str, norm: BatchNorm, inputs: dict[str, Tensor], dy: Tensor) 
         y = norm(x) if residual is None else norm(x) + residual
     trained = {**leaves, "weight": norm.weight, "bias": norm.bias}
     gradients = torch.autograd.grad(y, list(trained.values()), dy)
-    found = {f"d{key}": value for key, value in zip(trained, gradients, strict=True)}
-    return {"y": y.detach(), **found, "mean": norm.running_mean.clone(), "variance": norm.running_var.clone()}
+    derivatives = {f"d{key}": value for key, value in zip(trained, gradients, strict=True)}
+    return {"y": y.detach(), **derivatives, "mean": norm.running_mean.clone(), "variance": norm.running_var.clone()}
 
 
 def exactly(name: str, norm: BatchNorm, inputs: dict[str, Tensor], dy: Tensor) -> dict[str, Tensor]:
@@ -110,32 +110,32 @@ def exactly(name: str, norm: BatchNorm, inputs: dict[str, Tensor], dy: Tensor) -
     y = choice.exact(leaves["x"], weight, bias, mean, var, residual=leaves.get("residual"), **rules)
     trained = {**leaves, "weight": weight, "bias": bias}
     gradients = torch.autograd.grad(y, list(trained.values()), dy.double())
-    found = {f"d{key}": value for key, value in zip(trained, gradients, strict=True)}
-    return {"y": y.detach(), **found, "mean": mean, "variance": var}
+    derivatives = {f"d{key}": value for key, value in zip(trained, gradients, strict=True)}
+    return {"y": y.detach(), **derivatives, "mean": mean, "variance": var}
 
 
-def errors(found: dict[str, Tensor], true: dict[str, Tensor]) -> dict[str, float]:
+def errors(outputs: dict[str, Tensor], true: dict[str, Tensor]) -> dict[str, float]:
     """Return the largest errors at the scale of the largest value; 9.0 for another shape or type than is due."""
-    if found.keys() != true.keys() or any(found[key].shape != true[key].shape for key in true):
+    if outputs.keys() != true.keys() or any(outputs[key].shape != true[key].shape for key in true):
         return {"shapes": 9.0}
-    return {key: ((found[key].double() - true[key]).abs().max() / true[key].abs().max()).item() for key in true}
+    return {key: ((outputs[key].double() - true[key]).abs().max() / true[key].abs().max()).item() for key in true}
 
 
 def compare(name: str, device: torch.device) -> dict[str, Any]:
     """Return errors of the kernels and of plain torch, and whether a second run, on CUDA, gave the same bits."""
     inputs, dy = tensors(name, device)
     true = exactly(name, layer(name, device), inputs, dy)
-    found = computed(name, layer(name, device), inputs, dy)
-    again = computed(name, layer(name, device), inputs, dy) if device.type == "cuda" else found
+    outputs = computed(name, layer(name, device), inputs, dy)
+    again = computed(name, layer(name, device), inputs, dy) if device.type == "cuda" else outputs
     norm = layer(name, device)
     with plain([norm]):
         reference = computed(name, norm, inputs, dy)
-    y, order = found["y"], torch.channels_last if found["y"].ndim == 4 else torch.contiguous_format
+    y, order = outputs["y"], torch.channels_last if outputs["y"].ndim == 4 else torch.contiguous_format
     return {
-        "kernel": errors(found, true),
+        "kernel": errors(outputs, true),
         "plain": errors(reference, true),
-        "same bits": all(torch.equal(found[key], again[key]) for key in found),
-        "types": [str(y.dtype), str(found["dx"].dtype), str(found["dweight"].dtype)],
+        "same bits": all(torch.equal(outputs[key], again[key]) for key in outputs),
+        "types": [str(y.dtype), str(outputs["dx"].dtype), str(outputs["dweight"].dtype)],
         "channels last": y.is_contiguous(memory_format=order),
     }
 
@@ -159,15 +159,15 @@ def replayed(device: torch.device) -> dict[str, float]:
         y = replay(step, given["x"], given["residual"])
         true = computed(name, other, given, dy)
     running = {"mean": norm.running_mean, "variance": norm.running_var}
-    found = {"y": y, "dweight": norm.weight.grad, "dbias": norm.bias.grad, **running}
-    return errors(found, {key: true[key].double() for key in found})
+    outputs = {"y": y, "dweight": norm.weight.grad, "dbias": norm.bias.grad, **running}
+    return errors(outputs, {key: true[key].double() for key in outputs})
 
 
 def trained(device: torch.device) -> dict[str, float]:
     """Return how far MMT's losses and statistics with kernels, replayed where graphs are, lie from those without."""
     config = replace(MMT, network=replace(MMT.network, batch_norm_group=4))
     runtime = open_runtime(RuntimeConfig(device=device.type))
-    found = []
+    runs = []
     for triton in (False, True):
         learner = TorchLearner(config, replace(runtime, triton=triton), seed=0)
         for _ in range(WARM + 2 if runtime.graph else 1):  # each from the same state; the last ones are replayed
@@ -175,8 +175,8 @@ def trained(device: torch.device) -> dict[str, float]:
             learner.step(example_batch(), rate=1e-3, ema=0.9)
             losses = learner.losses()
         state = {name: value for name, value in learner.export_state().items() if "running_" in name}
-        found.append({name: torch.tensor(value) for name, value in (losses | state).items()})
-    return errors(found[1], {name: value.double() for name, value in found[0].items()})
+        runs.append({name: torch.tensor(value) for name, value in (losses | state).items()})
+    return errors(runs[1], {name: value.double() for name, value in runs[0].items()})
 
 
 def main() -> None:
@@ -184,17 +184,17 @@ def main() -> None:
     device = torch.device(sys.argv[1])
     torch.set_num_threads(1)
     choice.DEVICES = (device.type,)
-    found = {}
+    extra = {}
     if device.type == "cpu":
         choice.works = lambda _: True
         for key, value in SMALL.items():
             setattr(plans, key, value)
     else:
         torch.backends.cuda.matmul.allow_tf32 = False
-        found["replayed"] = replayed(device)
-        found["trained"] = trained(device)
-        found["works"] = choice.works(device)
-    print(json.dumps({**{name: compare(name, device) for name in CASES}, **found}))
+        extra["replayed"] = replayed(device)
+        extra["trained"] = trained(device)
+        extra["works"] = choice.works(device)
+    print(json.dumps({**{name: compare(name, device) for name in CASES}, **extra}))
 
 
 if __name__ == "__main__":

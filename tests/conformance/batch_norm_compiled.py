@@ -39,10 +39,10 @@ def compiled(kernel: Any, kind: str, sizes: dict[str, Any]) -> dict[str, Any]:
         if not odd and name not in REALS:
             known[(place,)] = [["tt.divisibility", 16]]
     source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=known)
-    found = triton.compile(source, target=TARGET, options={"num_warps": WARPS})
-    text = found.asm["ptx"]
+    program = triton.compile(source, target=TARGET, options={"num_warps": WARPS})
+    text = program.asm["ptx"]
     return {
-        "bytes": len(found.asm["cubin"]),
+        "bytes": len(program.asm["cubin"]),
         "atomic": bool(re.search(r"\b(atom|red)\.", text)),
         "wide": "ld.global.v4.b32" in text,
     }
@@ -51,7 +51,7 @@ def compiled(kernel: Any, kind: str, sizes: dict[str, Any]) -> dict[str, Any]:
 def jobs() -> dict[str, tuple[Any, str, dict[str, Any]]]:
     """Return kernels, types and sizes by name: those of a layer of ResNet-50, and those where every count is 1."""
     ones = {"odd": True, "splits": 1, "groups": 1, "channels": 1, **dict.fromkeys(STRIDES, 1)}
-    found = {}
+    kernels = {}
     for label, shared, counts, masks in (
         ("of ResNet-50", FOUR_GROUPS, {}, (0, 1, 2)),
         ("odd", ONE_CHANNEL, ones, (1,)),
@@ -59,17 +59,17 @@ def jobs() -> dict[str, tuple[Any, str, dict[str, Any]]]:
         blocks = {"BLOCK_R": shared.block_rows, "BLOCK_C": shared.block_columns, **counts}
         joint = {"BLOCK_S": shared.joint["BLOCK_S"], "BLOCK_C": shared.joint["BLOCK_C"], **counts}
         added = {**blocks, "ADD": True, "RELU": True}
-        found[f"moments, {label}"] = programs.moments, "bf16", blocks
-        found[f"statistics, {label}"] = programs.statistics, "bf16", joint
-        found[f"normalise, {label}"] = programs.normalise, "bf16", added
+        kernels[f"moments, {label}"] = programs.moments, "bf16", blocks
+        kernels[f"statistics, {label}"] = programs.statistics, "bf16", joint
+        kernels[f"normalise, {label}"] = programs.normalise, "bf16", added
         for mask in masks:
-            found[f"gradient_sums, {label}, {mask}"] = programs.gradient_sums, "bf16", {**blocks, "MASK": mask}
-        found[f"gradient_totals, {label}"] = programs.gradient_totals, "bf16", joint
-        found[f"gradient_input, {label}"] = programs.gradient_input, "bf16", {**blocks, "MASK": 1}
+            kernels[f"gradient_sums, {label}, {mask}"] = programs.gradient_sums, "bf16", {**blocks, "MASK": mask}
+        kernels[f"gradient_totals, {label}"] = programs.gradient_totals, "bf16", joint
+        kernels[f"gradient_input, {label}"] = programs.gradient_input, "bf16", {**blocks, "MASK": 1}
         if not counts:
-            found["normalise, float32"] = programs.normalise, "fp32", added
-            found["gradient_sums, float32"] = programs.gradient_sums, "fp32", {**blocks, "MASK": 2}
-    return found
+            kernels["normalise, float32"] = programs.normalise, "fp32", added
+            kernels["gradient_sums, float32"] = programs.gradient_sums, "fp32", {**blocks, "MASK": 2}
+    return kernels
 
 
 if __name__ == "__main__":

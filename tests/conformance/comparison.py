@@ -37,8 +37,8 @@ def compare_loss(
     probe: ModuleType, name: str, case: LogitCase | FeatureCase, dtype: type, expected: Any = oracle, **options: Any
 ) -> None:
     """Raise AssertionError where a backend's loss or gradient is not the oracle's on the same rounded inputs."""
-    arrays, labels, found = inputs_of(name, case, dtype)
-    options = found | options
+    arrays, labels, case_options = inputs_of(name, case, dtype)
+    options = case_options | options
     value, gradient = probe.loss(name, arrays, labels, **options)
     true_value, true_gradient = expected(name, arrays, labels, options)
     kind = f"loss.{np.dtype(dtype).name}" + (".cancelling" if getattr(case, "cancelling", False) else "")

@@ -64,17 +64,17 @@ class MVDObjective:
         images, noise, order = self.pixels[role], self.noise[role], self.config.section.shared_norm
         if role != "shared" or order == "together":
             return self._pass(role, images, noise)
-        forms, found = np.arange(len(images)).reshape(2, -1), {}
+        forms, views = np.arange(len(images)).reshape(2, -1), {}
         for form in (0, 1) if order == "colour-first" else (1, 0):
-            found[form] = self._pass(role, images[forms[form]], None if noise is None else noise[forms[form]])
-        return View(*(np.concatenate(parts) for parts in zip(found[0], found[1], strict=True)))
+            views[form] = self._pass(role, images[forms[form]], None if noise is None else noise[forms[form]])
+        return View(*(np.concatenate(parts) for parts in zip(views[0], views[1], strict=True)))
 
     def _pass(self, role: str, images: np.ndarray, noise: np.ndarray | None) -> View:
         """Run one batch of a branch; with mixed groups in an order that puts those of a group side by side."""
         section, group = self.config.section, self.config.network.batch_norm_group
         order = mixed_rows(len(images), group) if section.mixed_groups else np.arange(len(images))
-        found = self.networks[role](images[order], True, None if noise is None else noise[order])
-        return View(*(part[order.argsort()] for part in view(found)))
+        outputs = self.networks[role](images[order], True, None if noise is None else noise[order])
+        return View(*(part[order.argsort()] for part in view(outputs)))
 
     def views(self) -> dict[str, View]:
         """Return the four views."""

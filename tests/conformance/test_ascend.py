@@ -46,21 +46,21 @@ OPERATORS = {
 
 def platforms(thing):
     """The platforms that a documentation lists, or None."""
-    found = re.search(r"Supported Platforms:\s*\n\s*(.+)", thing.__doc__ or "")
-    return found and found[1]
+    match = re.search(r"Supported Platforms:\s*\n\s*(.+)", thing.__doc__ or "")
+    return match and match[1]
 
 
 def methods():
     """Names of Tensor's methods that are called on something other than a module."""
-    found = set()
+    names = set()
     for tree in TREES.values():
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 owner = node.func.value
                 plain = isinstance(owner, ast.Name) and owner.id in MODULES
                 if not plain and hasattr(Tensor, node.func.attr) and not node.func.attr.startswith("__"):
-                    found.add(node.func.attr)
-    return sorted(found - HOST_METHODS.keys())
+                    names.add(node.func.attr)
+    return sorted(names - HOST_METHODS.keys())
 
 
 def operators():
@@ -78,9 +78,9 @@ def operators():
 @pytest.mark.parametrize("name", methods())
 def test_every_method_of_a_tensor_runs_on_ascend(name):
     """By its own documentation or, where that only refers to it, that of the function of the same name."""
-    found = platforms(getattr(Tensor, name)) or platforms(getattr(ops, name, None))
-    assert found, f"Tensor.{name} does not say where it runs"
-    assert "Ascend" in found, f"Tensor.{name} runs on {found} only"
+    devices = platforms(getattr(Tensor, name)) or platforms(getattr(ops, name, None))
+    assert devices, f"Tensor.{name} does not say where it runs"
+    assert "Ascend" in devices, f"Tensor.{name} runs on {devices} only"
 
 
 @pytest.mark.parametrize("name", operators())

@@ -49,17 +49,17 @@ def results(device):
 @linux
 @pytest.mark.parametrize("name", CASES)
 def test_kernels_compute_what_float64_does(name, results):
-    found, case = results[name], CASES[name]
+    report, case = results[name], CASES[name]
     kind = str(case.dtype).removeprefix("torch.")
     own = {"y", "dx", "dresidual"}  # which have the type of x; the others are float32 always
     names = {"y", "dx", "dweight", "dbias", "mean", "variance", *(["dresidual"] if case.residual else [])}
-    assert found["kernel"].keys() == names
-    for what, error in found["kernel"].items():
+    assert report["kernel"].keys() == names
+    for what, error in report["kernel"].items():
         limit = f"norm.kernel.{kind if what in own else 'float32'}" + (".far" if case.far else "")
         assert error <= tolerance(limit), (what, error)
-    assert found["types"] == [str(case.dtype), str(case.dtype), "torch.float32"]
-    assert found["channels last"]
-    assert found["same bits"]
+    assert report["types"] == [str(case.dtype), str(case.dtype), "torch.float32"]
+    assert report["channels last"]
+    assert report["same bits"]
 
 
 @linux
@@ -83,11 +83,11 @@ def test_a_graph_holds_the_kernels(results, device):
 @linux
 def test_kernels_compile_for_an_h100_without_atomic_operations(tmp_path):
     """What a driver would load, made by Triton's compiler and NVIDIA's assembler on the CPU."""
-    found = child("batch_norm_compiled", TRITON_CACHE_DIR=str(tmp_path))
-    assert {name.split(",")[0] for name in found} == {
+    programs = child("batch_norm_compiled", TRITON_CACHE_DIR=str(tmp_path))
+    assert {name.split(",")[0] for name in programs} == {
         *("moments", "statistics", "normalise", "gradient_sums", "gradient_totals", "gradient_input"),
     }
-    for name, program in found.items():
+    for name, program in programs.items():
         assert program["bytes"] > 1000, name
         assert not program["atomic"], name
         assert program["wide"] or "odd" in name, f"{name} does not read 16 bytes at a time"
@@ -97,16 +97,16 @@ def test_kernels_compile_for_an_h100_without_atomic_operations(tmp_path):
 @pytest.mark.parametrize("channels", [1, 3, 64, 70, 2048])
 @pytest.mark.parametrize("rows", [2, 16, 2048, 131072])
 def test_a_plan_shares_out_every_row_and_channel_once(rows, channels, groups):
-    found = plans.plan(rows, channels, groups)
-    chunks = [range(start, min(start + found.chunk, rows)) for start in range(0, rows, found.chunk)]
-    assert len(chunks) == found.splits <= plans.SPLITS
+    plan = plans.plan(rows, channels, groups)
+    chunks = [range(start, min(start + plan.chunk, rows)) for start in range(0, rows, plan.chunk)]
+    assert len(chunks) == plan.splits <= plans.SPLITS
     assert all(len(chunk) for chunk in chunks)
-    assert found.chunk % found.block_rows == 0
-    assert found.grid[0] == groups * found.splits
-    assert (found.grid[1] - 1) * found.block_columns < channels <= found.grid[1] * found.block_columns
-    assert found.joint["BLOCK_S"] >= found.splits
-    assert found.joint_grid[0] * found.joint["BLOCK_C"] >= channels
-    for size in (found.block_rows, found.block_columns, *list(found.joint.values())[:2]):
+    assert plan.chunk % plan.block_rows == 0
+    assert plan.grid[0] == groups * plan.splits
+    assert (plan.grid[1] - 1) * plan.block_columns < channels <= plan.grid[1] * plan.block_columns
+    assert plan.joint["BLOCK_S"] >= plan.splits
+    assert plan.joint_grid[0] * plan.joint["BLOCK_C"] >= channels
+    for size in (plan.block_rows, plan.block_columns, *list(plan.joint.values())[:2]):
         assert size & (size - 1) == 0, "Triton's blocks are powers of two"
 
 

@@ -55,11 +55,11 @@ def test_a_masked_classifier_is_a_sliced_one(probe, name, case, dtype):
 def test_a_nan_in_the_inputs_is_a_nan_in_the_loss(probe, name, dtype):
     case = LOGIT_CASES["plain"] if name.endswith("entropy") else FEATURE_CASES["4 x 4"]
     options = {"smoothing": 0.1} if name == "cross_entropy" else {}
-    arrays, labels, found = inputs_of(name, case, dtype)
+    arrays, labels, case_options = inputs_of(name, case, dtype)
     for position in range(len(arrays)):
         poisoned = [array.copy() for array in arrays]
         poisoned[position][2, 1] = np.nan
-        assert np.isnan(probe.loss(name, tuple(poisoned), labels, **found, **options)[0]), f"input {position}"
+        assert np.isnan(probe.loss(name, tuple(poisoned), labels, **case_options, **options)[0]), f"input {position}"
 
 
 @DTYPES

@@ -69,12 +69,12 @@ NOT_OPERATIONS = {
 
 def operations():
     """Every name used after `ops.` or `nn.` in the backend."""
-    found = {
+    names = {
         f"{node.value.id}.{node.attr}"
         for _, node in nodes(ast.Attribute)
         if isinstance(node.value, ast.Name) and node.value.id in ("ops", "nn")
     }
-    return sorted(found - NOT_OPERATIONS.keys())
+    return sorted(names - NOT_OPERATIONS.keys())
 
 
 @pytest.mark.parametrize("name", operations())
@@ -191,7 +191,7 @@ TREATMENTS = [
 def test_parameters_are_updated_in_parts_as_at_once(monkeypatch):
     draw = np.random.default_rng(0)
     arrays, gradients = (draw.standard_normal((5, 3)).astype(np.float32) for _ in range(2))
-    found = []
+    updated = []
     for part in (1, 2, optimiser.PART):
         monkeypatch.setattr(optimiser, "PART", part)
         parameters = [Parameter(Tensor(array), name=f"parameter{index}") for index, array in enumerate(arrays)]
@@ -200,13 +200,13 @@ def test_parameters_are_updated_in_parts_as_at_once(monkeypatch):
         assert order == [0, 3, 1, 4, 2], "parameters of one treatment lie side by side"
         for rate in (0.1, 0.01):
             adam.step(tuple(Tensor(gradients[index]) for index in order), rate)
-        found.append([parameter.asnumpy().copy() for parameter in parameters])
-    np.testing.assert_array_equal(found[0], found[1])
-    np.testing.assert_array_equal(found[0], found[2])
-    assert np.abs(found[0] - arrays).min() > 1e-3
+        updated.append([parameter.asnumpy().copy() for parameter in parameters])
+    np.testing.assert_array_equal(updated[0], updated[1])
+    np.testing.assert_array_equal(updated[0], updated[2])
+    assert np.abs(updated[0] - arrays).min() > 1e-3
     moments = [parameter.name for parameter in adam.moments()[1]]
     assert [name.split(".")[-1] for name in moments] == [f"parameter{index}" for index in range(5)]
-    for array, gradient, treatment, moved in zip(arrays, gradients, TREATMENTS, found[0], strict=True):
+    for array, gradient, treatment, moved in zip(arrays, gradients, TREATMENTS, updated[0], strict=True):
         expected = reference(array, [gradient] * 2, [0.1 * treatment.factor, 0.01 * treatment.factor], treatment.decay)
         check_close("adam.float32", moved, expected, scale=0.11)
 
@@ -233,8 +233,8 @@ def test_pooling(dtype):
     np.testing.assert_array_equal(pool(Tensor(x)).asnumpy(), windows.max(axis=(4, 5)))
     gradient = ms.jit(ms.grad(lambda_sum(pool)))
     for _ in range(3):
-        found = gradient(Tensor(np.ones((1, 1, 4, 4), dtype))).asnumpy()
-        assert found[0, 0].tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+        slopes = gradient(Tensor(np.ones((1, 1, 4, 4), dtype))).asnumpy()
+        assert slopes[0, 0].tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
     assert np.isnan(pool(Tensor(np.full((1, 1, 4, 4), np.nan, dtype))).asnumpy()).all()
 
 
@@ -302,8 +302,8 @@ def test_the_transport_s_loop_ends_on_the_device_where_the_oracle_ends():
         x, y = scale * np.random.default_rng(draw).standard_normal((2, 6, 4))
         value, gradients = compiled(Tensor(x), Tensor(y))
         expected = duoreid.core.losses.sinkhorn(x, y, threshold=1e-6)
-        for found, true in zip((value, *gradients), expected, strict=True):
-            check_close("loss.float64.transport", found.asnumpy(), true, scale=max(1.0, np.abs(true).max()))
+        for computed, true in zip((value, *gradients), expected, strict=True):
+            check_close("loss.float64.transport", computed.asnumpy(), true, scale=max(1.0, np.abs(true).max()))
         done.add(
             next(
                 n
@@ -328,15 +328,15 @@ def test_another_shape_is_seen_as_a_compilation():
 def test_without_compilation_the_step_is_the_same():
     state, batch = fresh(example_state(SHALLOW)), example_batch(views=1)
     plain = open_runtime(RuntimeConfig(device="cpu", precision="float64", mode="pynative"))
-    found = []
+    runs = []
     for learner in (learner_of("mindspore", SHALLOW, "float64"), MindSporeLearner(SHALLOW, plain, seed=0)):
         learner.import_state(state)
         before = len(api.ms_compile_cache)
         for _ in range(2):
             learner.step(batch, 1e-3, 0.5)
         assert learner.runtime.graph or len(api.ms_compile_cache) == before
-        found.append((learner.losses(), learner.export_state()))
-    (losses, compiled), (others, plain) = found
+        runs.append((learner.losses(), learner.export_state()))
+    (losses, compiled), (others, plain) = runs
     for name, value in losses.items():
         check_close("parity.float64", others[name], value, what=name)
     for name, value in compiled.items():

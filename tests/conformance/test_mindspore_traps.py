@@ -84,8 +84,8 @@ def test_trap_a_tuple_is_compiled_anew_for_each_of_its_contents():
         before = len(api.ms_compile_cache)
         for step in range(3):
             values = tuple(Tensor(np.full(2, step + k, np.float32)) for k in range(2))
-            found = function(values) if packed else function(*values)
-            np.testing.assert_array_equal(found.asnumpy(), [2 * step + 1] * 2)
+            total = function(values) if packed else function(*values)
+            np.testing.assert_array_equal(total.asnumpy(), [2 * step + 1] * 2)
         return len(api.ms_compile_cache) - before
 
     assert compilations(tuple_sum, True) == 3

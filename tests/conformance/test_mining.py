@@ -10,8 +10,8 @@ from tests.conformance.examples import FEATURE_CASES
 
 def check(probe, distances, labels):
     expected = batch_hard(distances, labels)
-    found = probe.batch_hard(distances, labels)
-    for indices, reference in zip(found, expected, strict=True):
+    mined = probe.batch_hard(distances, labels)
+    for indices, reference in zip(mined, expected, strict=True):
         np.testing.assert_array_equal(indices, reference)
         assert indices.dtype == np.int64
 

@@ -74,9 +74,9 @@ LOGITS = {
 }
 
 
-def compare(kind, found, expected, inputs):
+def compare(kind, computed, expected, inputs):
     """Value and gradient of every input, at the scale of their size."""
-    value, gradients = found
+    value, gradients = computed
     true, *true_gradients = expected
     check_close(kind, value, true, scale=max(abs(true), *(np.abs(x).max() for x in inputs)), what="value")
     for index, (gradient, exact) in enumerate(zip(gradients, true_gradients, strict=True)):
@@ -91,9 +91,9 @@ def test_metric_losses(probe, loss, case, dtype):
     features, *integers = FEATURES[case]
     features = features.astype(dtype)
     integers = integers[:1] if loss == "triplet" else integers
-    found = probe.gradients_of_loss(loss, (features,), tuple(integers))
+    computed = probe.gradients_of_loss(loss, (features,), tuple(integers))
     kind = f"loss.{np.dtype(dtype).name}" + (".cancelling" if case == "near classes" else "")
-    compare(kind, found, getattr(losses, loss)(features, *integers), (features,))
+    compare(kind, computed, getattr(losses, loss)(features, *integers), (features,))
 
 
 @pytest.mark.parametrize("loss", ["triplet", "centre_triplet"])
@@ -111,10 +111,10 @@ def test_margin(probe, loss):
 def test_distillation(probe, form, case, dtype):
     observation, representation, classes = LOGITS[case]
     pair = observation.astype(dtype), representation.astype(dtype)
-    found = probe.gradients_of_loss("distillation", pair, form=form, classes=classes)
+    computed = probe.gradients_of_loss("distillation", pair, form=form, classes=classes)
     value, gradient = losses.distillation(*pair, form=form, classes=classes)
-    compare(f"loss.{np.dtype(dtype).name}", found, (value, np.zeros_like(gradient), gradient), pair)
-    assert not found[1][0].any(), "the target must be a constant"
+    compare(f"loss.{np.dtype(dtype).name}", computed, (value, np.zeros_like(gradient), gradient), pair)
+    assert not computed[1][0].any(), "the target must be a constant"
 
 
 @DTYPES
@@ -123,9 +123,9 @@ def test_distillation(probe, form, case, dtype):
 def test_mutual_losses(probe, loss, case, dtype):
     first, second, classes = LOGITS[case]
     pair = first.astype(dtype), second.astype(dtype)
-    found = probe.gradients_of_loss(loss, pair, classes=classes)
+    computed = probe.gradients_of_loss(loss, pair, classes=classes)
     kind = f"loss.{np.dtype(dtype).name}" + (".transport" if loss == "mutual_learning" else "")
-    compare(kind, found, getattr(losses, loss)(*pair, classes=classes), pair)
+    compare(kind, computed, getattr(losses, loss)(*pair, classes=classes), pair)
 
 
 @DTYPES
@@ -133,9 +133,9 @@ def test_mutual_losses(probe, loss, case, dtype):
 def test_guarded_mutual_learning(probe, case, dtype):
     first, second, classes = LOGITS[case]
     pair = first.astype(dtype), second.astype(dtype)
-    found = probe.gradients_of_loss("mutual_learning", pair, classes=classes, form="reference")
+    computed = probe.gradients_of_loss("mutual_learning", pair, classes=classes, form="reference")
     expected = losses.mutual_learning(*pair, classes=classes, form="reference")
-    compare(f"loss.{np.dtype(dtype).name}.transport", found, expected, pair)
+    compare(f"loss.{np.dtype(dtype).name}.transport", computed, expected, pair)
 
 
 @pytest.mark.parametrize("guarded", [False, True])
@@ -144,8 +144,8 @@ def test_guarded_mutual_learning(probe, case, dtype):
 def test_sinkhorn_stops_where_the_oracle_stops(probe, iterations, epsilon, guarded):
     x, y = draw(6, 3, step=20, scale=0.3), draw(5, 3, step=21, scale=0.3)
     options = {"epsilon": epsilon, "iterations": iterations, "threshold": 0.01, "guarded": guarded}
-    found = probe.gradients_of_loss("sinkhorn", (x, y), **options)
-    compare("loss.float64.transport", found, losses.sinkhorn(x, y, **options), (x, y))
+    computed = probe.gradients_of_loss("sinkhorn", (x, y), **options)
+    compare("loss.float64.transport", computed, losses.sinkhorn(x, y, **options), (x, y))
 
 
 def test_points_far_apart_do_not_underflow(probe):
@@ -175,14 +175,14 @@ def step_of(backend, name):
 
 @VARIANTS
 def test_losses_of_a_step(backend, name):
-    before, batch, found, _ = step_of(backend, name)
+    before, batch, parts, _ = step_of(backend, name)
     expected = MVDObjective(CONFIGS[name], before, batch).losses()
-    assert found.keys() == expected.keys()
+    assert parts.keys() == expected.keys()
     wanted = {"id": {"id"}, "id+tri": {"id", "metric"}}.get(CONFIGS[name].section.objective, set())
-    assert not wanted or set(found) == wanted | {"total"}
+    assert not wanted or set(parts) == wanted | {"total"}
     for part, value in expected.items():
         assert abs(value) > 1e-3, f"{part} is too small to tell anything"
-        close(backend, "step.losses", found[part], value, what=part)
+        close(backend, "step.losses", parts[part], value, what=part)
 
 
 def gradient_of(config, before, after, name):
@@ -235,12 +235,12 @@ def test_gradients_of_a_step(backend, name):
 
 
 def test_a_flipped_or_missing_term_is_caught(backend):
-    before, batch, found, _ = step_of(backend, "full")
+    before, batch, parts, _ = step_of(backend, "full")
     objective = MVDObjective(FULL, before, batch)
     for term in ("cml", "vsd", "vcd", "vml"):
         for wrong in (0.0, 2 * getattr(FULL.section, term)):
             with pytest.raises(AssertionError, match="differs by"):
-                close(backend, "step.losses", found["total"], objective.losses(**{term: wrong})["total"])
+                close(backend, "step.losses", parts["total"], objective.losses(**{term: wrong})["total"])
 
 
 @VARIANTS
@@ -303,14 +303,14 @@ def test_ten_steps_against_the_reference(backend, name):
     for step in range(10):
         batch = example_batch(config, step % 2)
         learner.step(batch, RATE, 0.0)
-        found, after = learner.losses(), double(learner.export_state())
+        parts, after = learner.losses(), double(learner.export_state())
         for part, value in MVDObjective(config, before, batch).losses().items():
-            close(backend, "step.losses", found[part], value, scale=found["total"], what=f"step {step}, {part}")
+            close(backend, "step.losses", parts[part], value, scale=parts["total"], what=f"step {step}, {part}")
         for tensor in trained_of(config)[::9]:
             expected = moved(config, before, after, tensor, step + 1)
             close(backend, "step.parameters", after[tensor], expected, what=f"step {step}, {tensor}")
         before = after
-        history.append(found["total"])
+        history.append(parts["total"])
     assert history[-2] < 0.98 * history[0]
 
 
@@ -330,29 +330,29 @@ def moved(config, before, after, tensor, step):
 
 def test_float32_follows_float64_over_ten_steps():
     """In torch, with SGD, whose steps do not magnify the rounding of small gradients as Adam's do."""
-    config, found = CONFIGS["sgd, slow backbone"], {}
+    config, curves = CONFIGS["sgd, slow backbone"], {}
     for precision in ("float32", "float64"):
         learner = learner_of("torch", config, precision)
         learner.import_state(fresh(example_state(config, seed=6)))
-        found[precision] = []
+        curves[precision] = []
         for step in range(10):
             learner.step(example_batch(config, step % 2), 3e-3, 0.0)
-            found[precision].append(learner.losses())
-    assert found["float64"][-2]["total"] < 0.95 * found["float64"][0]["total"], "ten steps must change something"
-    for single, double in zip(found["float32"], found["float64"], strict=True):
+            curves[precision].append(learner.losses())
+    assert curves["float64"][-2]["total"] < 0.95 * curves["float64"][0]["total"], "ten steps must change something"
+    for single, double in zip(curves["float32"], curves["float64"], strict=True):
         for part, value in double.items():
             check_close("mvd.ten_steps.float32", single[part], value, scale=double["total"], what=part)
 
 
 def test_noise_decides_what_is_dropped(backend):
     learner, state, batch = learner_of(backend, FULL, PRECISION[backend]), example_state(FULL), example_batch(FULL)
-    found = []
+    id_losses = []
     for noise in (batch.noise, batch.noise, 1 - batch.noise, np.ones_like(batch.noise)):
         learner.import_state(state)
         learner.step(batch._replace(noise=noise), RATE, 0.0)
-        found.append(learner.losses()["id"])
-    assert found[0] == found[1]
-    assert len(set(found)) == 3
+        id_losses.append(learner.losses()["id"])
+    assert id_losses[0] == id_losses[1]
+    assert len(set(id_losses)) == 3
 
 
 # Features of the test
@@ -367,11 +367,11 @@ def test_the_feature_is_the_four_observations(backend, name, precision):
     learner, images = learner_of(backend, config, precision), example_batch(config, 3).images
     learner.import_state(example_state(config))
     images = np.concatenate([images[0], images[1, :3]])
-    found = learner.embed([images[:5], images[5:]])
-    assert found.shape == (1, 11, 4 * 16)
-    assert found.dtype == precision
+    features = learner.embed([images[:5], images[5:]])
+    assert features.shape == (1, 11, 4 * 16)
+    assert features.dtype == precision
     kind = "network.float64" if precision == "float64" else "network.test.float32"
-    check_close(kind, found[0], embedding(config, example_state(config), images))
+    check_close(kind, features[0], embedding(config, example_state(config), images))
 
 
 # State
@@ -450,7 +450,7 @@ def test_groups_of_batch_norm():
     learner, state, batch = learner_of(backend, config, "float64"), example_state(config), example_batch(config)
     learner.import_state(state)
     learner.step(batch, RATE, 0.0)
-    found = learner.losses()
+    parts = learner.losses()
     for part, value in MVDObjective(config, state, batch).losses().items():
-        check_close("step.losses.float64", found[part], value, what=part)
-    assert found["total"] != pytest.approx(MVDObjective(FULL, state, batch).losses()["total"], rel=1e-3)
+        check_close("step.losses.float64", parts[part], value, what=part)
+    assert parts["total"] != pytest.approx(MVDObjective(FULL, state, batch).losses()["total"], rel=1e-3)

@@ -49,9 +49,9 @@ def test_adam_20_steps(probe, dtype):
 @DTYPES
 def test_each_tensor_has_a_decay_of_its_own(probe, dtype):
     parameters, gradients = problem(dtype)
-    found = probe.adam(parameters, gradients, RATES, [0.0, DECAY])
+    moved = probe.adam(parameters, gradients, RATES, [0.0, DECAY])
     decayed, plain = updated(probe, dtype), probe.adam(parameters, gradients, RATES, 0.0)
-    for result, own, other in zip(found, (plain[0], decayed[1]), (decayed[0], plain[1]), strict=True):
+    for result, own, other in zip(moved, (plain[0], decayed[1]), (decayed[0], plain[1]), strict=True):
         np.testing.assert_array_equal(result, own)
         assert (own != other).any()
 

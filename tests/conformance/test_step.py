@@ -153,14 +153,14 @@ def test_teachers_follow_the_parameters_after_the_update(backend, k):
 def statistics(values: dict[str, np.ndarray], role: str) -> dict[str, np.ndarray]:
     """The running statistics of one network of a state."""
     prefix = f"{role}."
-    found = {n.removeprefix(prefix): v for n, v in values.items() if n.startswith(prefix) and ".running_" in n}
-    assert len(found) == 26
-    return found
+    running = {n.removeprefix(prefix): v for n, v in values.items() if n.startswith(prefix) and ".running_" in n}
+    assert len(running) == 26
+    return running
 
 
-def compare_statistics(found, expected):
+def compare_statistics(running, expected):
     for name, value in expected.items():
-        check_close("network.float64", found[name], value, what=name)
+        check_close("network.float64", running[name], value, what=name)
 
 
 @METHODS
@@ -175,26 +175,26 @@ def test_statistics_come_from_each_network_s_own_forwards(backend, method):
 def test_other_rules_for_the_teachers_statistics_are_caught(backend, k):
     """Copied from the student, averaged with the student's, left alone, or taken from the other view."""
     step = step_of(backend, "mmt")
-    found = statistics(step.after, f"teacher{k}")
+    teacher = statistics(step.after, f"teacher{k}")
     old, student = statistics(step.before, f"teacher{k}"), statistics(step.after, f"student{k}")
     exchanged = step.batch._replace(images=step.batch.images[::-1])
     other_view = Objective(step.config, step.before, exchanged).networks[f"teacher{k}"].buffers
     averaged = {name: EMA * old[name].astype(np.float64) + (1 - EMA) * student[name] for name in old}
     for wrong in (student, averaged, old, other_view):
         with pytest.raises(AssertionError, match="differs by"):
-            compare_statistics(found, wrong)
+            compare_statistics(teacher, wrong)
 
 
 def test_the_second_view_of_the_source_method_moves_statistics(backend):
     """The tests above hold it to moving nothing else; without it the statistics would be others, layer by layer."""
     step = step_of(backend, "source")
-    found = statistics(step.after, "student")
+    running = statistics(step.after, "student")
     alone = Objective(step.config, step.before, step.batch._replace(images=step.batch.images[:1]))
     exchanged = Objective(step.config, step.before, step.batch._replace(images=step.batch.images[::-1]))
     for wrong in (alone, exchanged):
         for name, value in wrong.networks["student"].buffers.items():
             with pytest.raises(AssertionError, match="differs by"):
-                check_close("network.float64", found[name], value)
+                check_close("network.float64", running[name], value)
 
 
 def test_the_first_update_copies_the_student(backend):

@@ -29,10 +29,10 @@ def steps(learner, method, first=0, count=2):
         learner.step(example_batch(index, views=views_of(CONFIGS[method])), RATE * (1 + index), EMA)
 
 
-def assert_same(found, expected):
-    assert found.keys() == expected.keys()
+def assert_same(state, expected):
+    assert state.keys() == expected.keys()
     for name, value in expected.items():
-        np.testing.assert_array_equal(found[name], value, err_msg=name)
+        np.testing.assert_array_equal(state[name], value, err_msg=name)
 
 
 # -- embed ----------------------------------------------------------------------------------------------------
@@ -41,16 +41,16 @@ def assert_same(found, expected):
 @PRECISIONS
 def test_embeddings_are_the_teachers_in_test_mode(backend, precision):
     learner, images = loaded(backend, "mmt", precision), example_batch(3).images[0]
-    found = learner.embed([images])
-    assert found.dtype == precision
+    features = learner.embed([images])
+    assert features.dtype == precision
     expected = embeddings(MMT, example_state(MMT), ("teacher1", "teacher2"), images)
-    check_close("network.float64" if precision == "float64" else "network.test.float32", found, expected)
+    check_close("network.float64" if precision == "float64" else "network.test.float32", features, expected)
 
 
 def test_the_baseline_embeds_with_its_student(backend):
     images = example_batch(3).images[0]
-    found = loaded(backend, "baseline").embed([images])
-    check_close("network.test.float32", found, embeddings(BASELINE, example_state(BASELINE), ("student",), images))
+    features = loaded(backend, "baseline").embed([images])
+    check_close("network.test.float32", features, embeddings(BASELINE, example_state(BASELINE), ("student",), images))
 
 
 def test_embeddings_do_not_depend_on_chunks(backend):

@@ -21,7 +21,7 @@ def ranking(distances, query_ids, gallery_ids, query_cameras, gallery_cameras, m
             precision.append(np.nan)
             penalty.append(np.nan)
             continue
-        precision.append(sum((found + 1) / place for found, place in enumerate(ranks)) / len(ranks))
+        precision.append(sum((earlier + 1) / place for earlier, place in enumerate(ranks)) / len(ranks))
         penalty.append(len(ranks) / ranks[-1])
         hits[ranks[0] - 1 :] += 1
     return np.array(precision), np.array(penalty), hits

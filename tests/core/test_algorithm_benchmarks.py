@@ -135,9 +135,9 @@ def test_a_size_of_searches_keeps_the_others(tmp_path):
 
 def test_several_starts_of_kmeans_are_compared_with_the_first_of_them():
     features = clustered(300, 20, width=16)
-    found = restarts.compared(features.features, features.identities, 20, 4, range(2))
-    assert [len(rows) for rows in found["starts"].values()] == [2, 2]
-    assert all(change <= 1e-9 for change in found["changes"]["inertia"]), "the first start is one of them"
-    for one, many, change in zip(*found["starts"].values(), found["changes"]["adjusted_rand"], strict=True):
+    comparison = restarts.compared(features.features, features.identities, 20, 4, range(2))
+    assert [len(rows) for rows in comparison["starts"].values()] == [2, 2]
+    assert all(change <= 1e-9 for change in comparison["changes"]["inertia"]), "the first start is one of them"
+    for one, many, change in zip(*comparison["starts"].values(), comparison["changes"]["adjusted_rand"], strict=True):
         assert many["adjusted_rand"] - one["adjusted_rand"] == change
-    assert "ARI, 4" in restarts.text({"a model": found}, 4)
+    assert "ARI, 4" in restarts.text({"a model": comparison}, 4)

@@ -40,11 +40,11 @@ def check(features, indices, similarities):
 def test_finds_as_many_as_asked_for_with_exact_similarities(wanted, always):
     features = many()
     exact, _ = nearest(features, 10)
-    found = search_approximate(features, 10, recall=wanted, cells=60)
-    check(features, found.indices, found.similarities)
-    assert recall_of(found.indices, exact) > wanted - 0.01  # more where the own cell holds more than that
-    assert abs(found.recall - recall_of(found.indices, exact)) < 0.03
-    assert found.visited < 0.5
+    neighbours = search_approximate(features, 10, recall=wanted, cells=60)
+    check(features, neighbours.indices, neighbours.similarities)
+    assert recall_of(neighbours.indices, exact) > wanted - 0.01  # more where the own cell holds more than that
+    assert abs(neighbours.recall - recall_of(neighbours.indices, exact)) < 0.03
+    assert neighbours.visited < 0.5
 
 
 @pytest.mark.parametrize("sampled", [30, 500])
@@ -53,10 +53,10 @@ def test_the_recall_that_is_told_is_of_points_that_decided_nothing(sampled, alwa
     margin = Cells.margin
     monkeypatch.setattr(approximate, "SAMPLED", sampled)
     monkeypatch.setattr(Cells, "margin", lambda self, rows, *given: asked.extend(rows) or margin(self, rows, *given))
-    found, (exact, _) = search_approximate(features, 10, recall=0.9, cells=40), nearest(features, 10)
+    neighbours, (exact, _) = search_approximate(features, 10, recall=0.9, cells=40), nearest(features, 10)
     others = np.setdiff1d(np.linspace(0, 899, min(900, 2 * sampled)).astype(int), asked)
     assert len(others) == len(asked) == min(450, sampled)
-    assert found.recall == pytest.approx(recall_of(found.indices[others], exact[others]))
+    assert neighbours.recall == pytest.approx(recall_of(neighbours.indices[others], exact[others]))
 
 
 def test_more_recall_takes_more_work(always):
@@ -105,9 +105,9 @@ def test_a_pair_meets_where_either_visits_the_other(always):
 
 def test_points_that_meet_too_few_are_compared_with_all(always):
     features = many(500, 100)
-    found = search_approximate(features, 200, recall=0.3, cells=100)
-    check(features, found.indices, found.similarities)
-    assert found.recall > 0.3
+    neighbours = search_approximate(features, 200, recall=0.3, cells=100)
+    check(features, neighbours.indices, neighbours.similarities)
+    assert neighbours.recall > 0.3
 
 
 def test_cells_hold_each_point_once_and_nobody_visits_the_own(always):
@@ -135,8 +135,8 @@ def test_lowest_similarities_are_nearly_the_lowest(always):
 
 def test_is_the_exact_search_where_that_is_no_dearer():
     features = exact_unit_rows(np.random.default_rng(5), 300)
-    for found in (search_approximate(features, 9), search_approximate(many(), 9, recall=1.0, cells=40)):
-        assert found.recall == 1
+    for neighbours in (search_approximate(features, 9), search_approximate(many(), 9, recall=1.0, cells=40)):
+        assert neighbours.recall == 1
     np.testing.assert_array_equal(search_approximate(features, 9).indices, nearest(features, 9)[0])
 
 

@@ -112,9 +112,9 @@ def test_erase_has_the_distribution_of_one_attempt_after_another():
         if tall < 64 and wide < 32:
             areas.append((tall * wide, tall / wide))
     _, _, tall, wide = erased_boxes()
-    expected, found = np.array(areas), np.stack([tall * wide, tall / wide], axis=1)
+    expected, boxes = np.array(areas), np.stack([tall * wide, tall / wide], axis=1)
     error = 5 * np.sqrt(2 / 4000)
-    assert (np.abs(found.mean(axis=0) - expected.mean(axis=0)) < error * expected.std(axis=0)).all()
+    assert (np.abs(boxes.mean(axis=0) - expected.mean(axis=0)) < error * expected.std(axis=0)).all()
 
 
 def test_erase_probability_and_fill():

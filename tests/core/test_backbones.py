@@ -62,12 +62,12 @@ def test_ibn_splits_norms_and_adds_no_parameter():
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_names_are_unique_and_the_frozen_neck_bias_is_the_only_untrained_parameter(name):
-    found = entries(name, 7)
-    assert len({entry.name for entry in found}) == len(found)
-    untrained = [entry.name for entry in found if is_parameter(entry) and not entry.trained]
+    tensors = entries(name, 7)
+    assert len({entry.name for entry in tensors}) == len(tensors)
+    untrained = [entry.name for entry in tensors if is_parameter(entry) and not entry.trained]
     assert untrained == ["neck.bias"]
-    assert not any(entry.trained for entry in found if not is_parameter(entry))
-    assert found[-1].shape == (7, backbone(name).features)
+    assert not any(entry.trained for entry in tensors if not is_parameter(entry))
+    assert tensors[-1].shape == (7, backbone(name).features)
 
 
 def test_torchvision_names_and_shapes():

@@ -63,10 +63,10 @@ def test_a_threshold_is_stored_beside_what_the_file_held(file, capsys):
     assert "too few for a false-accept rate of 0.001" in shown
     state, metadata = checkpoint.load(file)
     assert state["weight"].tolist() == list(range(6))
-    found = Threshold.from_dict(metadata.pop("threshold"))
+    stored = Threshold.from_dict(metadata.pop("threshold"))
     assert metadata == {"config": {"method": "x"}, "stage": 2}
-    assert (found.digest, found.dataset, found.identities) == ("c0", "colours", PEOPLE)
-    assert found.at(10) < found.at(50) <= 1
+    assert (stored.digest, stored.dataset, stored.identities) == ("c0", "colours", PEOPLE)
+    assert stored.at(10) < stored.at(50) <= 1
 
 
 def test_json_says_the_same_and_a_dry_run_stores_nothing(file, capsys):

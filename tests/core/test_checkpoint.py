@@ -18,12 +18,12 @@ def state():
 
 def test_round_trip_is_bitwise(tmp_path):
     checkpoint.save(tmp_path / "x.safetensors", state(), {"epoch": 3, "config": {"a": [1, 2]}})
-    found, metadata = checkpoint.load(tmp_path / "x.safetensors")
+    loaded, metadata = checkpoint.load(tmp_path / "x.safetensors")
     assert metadata == {"epoch": 3, "config": {"a": [1, 2]}}
-    assert found.keys() == state().keys()
+    assert loaded.keys() == state().keys()
     for name, value in state().items():
-        assert found[name].dtype == value.dtype
-        np.testing.assert_array_equal(found[name], value)
+        assert loaded[name].dtype == value.dtype
+        np.testing.assert_array_equal(loaded[name], value)
 
 
 def test_non_contiguous_arrays_keep_their_values(tmp_path):
@@ -50,10 +50,10 @@ def test_the_same_state_is_the_same_bytes_in_whatever_order(tmp_path):
     checkpoint.save(tmp_path / "one.safetensors", first, {"epoch": 1})
     checkpoint.save(tmp_path / "two.safetensors", dict(reversed(first.items())), {"epoch": 1})
     assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "two.safetensors").read_bytes()
-    found = load_file(tmp_path / "one.safetensors")
-    assert found.keys() == first.keys()
+    loaded = load_file(tmp_path / "one.safetensors")
+    assert loaded.keys() == first.keys()
     for name, value in first.items():
-        np.testing.assert_array_equal(found[name], value, strict=isinstance(value, np.ndarray))
+        np.testing.assert_array_equal(loaded[name], value, strict=isinstance(value, np.ndarray))
 
 
 @pytest.mark.parametrize("kept", [0, 5, 40, -1])

@@ -20,8 +20,8 @@ from duoreid.core.training.divergence import HUGE, first_broken, largest, warnin
     ],
 )
 def test_the_first_that_is_not_finite(state, told):
-    found = first_broken({name: np.array(value, np.float32) for name, value in state.items()})
-    assert re.search(told, found), found
+    message = first_broken({name: np.array(value, np.float32) for name, value in state.items()})
+    assert re.search(told, message), message
 
 
 def test_the_largest_number():

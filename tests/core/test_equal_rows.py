@@ -108,12 +108,12 @@ def test_points_of_a_class_beyond_eps_are_apart():
 def test_groups_and_clusters_of_equal_rows(threshold):
     features = repeated(np.random.default_rng(1), 120, 2, 0.6, on_circles)
     settings = {"k1": 5, "k2": 3}
-    found = group(features, eps=0.5, min_samples=3, threshold=threshold, **settings)
+    groups = group(features, eps=0.5, min_samples=3, threshold=threshold, **settings)
     whole = directly(features, 5, 3)
     linked = whole.toarray() * (features @ features.T >= (-1 if threshold is None else threshold))
     np.fill_diagonal(linked, 1)
     expected = dbscan(sparse.csr_array(linked), eps=0.5, min_samples=3)
-    np.testing.assert_array_equal(found.labels, expected)
+    np.testing.assert_array_equal(groups.labels, expected)
     if threshold is None:
         np.testing.assert_array_equal(cluster(features, eps=0.5, min_samples=3, **settings), expected)
     config = ClusterConfig(clustering="dbscan", jaccard_scale="none", min_samples=3, **settings)
@@ -149,6 +149,6 @@ def test_equal_rows_are_found():
     _, number = np.unique(rows.view(np.uint32), axis=0, return_inverse=True)
     expected = [np.flatnonzero(number.ravel() == value) for value in range(number.max() + 1)]
     for more_than in (0, 5, 9):
-        found = sorted(map(tuple, equal_rows(rows, more_than)))
-        assert found == sorted(tuple(one) for one in expected if len(one) > more_than)
+        sets = sorted(map(tuple, equal_rows(rows, more_than)))
+        assert sets == sorted(tuple(one) for one in expected if len(one) > more_than)
     assert equal_rows(np.eye(5, dtype=np.float32), 1) == []

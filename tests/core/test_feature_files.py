@@ -98,13 +98,13 @@ def test_arrays_and_cells_are_those_of_scipy(tmp_path, compressed):
         "cells": cells,
     }
     savemat(tmp_path / "x.mat", given, do_compression=compressed)
-    found, expected = mat.read(tmp_path / "x.mat"), loadmat(tmp_path / "x.mat")
-    assert found.keys() == given.keys()
-    for name, value in found.items():
+    variables, expected = mat.read(tmp_path / "x.mat"), loadmat(tmp_path / "x.mat")
+    assert variables.keys() == given.keys()
+    for name, value in variables.items():
         if name != "cells":
             np.testing.assert_array_equal(value, expected[name], err_msg=name)
-    np.testing.assert_array_equal(found["cells"][0, 0], np.eye(3))
-    np.testing.assert_array_equal(found["cells"][1, 0], np.ones((2, 4)))
+    np.testing.assert_array_equal(variables["cells"][0, 0], np.eye(3))
+    np.testing.assert_array_equal(variables["cells"][1, 0], np.ones((2, 4)))
 
 
 def test_what_is_compressed_may_not_unfold_without_end(tmp_path, monkeypatch):

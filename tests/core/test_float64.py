@@ -21,12 +21,12 @@ def array(*shape, key="x"):
 @pytest.mark.parametrize(("size", "stride", "padding"), [(1, 1, 0), (3, 1, 1), (3, 2, 1), (7, 2, 3), (4, 4, 0)])
 def test_convolution_is_the_sum_over_each_window(size, stride, padding):
     x, weight = array(2, 3, 9, 8), array(4, 3, size, size, key="w")
-    found = operations.convolve(x, weight, stride, padding)
+    output = operations.convolve(x, weight, stride, padding)
     padded = np.pad(x, ((0, 0), (0, 0), (padding,) * 2, (padding,) * 2))
-    for image, channel, row, column in np.ndindex(*found.shape):
+    for image, channel, row, column in np.ndindex(*output.shape):
         window = padded[image, :, row * stride : row * stride + size, column * stride : column * stride + size]
-        assert found[image, channel, row, column] == pytest.approx((window * weight[channel]).sum(), abs=1e-12)
-    assert found.shape[2:] == tuple((side + 2 * padding - size) // stride + 1 for side in (9, 8))
+        assert output[image, channel, row, column] == pytest.approx((window * weight[channel]).sum(), abs=1e-12)
+    assert output.shape[2:] == tuple((side + 2 * padding - size) // stride + 1 for side in (9, 8))
 
 
 def test_convolution_is_padded_by_half_its_size_unless_told():
@@ -37,13 +37,13 @@ def test_convolution_is_padded_by_half_its_size_unless_told():
 @pytest.mark.parametrize("shape", [(7, 5), (8, 4)])
 def test_pooling_and_its_places(shape):
     x = array(2, 3, *shape)
-    found, places = operations.max_pool(x), operations.max_places(x)
-    assert found.shape[2:] == tuple(-(-side // 2) for side in shape)
-    for image, channel, row, column in np.ndindex(*found.shape):
+    maxima, places = operations.max_pool(x), operations.max_places(x)
+    assert maxima.shape[2:] == tuple(-(-side // 2) for side in shape)
+    for image, channel, row, column in np.ndindex(*maxima.shape):
         window = x[image, channel, max(2 * row - 1, 0) : 2 * row + 2, max(2 * column - 1, 0) : 2 * column + 2]
-        assert found[image, channel, row, column] == window.max()
+        assert maxima[image, channel, row, column] == window.max()
     np.testing.assert_array_equal(
-        np.take_along_axis(x.reshape(2, 3, -1), places.reshape(2, 3, -1), 2), found.reshape(2, 3, -1)
+        np.take_along_axis(x.reshape(2, 3, -1), places.reshape(2, 3, -1), 2), maxima.reshape(2, 3, -1)
     )
 
 
@@ -87,26 +87,28 @@ def test_uneven_convolution_and_pooling(shape):
 @pytest.mark.parametrize("group", [0, 2, 6, 9])
 def test_batch_norm_by_groups(shape, group):
     x, scale, shift = array(*shape), array(4, key="scale"), array(4, key="shift")
-    found, mean, var = operations.by_groups(x, group, scale, shift)
+    normalised, mean, var = operations.by_groups(x, group, scale, shift)
     size = group if 0 < group < 6 else 6
     rows = np.moveaxis(x, 1, -1).reshape(6 // size, -1, 4)
     np.testing.assert_allclose(mean, rows.mean(1).mean(0), atol=1e-13)
     np.testing.assert_allclose(var, rows.var(1, ddof=1).mean(0), atol=1e-13)
     expected = (rows - rows.mean(1, keepdims=True)) / np.sqrt(rows.var(1, keepdims=True) + 1e-5) * scale + shift
-    np.testing.assert_allclose(np.moveaxis(found, 1, -1).reshape(expected.shape), expected, atol=1e-12)
+    np.testing.assert_allclose(np.moveaxis(normalised, 1, -1).reshape(expected.shape), expected, atol=1e-12)
 
 
 def test_instance_norm_knows_one_image_and_channel():
     x = array(3, 2, 4, 5)
-    found = operations.by_groups(x, 1, 1.0, 0.0, instance=True)[0]
+    normalised = operations.by_groups(x, 1, 1.0, 0.0, instance=True)[0]
     for image, channel in np.ndindex(3, 2):
         part = x[image, channel]
-        np.testing.assert_allclose(found[image, channel], (part - part.mean()) / np.sqrt(part.var() + 1e-5), atol=1e-13)
+        np.testing.assert_allclose(
+            normalised[image, channel], (part - part.mean()) / np.sqrt(part.var() + 1e-5), atol=1e-13
+        )
 
 
 def test_channel_attention_prefers_channels_unlike_a_channel():
     x, gamma = array(2, 3, 2, 2), np.array([0.7])
-    found = operations.attend(x, gamma)
+    attended = operations.attend(x, gamma)
     for image in range(2):
         maps = x[image].reshape(3, -1)
         energy = np.array([[first @ second for second in maps] for first in maps])
@@ -115,16 +117,16 @@ def test_channel_attention_prefers_channels_unlike_a_channel():
         expected = maps + 0.7 * np.array(
             [sum(w * other for w, other in zip(row, maps, strict=True)) for row in weights]
         )
-        np.testing.assert_allclose(found[image].reshape(3, -1), expected, atol=1e-12)
+        np.testing.assert_allclose(attended[image].reshape(3, -1), expected, atol=1e-12)
     np.testing.assert_array_equal(operations.attend(x, np.zeros(1)), x)
 
 
 def test_standardised_images_and_grey_ones():
     images = rng(0, "float64/images").integers(0, 256, (2, 4, 3, 3), dtype=np.uint8)
-    found = standardise(images)
+    standardised = standardise(images)
     for channel in range(3):
         expected = (images[..., channel] / 255 - MEAN[channel]) / DEVIATION[channel]
-        np.testing.assert_allclose(found[:, channel], expected, atol=1e-15)
+        np.testing.assert_allclose(standardised[:, channel], expected, atol=1e-15)
     assert standardise(images, np.float32).dtype == np.float32
     light = sum(share * images[..., channel] for channel, share in enumerate(GREY_WEIGHTS))
     np.testing.assert_allclose(grey(images), np.stack([light] * 3, axis=3), atol=1e-12)
@@ -136,8 +138,8 @@ def test_grey_of_the_normalised_image(form, blue):
     images = rng(0, "float64/images").integers(0, 256, (2, 4, 3, 3), dtype=np.uint8)
     seen = standardise(images)
     light = 0.2989 * seen[:, 0] + 0.5870 * seen[:, 1] + blue * seen[:, 2]
-    found = standardise(grey(images, form))
-    np.testing.assert_allclose(found, np.stack([light] * 3, axis=1), atol=1e-12)
+    greys = standardise(grey(images, form))
+    np.testing.assert_allclose(greys, np.stack([light] * 3, axis=1), atol=1e-12)
     with pytest.raises(ValueError, match="form must be one of raw, normalised, port"):
         grey(images, "plain")
 

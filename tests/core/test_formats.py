@@ -48,15 +48,15 @@ def tensors() -> OrderedDict:
 @LEGACY
 def test_torch_files_are_read_as_torch_reads_them(tmp_path, legacy):
     path = save(tmp_path / "w.pth", tensors(), legacy)
-    found = formats.read(path)
+    contents = formats.read(path)
     expected = torch.load(path, weights_only=True)
-    assert found.kind == formats.PTH
-    assert list(found.tensors) == list(expected)
+    assert contents.kind == formats.PTH
+    assert list(contents.tensors) == list(expected)
     for name, value in expected.items():
         value = value.detach()
         value = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
-        assert found.tensors[name].dtype == value.dtype
-        np.testing.assert_array_equal(found.tensors[name], value, strict=True)
+        assert contents.tensors[name].dtype == value.dtype
+        np.testing.assert_array_equal(contents.tensors[name], value, strict=True)
 
 
 @LEGACY
@@ -64,9 +64,9 @@ def test_torch_files_are_read_as_torch_reads_them(tmp_path, legacy):
 def test_wrappers_and_what_lies_beside_the_tensors(tmp_path, legacy, wrapper):
     optimiser = {"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
     content = {wrapper: {"a": torch.ones(2)}, "epoch": 3, "best_mAP": np.float64(0.5), "optimizer": optimiser}
-    found = formats.read(save(tmp_path / "w.pth.tar", content, legacy))
-    np.testing.assert_array_equal(found.tensors["a"], np.ones(2, np.float32))
-    assert found.aside == ("epoch = 3", "best_mAP = 0.5", "optimizer")
+    contents = formats.read(save(tmp_path / "w.pth.tar", content, legacy))
+    np.testing.assert_array_equal(contents.tensors["a"], np.ones(2, np.float32))
+    assert contents.aside == ("epoch = 3", "best_mAP = 0.5", "optimizer")
 
 
 @LEGACY
@@ -74,9 +74,9 @@ def test_single_numbers_beside_the_tensors_are_told_with_their_values(tmp_path, 
     """Of NumPy as of Python; of another type or another order of bytes the name alone."""
     plain = {"a": 1, "b": 2.5, "c": np.float32(0.25), "d": np.int64(-7), "e": np.float16(2), "f": 10**30, "g": True}
     odd = {"complex": np.complex64(1), "big-endian": Scalar(">f8"), "the same type": Scalar(">f8"), "end": 3}
-    found = formats.read(save(tmp_path / "w.pth", {"model": {"w": torch.ones(2)}} | plain | odd, legacy))
+    contents = formats.read(save(tmp_path / "w.pth", {"model": {"w": torch.ones(2)}} | plain | odd, legacy))
     numbers = ("a = 1", "b = 2.5", "c = 0.25", "d = -7", "e = 2", "f", "g")
-    assert found.aside == (*numbers, "complex", "big-endian", "the same type", "end = 3")
+    assert contents.aside == (*numbers, "complex", "big-endian", "the same type", "end = 3")
 
 
 class Scalar:
@@ -91,8 +91,8 @@ class Scalar:
 
 def test_a_module_state_with_its_version_notes(tmp_path):
     module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
-    found = formats.read(save(tmp_path / "w.pth", module.state_dict(), False))
-    assert list(found.tensors) == list(module.state_dict())
+    contents = formats.read(save(tmp_path / "w.pth", module.state_dict(), False))
+    assert list(contents.tensors) == list(module.state_dict())
 
 
 def beside() -> dict[str, object]:
@@ -114,9 +114,9 @@ def test_plain_values_beside_the_weights_are_no_reason_to_refuse_them(tmp_path, 
     content = {"state_dict": {"a": torch.ones(2)}, "extra": beside()[title]}
     path = save(tmp_path / "w.pth", content, legacy)
     torch.load(path, weights_only=True)
-    found = formats.read(path)
-    assert list(found.tensors) == ["a"]
-    assert found.aside == ("extra",)
+    contents = formats.read(path)
+    assert list(contents.tensors) == ["a"]
+    assert contents.aside == ("extra",)
 
 
 FLOATS = [name for name in dir(torch) if name.startswith(("float8_", "float16", "bfloat16", "float32", "float64"))]
@@ -142,13 +142,13 @@ def test_networks_beside_each_other_and_wrappers_of_any_depth(tmp_path):
     one, two = {"conv1.weight": torch.ones(2)}, {"conv1.weight": torch.zeros(2)}
     optimiser = {"state": {0: {"exp_avg": torch.ones(3)}}}
     path = save(tmp_path / "w.pth", {"state_dict_1": one, "state_dict_2": two, "optimizer": optimiser}, False)
-    found = formats.read(path)
-    assert list(found.tensors) == ["state_dict_1.conv1.weight", "state_dict_2.conv1.weight"]
-    assert found.aside == ("optimizer",)
+    contents = formats.read(path)
+    assert list(contents.tensors) == ["state_dict_1.conv1.weight", "state_dict_2.conv1.weight"]
+    assert contents.aside == ("optimizer",)
     deep = {"outer": {"inner": {"model": one, "step": torch.tensor(3)}}, "optimizers": [optimiser], "epoch": 3}
-    found = formats.read(save(tmp_path / "w.pth", deep, False))
-    assert list(found.tensors) == ["conv1.weight"]
-    assert found.aside == ("optimizers", "epoch = 3", "step")
+    contents = formats.read(save(tmp_path / "w.pth", deep, False))
+    assert list(contents.tensors) == ["conv1.weight"]
+    assert contents.aside == ("optimizers", "epoch = 3", "step")
 
 
 # -- hostile pickles ------------------------------------------------------------------------------------------
@@ -237,8 +237,8 @@ def _text(value: str) -> bytes:
 def test_a_tensor_must_lie_inside_its_storage(tmp_path):
     block = np.arange(4, dtype="<f4").tobytes()
     path = tmp_path / "w.pth"
-    found = formats.read(archive(path, described((2, 2), (2, 1)), **{"0": block})).tensors["a"]
-    np.testing.assert_array_equal(found, [[0, 1], [2, 3]])
+    array = formats.read(archive(path, described((2, 2), (2, 1)), **{"0": block})).tensors["a"]
+    np.testing.assert_array_equal(array, [[0, 1], [2, 3]])
     for wrong in (
         described((5,), (1,)),
         described((2, 2), (2, 1), offset=1),
@@ -321,12 +321,12 @@ def test_a_damaged_byte_is_told_or_changes_no_number(tmp_path, kind):
         damaged[place] ^= 0xFF
         path.write_bytes(damaged)
         try:
-            found = formats.read(path).tensors
+            arrays = formats.read(path).tensors
         except UserError:
             continue
         if kind not in ("legacy", "safetensors"):
-            for name in found.keys() & SMALL["both"].keys():
-                np.testing.assert_array_equal(found[name], SMALL["both"][name].numpy(), err_msg=f"byte {place}")
+            for name in arrays.keys() & SMALL["both"].keys():
+                np.testing.assert_array_equal(arrays[name], SMALL["both"][name].numpy(), err_msg=f"byte {place}")
 
 
 def test_a_flipped_bit_in_a_zip_is_an_error(tmp_path):
@@ -375,9 +375,9 @@ def test_foreign_safetensors(tmp_path):
     from safetensors.numpy import save_file
 
     save_file({"a": np.arange(3, dtype=np.float32)}, tmp_path / "w.safetensors", metadata={"format": "pt"})
-    found = formats.read(tmp_path / "w.safetensors")
-    assert found.kind == formats.SAFETENSORS
-    np.testing.assert_array_equal(found.tensors["a"], [0, 1, 2])
+    contents = formats.read(tmp_path / "w.safetensors")
+    assert contents.kind == formats.SAFETENSORS
+    np.testing.assert_array_equal(contents.tensors["a"], [0, 1, 2])
     content = (tmp_path / "w.safetensors").read_bytes()
     (tmp_path / "w.safetensors").write_bytes(content[:-2])
     with pytest.raises(UserError, match="safetensors"):
@@ -432,12 +432,12 @@ def test_mindspore_files_are_read_as_mindspore_reads_them(tmp_path, parameters, 
     import mindspore as ms
 
     path = ckpt(tmp_path / "w.ckpt", parameters, crc_check=crc, append_dict={"epoch": 3, "note": "text"})
-    found = formats.read(path)
+    contents = formats.read(path)
     expected = ms.load_checkpoint(str(path))
-    assert found.kind == formats.CKPT
-    assert found.aside == ("note",)
-    assert set(found.tensors) == set(expected) - {"note"}
-    for name, value in found.tensors.items():
+    assert contents.kind == formats.CKPT
+    assert contents.aside == ("note",)
+    assert set(contents.tensors) == set(expected) - {"note"}
+    for name, value in contents.tensors.items():
         theirs = expected[name]
         theirs = (theirs.astype(ms.float32) if theirs.dtype == ms.bfloat16 else theirs).asnumpy()
         np.testing.assert_array_equal(value, theirs, strict=True)
@@ -475,9 +475,9 @@ def test_every_cut_of_a_mindspore_file_is_an_error_or_ends_between_two_tensors(t
     for length in range(1, len(content) + 1):
         path.write_bytes(content[:length])
         if length in ends or length == len(content):
-            found = formats.read(path).tensors
-            assert list(found) == list(arrays)[: ends.get(length)]
-            for name, value in found.items():
+            loaded = formats.read(path).tensors
+            assert list(loaded) == list(arrays)[: ends.get(length)]
+            for name, value in loaded.items():
                 np.testing.assert_array_equal(value, arrays[name], strict=True)
         else:
             with pytest.raises(UserError, match="cannot be read as a MindSpore checkpoint"):

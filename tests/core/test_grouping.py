@@ -18,25 +18,25 @@ def heap(spread=0.3):
 
 def test_people_far_apart_are_found_and_certain():
     features, ids = heap()
-    found = group(features, eps=0.6, **SMALL)
-    assert (found.labels == ids).all()
-    assert found.names == tuple(f"new-{number}" for number in range(1, 9))
-    assert found.certainty.min() > 0.8
-    assert found.known == 0
+    groups = group(features, eps=0.6, **SMALL)
+    assert (groups.labels == ids).all()
+    assert groups.names == tuple(f"new-{number}" for number in range(1, 9))
+    assert groups.certainty.min() > 0.8
+    assert groups.known == 0
 
 
 def test_names_are_kept_and_spread():
     features, ids = heap()
     names = [None] * len(ids)
     names[0], names[7], names[13] = "ann", "bob", "new-1"
-    found = group(features, identities=names, eps=0.6, **SMALL)
-    told = [found.names[label] for label in found.labels]
+    groups = group(features, identities=names, eps=0.6, **SMALL)
+    told = [groups.names[label] for label in groups.labels]
     assert set(told[:6]) == {"ann"}
     assert set(told[6:12]) == {"bob"}
     assert set(told[12:18]) == {"new-1"}
     assert told[18] == "new-2"  # a name that is taken is not given again
-    assert found.known == 3
-    assert found.certainty[[0, 7, 13]].tolist() == [1, 1, 1]
+    assert groups.known == 3
+    assert groups.certainty[[0, 7, 13]].tolist() == [1, 1, 1]
 
 
 def test_two_names_in_one_group_divide_it_and_one_name_in_two_joins_them():
@@ -44,8 +44,8 @@ def test_two_names_in_one_group_divide_it_and_one_name_in_two_joins_them():
     names = [None] * 48
     names[0], names[3] = "ann", "eve"  # in one group
     names[6], names[12] = "bob", "bob"  # in two
-    found = group(features, identities=names, eps=0.6, **SMALL)
-    told = np.array([found.names[label] for label in found.labels])
+    groups = group(features, identities=names, eps=0.6, **SMALL)
+    told = np.array([groups.names[label] for label in groups.labels])
     similarity = features[:6] @ features[[0, 3]].T
     assert told[:6].tolist() == np.array(["ann", "eve"])[similarity.argmax(axis=1)].tolist()
     assert set(told[6:18]) == {"bob"}
@@ -55,9 +55,9 @@ def test_a_named_image_that_no_group_takes_keeps_its_name():
     features, ids = heap()
     names = [None] * len(ids)
     names[5] = "ann"
-    found = group(features, identities=names, eps=0.0, k1=6, k2=1, min_samples=40)
-    assert (found.labels >= 0).sum() == 1
-    assert found.names == ("ann",)
+    groups = group(features, identities=names, eps=0.0, k1=6, k2=1, min_samples=40)
+    assert (groups.labels >= 0).sum() == 1
+    assert groups.names == ("ann",)
 
 
 def test_a_threshold_parts_what_is_not_similar_enough():
@@ -74,10 +74,10 @@ def test_certainty_against_loops():
     dense = (dense + dense.T) / 2
     np.fill_diagonal(dense, 1)
     labels = random.integers(-1, 4, 20)
-    found = certainty_of(sparse.csr_array(dense), labels)
+    certainty = certainty_of(sparse.csr_array(dense), labels)
     for image in range(20):
         if labels[image] < 0:
-            assert found[image] == 0
+            assert certainty[image] == 0
             continue
         means = {}
         for label in range(4):
@@ -85,7 +85,7 @@ def test_certainty_against_loops():
             means[label] = dense[image, others].mean() if others else 0
         own = means.pop(labels[image])
         best = max(means.values())
-        assert found[image] == pytest.approx(1 if own == best == 0 else own / (own + best), abs=1e-6)
+        assert certainty[image] == pytest.approx(1 if own == best == 0 else own / (own + best), abs=1e-6)
 
 
 def test_identities_line_up():

@@ -49,12 +49,14 @@ def test_both_classifiers_of_a_bottleneck_grow():
 def test_heads_train_at_the_full_rate_and_the_backbone_at_a_factor_of_it():
     config = learner("mvd", backbone_factor=0.1, weight_decay=3e-4, section=MVDConfig(channel_attention=True))
     trained = [entry.name for entry in tensors_of(config) if entry.trained]
-    found = dict(zip(trained, treatments(config, [f"shared.{name}" for name in trained]), strict=True))
+    treated = dict(zip(trained, treatments(config, [f"shared.{name}" for name in trained]), strict=True))
     heads = ("neck.", "classifier.", "bottleneck.")
-    assert {name for name in found if found[name].factor == 1} == {name for name in found if name.startswith(heads)}
-    assert {one.factor for one in found.values()} == {0.1, 1.0}
-    assert {one.decay for one in found.values()} == {3e-4}
-    assert found["attention3.gamma"] == Treatment(0.1, 3e-4)
+    assert {name for name in treated if treated[name].factor == 1} == {
+        name for name in treated if name.startswith(heads)
+    }
+    assert {one.factor for one in treated.values()} == {0.1, 1.0}
+    assert {one.decay for one in treated.values()} == {3e-4}
+    assert treated["attention3.gamma"] == Treatment(0.1, 3e-4)
 
 
 def test_distinct_treatments_and_their_places():

@@ -147,10 +147,10 @@ def test_one_storage_of_five_hundred_names_is_held_once(tmp_path):
     names = b"".join(text(f"t{index}") + tensor(1 << 18, *_row(1 << 18)) + b"s" for index in range(500))
     path = archive(tmp_path / "w.pth", b"\x80\x02}" + names + b".", **{"0": block})
     tracemalloc.start()
-    found = formats.read(path).tensors
+    arrays = formats.read(path).tensors
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert len(found) == 500
+    assert len(arrays) == 500
     assert peak < 16 << 20
     views = b"".join(text(f"t{index}") + tensor(1 << 18, *_row((1 << 18) - index)) + b"s" for index in range(500))
     refused(archive(path, b"\x80\x02}" + views + b".", **{"0": block}), "bytes of numbers, more than")

@@ -92,25 +92,25 @@ def test_points_that_coincide_have_no_farthest():
 
 def test_neighbours_with_the_farthest_may_be_given():
     features, _ = clustered(np.random.default_rng(7), 150, 9)
-    found = search(features, 30, lowest=True)
-    given = jaccard_similarity(features, k1=20, scale="farthest", neighbours=found)
+    neighbours = search(features, 30, lowest=True)
+    given = jaccard_similarity(features, k1=20, scale="farthest", neighbours=neighbours)
     np.testing.assert_array_equal(given.toarray(), jaccard_similarity(features, k1=20, scale="farthest").toarray())
-    plain = jaccard_similarity(features, k1=20, neighbours=found)
+    plain = jaccard_similarity(features, k1=20, neighbours=neighbours)
     np.testing.assert_array_equal(plain.toarray(), jaccard_similarity(features, k1=20).toarray())
-    for wrong in (found[:2], (*found[:2], found[2][:9])):
+    for wrong in (neighbours[:2], (*neighbours[:2], neighbours[2][:9])):
         with pytest.raises(ValueError, match=r"lowest similarity \(150,\)"):
             jaccard_similarity(features, k1=20, scale="farthest", neighbours=wrong)
 
 
 def test_neighbours_may_be_given():
     features, _ = clustered(np.random.default_rng(6), 200, 9)
-    found = nearest(features, 40)
-    given = jaccard_similarity(features, k1=20, neighbours=found)
+    neighbours = nearest(features, 40)
+    given = jaccard_similarity(features, k1=20, neighbours=neighbours)
     np.testing.assert_array_equal(given.toarray(), jaccard_similarity(features, k1=20).toarray())
     with pytest.raises(ValueError, match=r"\(200, 51 or more\)"):
-        jaccard_similarity(features, k1=50, neighbours=found)
+        jaccard_similarity(features, k1=50, neighbours=neighbours)
     with pytest.raises(ValueError, match="begin with the point itself"):
-        jaccard_similarity(features, k1=20, neighbours=(found[0][:, ::-1], found[1]))
+        jaccard_similarity(features, k1=20, neighbours=(neighbours[0][:, ::-1], neighbours[1]))
 
 
 def test_empty():

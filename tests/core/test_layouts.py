@@ -160,15 +160,15 @@ def test_each_layout_is_read_behind_any_wrapper(tmp_path, title, prefix):
     file, name, settings, parts = FILES[title]
     if title == "MoCo" and prefix == "":
         file = file | {"classifier_unrelated.weight": ROWS}
-    found, report = weights.load(write(tmp_path, counted(under(prefix, file))), config(**settings), capacity=751)
+    loaded, report = weights.load(write(tmp_path, counted(under(prefix, file))), config(**settings), capacity=751)
     assert report.layout.name == name
     for tensor, value in STATE.items():
-        np.testing.assert_array_equal(found[tensor], value, err_msg=tensor)
-    assert {tensor.split(".")[0] for tensor in found.keys() - STATE.keys()} == parts
+        np.testing.assert_array_equal(loaded[tensor], value, err_msg=tensor)
+    assert {tensor.split(".")[0] for tensor in loaded.keys() - STATE.keys()} == parts
     if "neck" in parts:
-        np.testing.assert_array_equal(found["neck.running_var"], NECK["running_var"])
+        np.testing.assert_array_equal(loaded["neck.running_var"], NECK["running_var"])
     if "pooling" in parts:
-        np.testing.assert_array_equal(found["pooling.exponent"], EXPONENT)
+        np.testing.assert_array_equal(loaded["pooling.exponent"], EXPONENT)
     dropped = sum(map(len, report.ignored.values()))
     assert report.matched + dropped == len(counted(under(prefix, file)))
     assert "assumed: " in str(report)
@@ -201,8 +201,8 @@ def test_training_warns_of_what_differs(tmp_path, title):
 def test_the_classifier_of_other_people_is_dropped_with_its_reason(tmp_path):
     """As a run of another dataset meets it: 751 classes there, 100 here."""
     for title, (file, _, settings, parts) in FILES.items():
-        found, report = weights.load(write(tmp_path, file), config(**settings), capacity=100)
-        assert "classifier.weight" not in found, title
+        loaded, report = weights.load(write(tmp_path, file), config(**settings), capacity=100)
+        assert "classifier.weight" not in loaded, title
         if "classifier" in parts:
             assert "751 classes, this run 100" in str(report), title
 
@@ -245,8 +245,8 @@ def test_several_networks_ask_which(tmp_path):
         weights.load(path, config())
     with pytest.raises(UserError, match="Did you mean 'mean_net'"):
         weights.load(f"{path}#meannet", config())
-    found, report = weights.load(f"{path}#mean_net", config())
-    np.testing.assert_array_equal(found["conv1.weight"], other["conv1.weight"])
+    loaded, report = weights.load(f"{path}#mean_net", config())
+    np.testing.assert_array_equal(loaded["conv1.weight"], other["conv1.weight"])
     assert len(report.ignored["other networks, optimiser"]) == len(STATE)
 
 

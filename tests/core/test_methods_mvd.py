@@ -204,17 +204,17 @@ WEIGHTS = {"cml": 1.5, "vsd": 0.7, "vcd": 0.9, "vml": 1.2}
 
 
 def test_the_objective_by_its_terms():
-    found = views()
-    total, parts, _ = mvd(found, LABELS, MODALITIES, **WEIGHTS)
-    v, i, vs, si = (found[name] for name in VIEWS)
+    outputs = views()
+    total, parts, _ = mvd(outputs, LABELS, MODALITIES, **WEIGHTS)
+    v, i, vs, si = (outputs[name] for name in VIEWS)
     expected = {
         "id": sum(
             VIEW_WEIGHTS[n] * (cross_entropy(x[1], LABELS)[0] + cross_entropy(x[3], LABELS)[0])
-            for n, x in found.items()
+            for n, x in outputs.items()
         ),
         "metric": sum(
             VIEW_WEIGHTS[n] * (ranked_list(x[0], LABELS, MODALITIES)[0] + ranked_list(x[2], LABELS, MODALITIES)[0])
-            for n, x in found.items()
+            for n, x in outputs.items()
         ),
         "vsd": distillation(v[1], v[3])[0] + distillation(i[1], i[3])[0],
         "vcd": 0.5 * distillation(vs[1], si[3])[0] + 0.5 * distillation(si[1], vs[3])[0],
@@ -228,11 +228,11 @@ def test_the_objective_by_its_terms():
 
 
 def test_the_reference_moves_infrared_to_visible_and_guards_its_sums():
-    found = views()
-    cml = mvd(found, LABELS, MODALITIES, form="reference", **WEIGHTS)[1]["cml"]
-    pair = found["infrared"].observation_logits, found["visible"].observation_logits
+    outputs = views()
+    cml = mvd(outputs, LABELS, MODALITIES, form="reference", **WEIGHTS)[1]["cml"]
+    pair = outputs["infrared"].observation_logits, outputs["visible"].observation_logits
     assert cml == pytest.approx(mutual_learning(*pair, form="reference")[0], rel=1e-12)
-    assert cml != mvd(found, LABELS, MODALITIES, form="paper", **WEIGHTS)[1]["cml"]
+    assert cml != mvd(outputs, LABELS, MODALITIES, form="paper", **WEIGHTS)[1]["cml"]
 
 
 @pytest.mark.parametrize(
@@ -249,13 +249,13 @@ def test_terms_that_are_not_asked_for_are_no_parts(settings, parts):
 
 @pytest.mark.parametrize(("name", "function"), [("triplet", triplet), ("centre", centre_triplet)])
 def test_other_metric_losses(name, function):
-    found = views()
+    outputs = views()
     more = () if name == "triplet" else (MODALITIES,)
     expected = sum(
         VIEW_WEIGHTS[n] * (function(x[0], LABELS, *more, 0.6)[0] + function(x[2], LABELS, *more, 0.6)[0])
-        for n, x in found.items()
+        for n, x in outputs.items()
     )
-    value = mvd(found, LABELS, MODALITIES, objective="id+tri", metric=name, margin=0.6)[1]["metric"]
+    value = mvd(outputs, LABELS, MODALITIES, objective="id+tri", metric=name, margin=0.6)[1]["metric"]
     assert value == pytest.approx(expected)
 
 
@@ -266,15 +266,15 @@ FIELDS = View._fields
 @pytest.mark.parametrize(("form", "view"), [*(("paper", view) for view in VIEWS), ("reference", "shared_infrared")])
 def test_gradients_of_the_objective(form, view, field):
     """By their slopes; observations without VSD and VCD, whose targets they are."""
-    found = views(1)
+    outputs = views(1)
     weights = WEIGHTS | ({"vsd": 0.0, "vcd": 0.0} if field == "observation_logits" else {})
 
     def moved(x):
-        changed = found | {view: found[view]._replace(**{field: x})}
+        changed = outputs | {view: outputs[view]._replace(**{field: x})}
         total, _, gradients = mvd(changed, LABELS, MODALITIES, form=form, **weights)
         return total, getattr(gradients[view], field)
 
-    assert_slopes(moved, getattr(found[view], field), rtol=2e-6)
+    assert_slopes(moved, getattr(outputs[view], field), rtol=2e-6)
 
 
 def test_slopes_see_one_wrong_entry():
@@ -353,9 +353,9 @@ def test_mvd_alone_is_the_synthetic_recipe():
 
 
 def test_options_are_those_of_the_method():
-    found = parse("mvd", "--objective", "id+tri", "--epochs", "3", "--optimiser", "sgd", "--trials", "4", "5")
-    assert (found.mvd.objective, found.mvd.epochs, found.mvd.optimiser) == ("id+tri", 3, "sgd")
-    assert found.data.trials == (4, 5)
+    recipe = parse("mvd", "--objective", "id+tri", "--epochs", "3", "--optimiser", "sgd", "--trials", "4", "5")
+    assert (recipe.mvd.objective, recipe.mvd.epochs, recipe.mvd.optimiser) == ("id+tri", 3, "sgd")
+    assert recipe.data.trials == (4, 5)
     for wrong in (
         ("mvd", "--clusters", "3"),
         ("mvd", "--source", "x"),
@@ -396,21 +396,21 @@ def test_the_published_recipes():
 @pytest.mark.parametrize(("name", "group"), [("mvd-sysu", 64), ("mvd-regdb", 32)])
 def test_recipes_of_the_pytorch_code(name, group):
     """Two GPUs have half of a step's rows each, both modalities mixed, and the shared network's forms apart."""
-    found = presets()[name]
-    section = found.mvd
-    assert found.network == NetworkConfig("resnet50", batch_norm_group=group)
+    recipe = presets()[name]
+    section = recipe.mvd
+    assert recipe.network == NetworkConfig("resnet50", batch_norm_group=group)
     assert group == section.identities * section.images
     assert (section.mixed_groups, section.shared_norm, section.grey_form) == (True, "grey-first", "normalised")
     assert (section.pass_over, section.schedule_ahead, section.padding, section.smoothing) == ("people", 1, 0, 0.1)
     assert (section.biases, section.neck_bias, section.feature) == (True, False, "joint")
-    assert found.data.interpolation == "bilinear"
-    check_groups(found)
+    assert recipe.data.interpolation == "bilinear"
+    check_groups(recipe)
 
 
 @pytest.mark.parametrize(("name", "epochs"), [("mvd-sysu-port", 60), ("mvd-regdb-port", 80)])
 def test_recipes_of_the_port(name, epochs):
-    found = presets()[name]
-    section, network = found.mvd, found.network
+    recipe = presets()[name]
+    section, network = recipe.mvd, recipe.network
     assert (network.last_stride, network.conv_padding) == (2, "same")
     assert (network.last_norm_epsilon, network.last_norm_momentum) == (1e-3, 0.003)
     assert (section.epochs, section.sampler, section.smoothing, section.padding) == (epochs, "independent", 0, 0)
@@ -421,14 +421,14 @@ def test_recipes_of_the_port(name, epochs):
         "observation",
         "each",
     )
-    assert found.data.interpolation == "lanczos"
+    assert recipe.data.interpolation == "lanczos"
 
 
 def test_rates_of_the_port_s_tensors():
     """Its 48 tensors of bottlenecks with their classifiers of z have the full rate, its 489 others a tenth."""
-    found = presets()["mvd-sysu-port"]
+    recipe = presets()["mvd-sysu-port"]
     settings = spec_of("mvd").learner_config(
-        found.network, 8, 8, 288, 144, section=found.mvd, backbone_factor=found.mvd.backbone_factor
+        recipe.network, 8, 8, 288, 144, section=recipe.mvd, backbone_factor=recipe.mvd.backbone_factor
     )
     names = [entry.name for entry in variational_tensors(settings) if entry.trained]
     chosen = treatments(settings, [f"visible.{name}" for name in names])
@@ -496,11 +496,11 @@ def dataset():
 
 
 def test_searches_by_name_and_direction():
-    found = {
+    names = {
         which: [search.name.split(",")[0] for search in chosen(dataset(), which)]
         for which in ("every", "all", "indoor", "visible-to-infrared", "infrared-to-visible")
     }
-    assert found == {
+    assert names == {
         "every": ["all", "indoor", "visible to thermal"],
         "all": ["all"],
         "indoor": ["indoor"],

@@ -49,9 +49,9 @@ def test_rate_and_threshold_equal_those_of_all_galleries(size):
     for threshold in (-0.2, 0.1, 0.3, 0.5):
         assert best.rate(threshold) == pytest.approx(brute_rate(features, ids, size, threshold), abs=1e-9)
     for far in (0.05, 0.2, 0.5):
-        found = best.threshold(far)
-        assert brute_rate(features, ids, size, found) <= far + 1e-9
-        lower = float(np.nextafter(np.float32(found), np.float32(-1)))
+        limit = best.threshold(far)
+        assert brute_rate(features, ids, size, limit) <= far + 1e-9
+        lower = float(np.nextafter(np.float32(limit), np.float32(-1)))
         assert brute_rate(features, ids, size, lower) > far - 1e-9
 
 
@@ -81,15 +81,15 @@ def test_weights_are_repetitions():
 def test_own_camera_is_no_match_and_no_stranger():
     features, ids, _ = people(30, 3, seed=2)
     cameras = np.tile([1, 1, 2], 30)
-    found = compare(features, features, ids, ids, cameras, cameras)
+    comparison = compare(features, features, ids, ids, cameras, cameras)
     similarity = features @ features.T
     for query in range(len(ids)):
         mates = (ids == ids[query]) & (cameras != cameras[query])
-        assert found.mates[query] == pytest.approx(similarity[query, mates].max(), abs=1e-6)
+        assert comparison.mates[query] == pytest.approx(similarity[query, mates].max(), abs=1e-6)
         strangers = np.sort(similarity[query, ids != ids[query]])[::-1]
-        kept = found.strangers.similarities[query]
+        kept = comparison.strangers.similarities[query]
         np.testing.assert_allclose(kept[np.isfinite(kept)], strangers[: np.isfinite(kept).sum()], atol=1e-6)
-        assert found.strangers.counts[query] == len(strangers)
+        assert comparison.strangers.counts[query] == len(strangers)
 
 
 def test_a_larger_gallery_and_a_lower_rate_need_a_higher_threshold():
@@ -132,12 +132,12 @@ def test_the_rate_on_unseen_people_lies_in_its_interval():
 
 def test_identification_by_hand():
     features, ids, cameras = people(40, 3, seed=4)
-    found = alone(features, ids, cameras)
+    comparison = alone(features, ids, cameras)
     similarity = features @ features.T
     np.fill_diagonal(similarity, -np.inf)
     best = np.array([similarity[query, ids != ids[query]].max() for query in range(len(ids))])
     mate = np.array([similarity[query, ids == ids[query]].max() for query in range(len(ids))])
-    for result in identify(found, (0.01, 0.1, 0.5)):
+    for result in identify(comparison, (0.01, 0.1, 0.5)):
         assert (best >= result.threshold).mean() <= result.fpir
         assert (best >= result.threshold - 1e-5).mean() >= result.fpir - 1 / len(ids)
         assert result.tpir == pytest.approx(((mate >= result.threshold) & (mate > best)).mean(), abs=1e-9)
@@ -161,10 +161,10 @@ def test_the_digest_is_of_the_data():
 def test_unknown_people_are_strangers_and_do_not_ask():
     features, ids, cameras = people(40, 3)
     ids[:6] = -1
-    found = alone(features, ids, cameras)
-    assert isinstance(found, Comparison)
-    assert len(found.identities) == 114
-    assert found.strangers.fewest() == 117
+    comparison = alone(features, ids, cameras)
+    assert isinstance(comparison, Comparison)
+    assert len(comparison.identities) == 114
+    assert comparison.strangers.fewest() == 117
 
 
 @pytest.mark.parametrize(
@@ -202,9 +202,9 @@ def test_the_searches_of_a_dataset_follow_their_rules():
     for ignore, seen in (("same-place", 1), ("nothing", 2)):
         search = Search("test", (trial,), ignore)
         dataset = Dataset("people", "", test, test, (search,))
-        found = compare_draw(features, dataset, search, trial)
-        assert found.strangers.fewest() == 29 * seen
+        comparison = compare_draw(features, dataset, search, trial)
+        assert comparison.strangers.fewest() == 29 * seen
         (at_ten,) = open_set(features, dataset, search)
         assert (at_ten.fpir, at_ten.searches) == (0.1, 30)
-        allowed = identify(found, [0.1])[0]
+        allowed = identify(comparison, [0.1])[0]
         assert (at_ten.tpir, at_ten.threshold) == (allowed.tpir, allowed.threshold)

@@ -57,11 +57,11 @@ def runs(tmp_path):
 
 
 def test_the_last_results_are_means_over_what_was_tested_together(runs):
-    found = past.read(runs / "b")
-    assert [epoch for epoch, _ in found.tests()] == [1, 2]
-    assert found.metrics()["mean_ap"] == 0.625
-    assert found.metrics()["rank1"] == 0.3125
-    assert found.seconds == 10.0
+    run = past.read(runs / "b")
+    assert [epoch for epoch, _ in run.tests()] == [1, 2]
+    assert run.metrics()["mean_ap"] == 0.625
+    assert run.metrics()["rank1"] == 0.3125
+    assert run.seconds == 10.0
 
 
 def test_before_the_last_stage_the_source_counts(tmp_path):
@@ -76,9 +76,9 @@ def test_trials_of_several_models_come_from_the_summary(runs):
 
 def test_runs_that_differ_in_their_seed_are_one(runs, capsys):
     assert main(["compare", *(str(runs / name) for name in "abc"), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["settings"] == {"adapt.rate": [0.5, 0.25]}
-    one, two = found["groups"]
+    table = json.loads(capsys.readouterr().out)
+    assert table["settings"] == {"adapt.rate": [0.5, 0.25]}
+    one, two = table["groups"]
     assert (one["name"], one["seeds"]) == ("a", [1, 2])
     assert one["metrics"]["mean_ap"] == [0.5, pytest.approx(np.std([0.375, 0.625], ddof=1))]
     assert two["metrics"]["mean_ap"] == [0.125, None]

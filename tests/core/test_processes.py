@@ -46,9 +46,9 @@ class Thread:
         assert array.dtype in (np.int32, np.float32, np.float64), "a backend may be unable to send this"
         self.shared["parts"][self.index] = array.copy()
         self.shared["barrier"].wait(timeout=20)
-        found = np.stack(self.shared["parts"])
+        stacked = np.stack(self.shared["parts"])
         self.shared["barrier"].wait(timeout=20)
-        return found
+        return stacked
 
 
 def on_processes(size, action):
@@ -73,9 +73,9 @@ def test_what_the_first_finds_is_what_all_find(size):
         made.append(threading.current_thread())
         return {"labels": np.array([[3, -1]], np.int32), "rows": np.ones((2, 0)), "eps": 0.1 + 0.2, "facts": {"n": 2}}
 
-    found = on_processes(size, lambda processes: first(processes, make))
+    replies = on_processes(size, lambda processes: first(processes, make))
     assert len(made) == 1
-    for values in found:
+    for values in replies:
         assert values.keys() == {"labels", "rows", "eps", "facts"}
         np.testing.assert_array_equal(values["labels"], [[3, -1]])
         assert values["labels"].dtype == np.int32
@@ -87,17 +87,17 @@ def test_what_fails_on_the_first_ends_all_and_is_told_by_one():
     def make():
         raise UserError("too few clusters")
 
-    found = on_processes(3, lambda processes: first(processes, make))
-    assert [type(error) for error in found] == [UserError, FailedElsewhereError, FailedElsewhereError]
-    assert {str(error) for error in found} == {"too few clusters"}
+    errors = on_processes(3, lambda processes: first(processes, make))
+    assert [type(error) for error in errors] == [UserError, FailedElsewhereError, FailedElsewhereError]
+    assert {str(error) for error in errors} == {"too few clusters"}
 
 
 def test_one_of_each_machine_goes_ahead():
     order = []
-    found = on_processes(
+    indices = on_processes(
         4, lambda processes: in_turn(processes, lambda: order.append(processes.index) or processes.index)
     )
-    assert found == [0, 1, 2, 3]
+    assert indices == [0, 1, 2, 3]
     assert (set(order[:2]), set(order[2:])) == ({0, 2}, {1, 3})
 
 
@@ -107,9 +107,9 @@ def test_where_one_cannot_open_the_others_end():
             raise UserError("no such folder")
         return processes.index
 
-    found = on_processes(4, lambda processes: in_turn(processes, lambda: make(processes)))
-    assert [str(error) for error in found if type(error) is UserError] == ["no such folder"]
-    assert sum(isinstance(error, FailedElsewhereError) for error in found) == 3
+    errors = on_processes(4, lambda processes: in_turn(processes, lambda: make(processes)))
+    assert [str(error) for error in errors if type(error) is UserError] == ["no such folder"]
+    assert sum(isinstance(error, FailedElsewhereError) for error in errors) == 3
 
 
 def test_ranks_that_differ_are_found():
@@ -152,8 +152,8 @@ def test_embedding_in_parts_is_the_embedding(size, count):
         return Together(learners[processes.index], processes).embed(Chunks(images, 4))
 
     expected = np.stack([images[:, 0, 0, :2], 2 * images[:, 0, 0, :2]]).astype(np.float32)
-    for found in on_processes(size, embed):
-        np.testing.assert_array_equal(found, expected)
+    for features in on_processes(size, embed):
+        np.testing.assert_array_equal(features, expected)
     chunks = -(-count // 4)
     assert all(sum(learner.seen.values()) <= 4 * -(-chunks // size) for learner in learners), "work is done twice"
 

@@ -27,15 +27,15 @@ def blobs(identities=6, images=12, width=64, noise=0.05, networks=2):
 def test_clear_clusters_are_found_and_reported(config):
     features, identities = blobs()
     memory = {}
-    found, centroids = labelling(features, identities, config, seed=1, epoch=0, memory=memory)
-    assert found.classes == len(centroids) == 6
-    assert found.facts["adjusted_rand"] == pytest.approx(1.0)
-    assert found.facts["outliers"] <= (0 if config is KMEANS else 15)  # eps is the mean of the distances within
+    labelled, centroids = labelling(features, identities, config, seed=1, epoch=0, memory=memory)
+    assert labelled.classes == len(centroids) == 6
+    assert labelled.facts["adjusted_rand"] == pytest.approx(1.0)
+    assert labelled.facts["outliers"] <= (0 if config is KMEANS else 15)  # eps is the mean of the distances within
     mean = features.mean(axis=0)
     for label in range(6):
         np.testing.assert_allclose(
             centroids[label] / np.linalg.norm(centroids[label]),
-            (unit := mean[found.labels == label].mean(axis=0)) / np.linalg.norm(unit),
+            (unit := mean[labelled.labels == label].mean(axis=0)) / np.linalg.norm(unit),
             atol=1e-3,
         )
 
@@ -52,8 +52,8 @@ def test_eps_is_fixed_by_the_first_epoch():
 
 def test_unknown_identities_are_left_out_of_the_agreement():
     features, identities = blobs()
-    found, _ = labelling(features, np.full_like(identities, -1), KMEANS, seed=1, epoch=0, memory={})
-    assert "adjusted_rand" not in found.facts
+    labelled, _ = labelling(features, np.full_like(identities, -1), KMEANS, seed=1, epoch=0, memory={})
+    assert "adjusted_rand" not in labelled.facts
 
 
 def test_centroids_leave_outliers_out():

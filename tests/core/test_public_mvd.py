@@ -43,22 +43,22 @@ def made(layout):
 
 
 def learner_config(preset, classes=3, **changes):
-    found = presets()[preset]
-    section = replace(found.mvd, **changes)
-    size = (classes, classes, found.data.height, found.data.width)
-    return spec_of("mvd").learner_config(found.network, *size, section=section)
+    recipe = presets()[preset]
+    section = replace(recipe.mvd, **changes)
+    size = (classes, classes, recipe.data.height, recipe.data.width)
+    return spec_of("mvd").learner_config(recipe.network, *size, section=section)
 
 
 @LAYOUTS
 def test_every_tensor_is_taken_or_told(layout):
-    found, total = made(layout), len(contents(layout).tensors)
+    joint, total = made(layout), len(contents(layout).tensors)
     left = 3 * (53 + 1 + 3) + 6 if layout is TORCH else 0  # counters of norms, ImageNet's classifiers
-    assert len(found.tensors) == total - left
+    assert len(joint.tensors) == total - left
     assert {1065, 879} >= {total}
-    assert found.tensors["shared.classifier.bias"].shape == (3,)
-    assert found.tensors["infrared.bottleneck.hidden.bias"].shape == (256,)
-    assert all(value.dtype == np.float32 for value in found.tensors.values())
-    assert f"{len(found.tensors)} tensors matched" in found.report
+    assert joint.tensors["shared.classifier.bias"].shape == (3,)
+    assert joint.tensors["infrared.bottleneck.hidden.bias"].shape == (256,)
+    assert all(value.dtype == np.float32 for value in joint.tensors.values())
+    assert f"{len(joint.tensors)} tensors matched" in joint.report
 
 
 def test_prefixes_do_not_matter():
@@ -94,12 +94,12 @@ def test_files_that_are_not_whole():
 
 
 def test_a_file_is_ready_to_be_tested():
-    found = _public(made(PORT), "", "", None, (None, None))
-    assert (found.sized, found.known) == (True, False)
-    ready = _prepared(found, {"height": None, "width": None, "interpolation": None}).config.data
+    trained = _public(made(PORT), "", "", None, (None, None))
+    assert (trained.sized, trained.known) == (True, False)
+    ready = _prepared(trained, {"height": None, "width": None, "interpolation": None}).config.data
     assert (ready.height, ready.width, ready.interpolation) == (288, 144, "lanczos")
-    assert found.config.network.conv_padding == "same"
-    assert found.models["mvd"].config.section.feature == "each"
+    assert trained.config.network.conv_padding == "same"
+    assert trained.models["mvd"].config.section.feature == "each"
     assert _public(made(PORT), "", "resnet50", True, (256, 128)).config.data.height == 256
     with pytest.raises(UserError, match="whose arch is resnet50, not tiny"):
         _public(made(PORT), "", "tiny", None, (None, None))
@@ -140,6 +140,6 @@ def test_a_file_of_the_torch_code_with_a_numpy_scalar_beside_the_tensors(tmp_pat
     content = {"model": OrderedDict({name: torch.full((3,), 0.5) for name in names}), "epoch": 101}
     path = tmp_path / "model_best.pth.tar"
     torch.save(content | {"best_top1": np.float64(0.6)}, path, _use_new_zipfile_serialization=zipped)
-    found = read(path)
-    assert {name: value.tolist() for name, value in found.tensors.items()} == dict.fromkeys(names, [0.5] * 3)
-    assert (found.kind, found.aside) == (PTH, ("epoch = 101", "best_top1 = 0.6"))
+    file = read(path)
+    assert {name: value.tolist() for name, value in file.tensors.items()} == dict.fromkeys(names, [0.5] * 3)
+    assert (file.kind, file.aside) == (PTH, ("epoch = 101", "best_top1 = 0.6"))

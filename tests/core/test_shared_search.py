@@ -25,8 +25,8 @@ def points(count):
     return clustered(np.random.default_rng(3), count, max(1, count // 20), width=32)[0]
 
 
-def equal(found, expected):
-    for one, other in zip(found, expected, strict=True):
+def equal(arrays, expected):
+    for one, other in zip(arrays, expected, strict=True):
         np.testing.assert_array_equal(one, other, strict=True)
 
 
@@ -36,10 +36,10 @@ def test_an_exact_search(size, count, monkeypatch):
     monkeypatch.setattr(neighbours, "TILE", 200)
     features = points(count)
     expected = neighbours.search(features, min(20, count), lowest=True)
-    for found in on_processes(
+    for nearest in on_processes(
         size, lambda job: neighbours.search(features, min(20, count), lowest=True, processes=job)
     ):
-        equal(found, expected)
+        equal(nearest, expected)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -49,12 +49,12 @@ def test_an_approximate_search(size, monkeypatch):
     search = partial(search_approximate, features, 15, recall=0.9, cells=40, lowest=True)
     expected = search()
     assert 0.8 < expected.recall < 1, "it is approximate"
-    for found in on_processes(size, lambda job: search(processes=job)):
+    for nearest in on_processes(size, lambda job: search(processes=job)):
         equal(
-            (found.indices, found.similarities, found.lowest),
+            (nearest.indices, nearest.similarities, nearest.lowest),
             (expected.indices, expected.similarities, expected.lowest),
         )
-        assert (found.recall, found.visited) == (expected.recall, expected.visited)
+        assert (nearest.recall, nearest.visited) == (expected.recall, expected.visited)
 
 
 @pytest.mark.parametrize("scale", [None, "farthest"])
@@ -63,12 +63,12 @@ def test_a_graph(scale, radius, monkeypatch):
     monkeypatch.setattr("duoreid.core.jaccard.TERMS", 2000)
     features = np.concatenate([points(400), np.repeat(points(2), 30, axis=0)])
     expected = jaccard_graph(features, k1=12, k2=4, scale=scale, radius=radius)
-    for found in on_processes(
+    for graph in on_processes(
         3, lambda job: jaccard_graph(features, k1=12, k2=4, scale=scale, radius=radius, processes=job)
     ):
-        np.testing.assert_array_equal(found.classes, expected.classes)
+        np.testing.assert_array_equal(graph.classes, expected.classes)
         for part in ("data", "indices", "indptr"):
-            np.testing.assert_array_equal(getattr(found.similarity, part), getattr(expected.similarity, part))
+            np.testing.assert_array_equal(getattr(graph.similarity, part), getattr(expected.similarity, part))
 
 
 @pytest.mark.parametrize("config", [KMEANS, DBSCAN], ids=["kmeans", "dbscan"])
@@ -82,20 +82,20 @@ def test_labels_of_every_epoch(config):
             own = dict(eps)
             return *labelling(features, identities, config, seed=1, epoch=epoch, memory=own, processes=job), own
 
-        for found, theirs, own in on_processes(2, act):
-            equal((found.labels, theirs), (expected.labels, centroids))
-            assert (found.classes, own) == (expected.classes, memory)
-            assert {**found.facts, "cluster_seconds": 0} == {**expected.facts, "cluster_seconds": 0}
+        for labelled, theirs, own in on_processes(2, act):
+            equal((labelled.labels, theirs), (expected.labels, centroids))
+            assert (labelled.classes, own) == (expected.classes, memory)
+            assert {**labelled.facts, "cluster_seconds": 0} == {**expected.facts, "cluster_seconds": 0}
 
 
 def test_what_cannot_be_clustered_is_said_once():
     features, identities = blobs()
     config = replace(DBSCAN, k1=len(identities))
-    found = on_processes(
+    errors = on_processes(
         2, lambda job: labelling(features, identities, config, seed=1, epoch=0, memory={}, processes=job)
     )
-    assert [type(error) for error in found] == [UserError, FailedElsewhereError]
-    assert "needs more than that many training images" in str(found[0])
+    assert [type(error) for error in errors] == [UserError, FailedElsewhereError]
+    assert "needs more than that many training images" in str(errors[0])
 
 
 BETTER = np.nextafter(np.float32(0.9), np.float32(1))
@@ -106,9 +106,9 @@ def test_a_neighbour_that_two_processes_found_counts_once():
     rows = np.full((2, 1, 3), NOTHING)
     rows[0, 0, :2] = keys_of(np.array([0.9, 0.5], np.float32), np.array([7, 4]))
     rows[1, 0, :2] = keys_of(np.array([BETTER, 0.7], np.float32), np.array([7, 1]))
-    for found in on_processes(2, lambda job: merged_keys(rows[job.index], job)):
+    for merged in on_processes(2, lambda job: merged_keys(rows[job.index], job)):
         expected = keys_of(np.array([BETTER, 0.7, 0.5], np.float32), np.array([7, 1, 4]))
-        np.testing.assert_array_equal(found, expected[None])
+        np.testing.assert_array_equal(merged, expected[None])
 
 
 def test_messages_of_any_length_arrive_whole(monkeypatch):

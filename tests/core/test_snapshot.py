@@ -41,13 +41,13 @@ def example(epoch=3, **state):
 def test_round_trip(tmp_path):
     given = example()
     given.save(tmp_path / "m.safetensors")
-    found = snapshot.load(tmp_path / "m.safetensors")
-    assert found.position == given.position
-    assert found.memory == given.memory
-    assert found.history == given.history
-    assert found.state.keys() == given.state.keys()
-    np.testing.assert_array_equal(found.state["a.weight"], given.state["a.weight"])
-    one, two = found.progress, given.progress
+    loaded = snapshot.load(tmp_path / "m.safetensors")
+    assert loaded.position == given.position
+    assert loaded.memory == given.memory
+    assert loaded.history == given.history
+    assert loaded.state.keys() == given.state.keys()
+    np.testing.assert_array_equal(loaded.state["a.weight"], given.state["a.weight"])
+    one, two = loaded.progress, given.progress
     assert replace(one, labelling=None) == replace(two, labelling=None)
     assert (one.labelling.classes, one.labelling.facts) == (two.labelling.classes, two.labelling.facts)
     np.testing.assert_array_equal(one.labelling.labels, two.labelling.labels)
@@ -101,13 +101,13 @@ def test_the_latest_or_the_one_before(tmp_path):
     assert latest(tmp_path) == (None, [])
     example(2).save(tmp_path / snapshot.PREVIOUS)
     example(3).save(tmp_path / snapshot.LAST)
-    found, warnings = latest(tmp_path)
-    assert (found.position.epoch, warnings) == (3, [])
+    moment, warnings = latest(tmp_path)
+    assert (moment.position.epoch, warnings) == (3, [])
     (tmp_path / snapshot.LAST).write_bytes(b"nothing")
-    found, warnings = latest(tmp_path)
-    assert found.position.epoch == 2
+    moment, warnings = latest(tmp_path)
+    assert moment.position.epoch == 2
     assert "Going on from previous.safetensors" in warnings[0]
-    assert found.file == snapshot.PREVIOUS
+    assert moment.file == snapshot.PREVIOUS
     assert (tmp_path / snapshot.LAST).read_bytes() == b"nothing"  # to look changes nothing
 
 
@@ -118,10 +118,10 @@ def test_a_save_that_fails_after_a_damaged_one_loses_nothing(tmp_path, monkeypat
     before.keep(example(3))
     before.close()
     (before.folder / snapshot.LAST).write_bytes(b"nothing")
-    found = latest(before.folder)[0]
-    assert found.position.epoch == 2
+    moment = latest(before.folder)[0]
+    assert moment.position.epoch == 2
     record = Record.reopen(before.folder, MMTRecipe())
-    record.go_back({}, found.history, found.file)
+    record.go_back({}, moment.history, moment.file)
 
     def full(*given):
         raise OSError(28, "No space left on device")

@@ -37,10 +37,10 @@ def test_names_of_the_state():
 @pytest.mark.parametrize("method", METHODS)
 def test_what_stands_beside_the_networks_at_the_start(method):
     config = spec_of(method).learner_config(NetworkConfig("tiny"), 6, 4, 32, 16)
-    whole, found = initial(config, 5), at_rest(config)
+    whole, rest = initial(config, 5), at_rest(config)
     networks = tuple(f"{role}." for role in spec_of(method).all)
-    assert found.keys() == {name for name in whole if not name.startswith(networks)}
-    for name, value in found.items():
+    assert rest.keys() == {name for name in whole if not name.startswith(networks)}
+    for name, value in rest.items():
         np.testing.assert_array_equal(value, whole[name], err_msg=name)
 
 

@@ -84,16 +84,16 @@ def test_handlers_are_put_back():
 
 
 def test_another_thread_installs_nothing():
-    found = []
+    seen = []
 
     def work():
         with Stop().installed() as stop:
-            found.append((signal.getsignal(signal.SIGTERM), stop.asked))
+            seen.append((signal.getsignal(signal.SIGTERM), stop.asked))
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert found == [(signal.getsignal(signal.SIGTERM), None)]
+    assert seen == [(signal.getsignal(signal.SIGTERM), None)]
 
 
 @pytest.mark.parametrize(

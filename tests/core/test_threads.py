@@ -10,8 +10,8 @@ from duoreid.core.numeric.threads import _controller, each
 
 def blas_threads():
     """By library, NumPy's among them. One that OpenMP runs (faiss's, loaded by other tests) counts for each thread."""
-    found = [library for library in _controller().info() if library["user_api"] == "blas"]
-    return [library["num_threads"] for library in found if library.get("threading_layer") != "openmp"]
+    libraries = [library for library in _controller().info() if library["user_api"] == "blas"]
+    return [library["num_threads"] for library in libraries if library.get("threading_layer") != "openmp"]
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ from tests.core import coloured
 
 waitress = pytest.importorskip("waitress")
 CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
+    (browser for name in ("chromium", "chromium-browser", "google-chrome") if (browser := shutil.which(name))), ""
 )
 
 
@@ -43,8 +43,8 @@ def served(site_of, place, threshold=0.95):
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
-    with served(lambda site: site, tmp_path_factory.mktemp("site")) as found:
-        yield found
+    with served(lambda site: site, tmp_path_factory.mktemp("site")) as server:
+        yield server
 
 
 def ask(port, method, path, body=None, **headers):
@@ -70,10 +70,10 @@ def search(port, colour, **asked):
 def test_the_right_person_stands_first_and_a_stranger_is_nobody(running):
     port, _ = running
     for name, colour in coloured.COLOURS.items():
-        found = search(port, colour)
-        assert found["nobody"] is False
-        assert [hit["identity"] for hit in found["hits"][:3]] == [name] * 3
-        assert [hit["accepted"] for hit in found["hits"][:4]] == [True] * 3 + [False]
+        answer = search(port, colour)
+        assert answer["nobody"] is False
+        assert [hit["identity"] for hit in answer["hits"][:3]] == [name] * 3
+        assert [hit["accepted"] for hit in answer["hits"][:4]] == [True] * 3 + [False]
     assert search(port, coloured.STRANGER)["nobody"] is True
 
 
@@ -173,8 +173,8 @@ def test_another_sites_page_may_not_send_pictures(running):
 )
 def test_what_cannot_be_answered_is_told(running, method, path, body, status):
     body = encoded(coloured.STRANGER) if body == "picture" else body
-    found, _, content = ask(running[0], method, path, body)
-    assert found == status
+    code, _, content = ask(running[0], method, path, body)
+    assert code == status
     assert len(json.loads(content)["error"]) > 10
 
 
@@ -223,9 +223,9 @@ def test_guards_stand_in_every_answer_and_nothing_is_fetched_from_elsewhere(runn
 
 def test_without_a_threshold_nobody_is_not_said(tmp_path):
     with served(lambda site: site, tmp_path, threshold=None) as (port, _):
-        found = search(port, coloured.STRANGER)
-        assert (found["nobody"], found["threshold"]) == (None, None)
-        assert {hit["accepted"] for hit in found["hits"]} == {None}
+        answer = search(port, coloured.STRANGER)
+        assert (answer["nobody"], answer["threshold"]) == (None, None)
+        assert {hit["accepted"] for hit in answer["hits"]} == {None}
 
 
 def test_the_command_says_what_is_wrong(tmp_path, capsys):

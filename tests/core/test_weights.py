@@ -91,19 +91,19 @@ def write(path: Path, tensors: dict[str, np.ndarray]) -> Path:
     return path
 
 
-def same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
-    assert found.keys() == expected.keys()
+def same(loaded: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert loaded.keys() == expected.keys()
     for name, value in expected.items():
-        np.testing.assert_array_equal(found[name], value, err_msg=name)
-        assert found[name].dtype == np.float32
+        np.testing.assert_array_equal(loaded[name], value, err_msg=name)
+        assert loaded[name].dtype == np.float32
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "module.backbone."])
 def test_torchvision(tmp_path, prefix):
     state = backbone()
     file = {prefix + name: value for name, value in torchvision(state).items()}
-    found, report = weights.load(write(tmp_path / "w.npz", file), RESNET18, capacity=CLASSES)
-    same(found, state)
+    loaded, report = weights.load(write(tmp_path / "w.npz", file), RESNET18, capacity=CLASSES)
+    same(loaded, state)
     assert report.layout.name == "torchvision or timm ResNet"
     assert report.matched == len(state) == 100
     assert sorted(map(len, report.ignored.values())) == [2, 20]
@@ -116,8 +116,8 @@ def test_torchvision(tmp_path, prefix):
 
 def test_half_precision_becomes_float32(tmp_path):
     state = {name: value.astype(np.float16) for name, value in backbone().items()}
-    found, _ = weights.load(write(tmp_path / "w.npz", state), RESNET18)
-    same(found, {name: value.astype(np.float32) for name, value in state.items()})
+    loaded, _ = weights.load(write(tmp_path / "w.npz", state), RESNET18)
+    same(loaded, {name: value.astype(np.float32) for name, value in state.items()})
 
 
 @pytest.mark.parametrize("relu", [True, False])
@@ -125,12 +125,12 @@ def test_reference_mmt(tmp_path, relu):
     state = backbone()
     path = write(tmp_path / "w.npz", mmt(state, relu=relu))
     network_config = built("resnet18", stem_relu=relu)
-    found, report = weights.load(path, network_config, capacity=CLASSES)
-    head = {name for name in found if name.startswith(("neck.", "classifier."))}
+    loaded, report = weights.load(path, network_config, capacity=CLASSES)
+    head = {name for name in loaded if name.startswith(("neck.", "classifier."))}
     assert len(head) == 5
-    same({name: value for name, value in found.items() if name not in head}, state)
-    assert found["neck.running_var"][0] == 3
-    assert found["classifier.weight"].shape == (CLASSES, 512)
+    same({name: value for name, value in loaded.items() if name not in head}, state)
+    assert loaded["neck.running_var"][0] == 3
+    assert loaded["classifier.weight"].shape == (CLASSES, 512)
     assert report.matched == len(state) + 5
     assert "CAUTION" not in str(report)
     _, report = weights.load(path, built("resnet18", stem_relu=not relu), capacity=CLASSES)
@@ -139,17 +139,17 @@ def test_reference_mmt(tmp_path, relu):
 
 def test_another_class_count_keeps_the_backbone_and_says_so(tmp_path):
     path = write(tmp_path / "w.npz", mmt(backbone(), relu=False))
-    found, report = weights.load(path, RESNET18, capacity=702)
-    assert "classifier.weight" not in found
-    assert "neck.weight" in found
+    loaded, report = weights.load(path, RESNET18, capacity=702)
+    assert "classifier.weight" not in loaded
+    assert "neck.weight" in loaded
     assert report.ignored["another number of classes"] == ("module.classifier.weight",)
     assert "751 classes, this run 702: the classifier stays as initialised" in str(report)
 
 
 def test_mindspore_zoo(tmp_path):
     state = backbone()
-    found, report = weights.load(write(tmp_path / "w.npz", zoo(state)), RESNET18)
-    same(found, state)
+    loaded, report = weights.load(write(tmp_path / "w.npz", zoo(state)), RESNET18)
+    same(loaded, state)
     assert report.layout.name == "MindSpore model zoo ResNet"
     assert sum(map(len, report.ignored.values())) == 7
 
@@ -158,8 +158,8 @@ def test_mindcv(tmp_path):
     state = backbone()
     file = {name.replace("_layer", ""): value for name, value in zoo(state).items() if "end_point" not in name}
     file |= {"classifier.weight": np.ones((1000, 512), np.float32), "classifier.bias": np.ones(1000, np.float32)}
-    found, report = weights.load(write(tmp_path / "w.npz", file), RESNET18)
-    same(found, state)
+    loaded, report = weights.load(write(tmp_path / "w.npz", file), RESNET18)
+    same(loaded, state)
     assert report.layout.name == "MindCV ResNet"
 
 
@@ -232,17 +232,17 @@ def own(tmp_path: Path, method: str) -> tuple[Path, dict[str, np.ndarray]]:
 
 def test_a_network_of_our_checkpoint_by_role(tmp_path):
     path, state = own(tmp_path, "mmt")
-    found, report = weights.load(f"{path}#teacher2", TINY, capacity=7)
-    same(found, network(state, "teacher2"))
-    assert len(report.ignored["other networks, optimiser"]) == len(state) - len(found)
+    loaded, report = weights.load(f"{path}#teacher2", TINY, capacity=7)
+    same(loaded, network(state, "teacher2"))
+    assert len(report.ignored["other networks, optimiser"]) == len(state) - len(loaded)
 
 
 def test_a_path_with_a_number_sign_is_a_path(tmp_path):
     folder = tmp_path / "run #2"
     folder.mkdir()
     path, state = own(folder, "mmt")
-    found, _ = weights.load(f"{path}#teacher1", TINY)
-    same(found, network(state, "teacher1"))
+    loaded, _ = weights.load(f"{path}#teacher1", TINY)
+    same(loaded, network(state, "teacher1"))
     single = path.rename(folder / "a#b.safetensors")
     with pytest.raises(UserError, match="holds the networks"):
         weights.load(single, TINY)
@@ -260,8 +260,8 @@ def test_our_checkpoint_of_several_networks_asks_which(tmp_path):
 
 def test_our_checkpoint_of_one_network_needs_no_role(tmp_path):
     path, state = own(tmp_path, "source")
-    found, _ = weights.load(path, TINY)
-    same(found, network(state, "student"))
+    loaded, _ = weights.load(path, TINY)
+    same(loaded, network(state, "student"))
 
 
 def test_a_role_of_a_file_without_roles_is_refused(tmp_path):

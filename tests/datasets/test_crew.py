@@ -24,14 +24,14 @@ print(generate("synthetic-b", {folder!r}, size="tiny", workers=2, progress=False
 
 def marked(mark: str) -> list[int]:
     """Return the processes that have inherited a mark in their environment."""
-    found = []
+    processes = []
     for folder in Path("/proc").iterdir():
         try:
             if folder.name.isdigit() and mark.encode() in (folder / "environ").read_bytes():
-                found.append(int(folder.name))
+                processes.append(int(folder.name))
         except OSError:  # it has just ended, or is another user's
             continue
-    return found
+    return processes
 
 
 def wait_until(condition, seconds: float) -> bool:

@@ -65,9 +65,9 @@ def test_sysu_official_draws(tmp_path):
     cells = trees.permutations(root, 12)
     data = open_dataset("sysu", root)
     for name, shots in (("all, single-shot", 1), ("all, 10-shot", 10)):
-        found = search(data, name)
-        assert found.official
-        for number, trial in enumerate(found.trials):
+        protocol = search(data, name)
+        assert protocol.official
+        for number, trial in enumerate(protocol.trials):
             files = [data.test.files[row] for row in trial.gallery]
             expected = [
                 str(root / f"cam{camera}/{person:04d}/{image:04d}.jpg")

@@ -19,7 +19,7 @@ from tests.datasets import trees
 from tests.runs import bound_by_modes
 
 
-def found(diagnosis, check):
+def problems_of(diagnosis, check):
     return [problem for problem in diagnosis.problems if problem.check == check]
 
 
@@ -71,7 +71,7 @@ def test_broken_images_are_found(tmp_path):
     files[2].write_bytes(b"not an image at all")
     Image.fromarray(np.zeros((4, 4), np.uint16)).save(files[3], format="PNG")
     diagnosis = doctor(tmp_path)
-    (problem,) = found(diagnosis, "unreadable")
+    (problem,) = problems_of(diagnosis, "unreadable")
     assert len(problem.examples) == 4
     for file, why in zip(files, ("0 bytes", "truncated", "identified", "8 bits"), strict=False):
         assert any(str(file) in line and why in line for line in problem.examples)
@@ -83,7 +83,7 @@ def test_modes_are_remarked_on(tmp_path):
     trees.image(root / "query/0001_c3s1_000200_00.jpg", mode="L")
     trees.image(root / "query/0001_c3s1_000201_00.jpg", mode="CMYK")
     diagnosis = doctor(tmp_path)
-    assert [problem.text.split(" (")[0] for problem in found(diagnosis, "modes")] == [
+    assert [problem.text.split(" (")[0] for problem in problems_of(diagnosis, "modes")] == [
         "1 images of mode CMYK",
         "1 images of mode L",
     ]
@@ -93,7 +93,7 @@ def test_modes_are_remarked_on(tmp_path):
 def test_names_that_do_not_parse(tmp_path):
     root = healthy(tmp_path)
     trees.image(root / "query/sunset.jpg")
-    (problem,) = found(doctor(tmp_path), "names")
+    (problem,) = problems_of(doctor(tmp_path), "names")
     assert problem.examples == (str(root / "query/sunset.jpg"),)
     assert problem.fatal
 
@@ -101,21 +101,21 @@ def test_names_that_do_not_parse(tmp_path):
 def test_people_of_training_and_test(tmp_path):
     root = healthy(tmp_path)
     trees.image(root / "bounding_box_test/0002_c1s1_000900_00.jpg")
-    (problem,) = found(doctor(tmp_path), "shared identities")
+    (problem,) = problems_of(doctor(tmp_path), "shared identities")
     assert problem.fatal
     assert problem.examples == (str(root / "bounding_box_test/0002_c1s1_000900_00.jpg"),)
 
 
 def test_msmt_numbers_both_halves_from_0_which_is_no_leak(tmp_path):
     trees.msmt(tmp_path)
-    assert not found(doctor(tmp_path, "msmt17"), "shared identities")
+    assert not problems_of(doctor(tmp_path, "msmt17"), "shared identities")
 
 
 def test_queries_without_a_match(tmp_path):
     root = healthy(tmp_path)
     alone = trees.image(root / "query/0033_c1s1_000900_00.jpg")
     trees.image(root / "bounding_box_test/0033_c1s1_000901_00.jpg")  # of the same camera only
-    (problem,) = found(doctor(tmp_path), "queries without a match")
+    (problem,) = problems_of(doctor(tmp_path), "queries without a match")
     assert problem.examples == (str(alone),)
     assert problem.fatal
 
@@ -124,7 +124,7 @@ def test_sysu_query_that_only_the_same_place_could_match(tmp_path):
     root = trees.sysu(tmp_path)
     for camera in (1, 4, 5):
         shutil.rmtree(root / f"cam{camera}/0004")
-    names = [problem.text for problem in found(doctor(tmp_path, "sysu"), "queries without a match")]
+    names = [problem.text for problem in problems_of(doctor(tmp_path, "sysu"), "queries without a match")]
     assert any("2 of 8 queries" in text and "'all, single-shot', in 10 of 10 draws" in text for text in names)
 
 
@@ -134,7 +134,7 @@ def test_duplicates(tmp_path):
     shutil.copy(train / "0002_c1s1_000001_00.jpg", train / "0002_c2s1_000777_00.jpg")
     shutil.copy(train / "0002_c2s1_000002_00.jpg", train / "0007_c2s1_000778_00.jpg")
     shutil.copy(train / "0002_c3s1_000003_00.jpg", test / "0050_c2s1_000779_00.jpg")
-    problems = {problem.text.split(" ", 1)[1]: problem for problem in found(doctor(tmp_path), "duplicates")}
+    problems = {problem.text.split(" ", 1)[1]: problem for problem in problems_of(doctor(tmp_path), "duplicates")}
     assert {text: (len(problem.examples), problem.fatal) for text, problem in problems.items()} == {
         "groups of identical files in both training and test:": (1, True),
         "groups of identical files under several identities:": (1, False),
@@ -149,13 +149,13 @@ def test_own_images_without_a_test_or_without_training(tmp_path, places):
             trees.image(tmp_path / place.format(number))
     diagnosis = doctor(tmp_path, "folder")
     assert diagnosis.fit
-    assert bool(found(diagnosis, "test")) == (len(places) == 1)
+    assert bool(problems_of(diagnosis, "test")) == (len(places) == 1)
 
 
 def test_clutter_is_remarked_on_once(tmp_path):
     root = healthy(tmp_path)
     trees.clutter(root / "query")
-    (problem,) = found(doctor(tmp_path), "other files")
+    (problem,) = problems_of(doctor(tmp_path), "other files")
     assert len(problem.examples) == 6
     assert not problem.fatal
 
@@ -170,10 +170,10 @@ def test_regdb_checks_every_trial(tmp_path):
     root = trees.regdb(tmp_path / "synthetic-regdb")
     diagnosis = doctor(tmp_path, "synthetic-regdb")
     assert diagnosis.fit
-    assert len(found(diagnosis, "layout")[0].examples) == 8  # two of ten trials are there
+    assert len(problems_of(diagnosis, "layout")[0].examples) == 8  # two of ten trials are there
     leak = root / "idx/test_visible_2.txt"
     leak.write_text(leak.read_text() + "Visible/3/male_front_v_00001_3.bmp 2\n")
-    (problem,) = found(doctor(tmp_path, "synthetic-regdb"), "shared identities")
+    (problem,) = problems_of(doctor(tmp_path, "synthetic-regdb"), "shared identities")
     assert "trial 2" in problem.text
 
 
@@ -181,7 +181,7 @@ def test_regdb_labels_of_both_sides_are_compared(tmp_path):
     root = trees.regdb(tmp_path / "synthetic-regdb")
     labels = root / "idx/train_thermal_1.txt"
     labels.write_text(labels.read_text().replace(".bmp 1", ".bmp 0"))
-    (problem,) = found(doctor(tmp_path, "synthetic-regdb"), "identities")
+    (problem,) = problems_of(doctor(tmp_path, "synthetic-regdb"), "identities")
     assert problem.examples == ("2",)
 
 

@@ -19,12 +19,12 @@ def test_every_way_is_measured(data, tmp_path, capsys):
     argv = ["--dataset", "folder", "--data", str(data), "--seconds", "0.01", "--output", str(tmp_path / "found.json")]
     assert main(argv) == 0
     printed = capsys.readouterr().out
-    found = json.loads((tmp_path / "found.json").read_text())
-    assert len(found["ways"]) == 7
-    for way in found["ways"]:
+    table = json.loads((tmp_path / "found.json").read_text())
+    assert len(table["ways"]) == 7
+    for way in table["ways"]:
         assert way["way"] in printed
         assert way["images"] > 0
-    assert found["facts"]["images"] == BATCH
+    assert table["facts"]["images"] == BATCH
 
 
 @pytest.mark.parametrize(

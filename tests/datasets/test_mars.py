@@ -71,9 +71,9 @@ def test_images_are_embedded_in_parts(tmp_path, monkeypatch):
     expected = np.stack([np.stack([rows[numbers == t].mean(axis=0) for t in range(3)]) for rows in whole])
     expected /= np.linalg.norm(expected, axis=2, keepdims=True)
     monkeypatch.setattr(tracklets, "TOGETHER", 2)
-    found = tracklets.embed(Learner(), images, 3, numbers)
-    assert (found.shape, found.dtype) == ((2, 3, 3), np.float32)
-    assert np.allclose(found, expected, atol=1e-6)
+    features = tracklets.embed(Learner(), images, 3, numbers)
+    assert (features.shape, features.dtype) == ((2, 3, 3), np.float32)
+    assert np.allclose(features, expected, atol=1e-6)
     assert np.allclose(tracklets.embed(Learner(), images, 3), whole)
 
 
@@ -96,10 +96,10 @@ def test_training_clusters_tracklets(tmp_path):
     config = BaselineRecipe()
     config = replace(config, adapt=replace(config.adapt, clustering="kmeans", clusters=3, identities=2))
     host, learner = Adaptation(config, {"target": opened.training_set()}, views=1), Learner()
-    found = host.label(learner, 0)
-    assert len(found.labels) == 8
-    of_tracklets = found.labels[[0, 2, 5, 6]]
-    assert found.labels.tolist() == of_tracklets[opened.dataset.train.tracklets].tolist()
+    labelled = host.label(learner, 0)
+    assert len(labelled.labels) == 8
+    of_tracklets = labelled.labels[[0, 2, 5, 6]]
+    assert labelled.labels.tolist() == of_tracklets[opened.dataset.train.tracklets].tolist()
     assert sorted(set(of_tracklets)) == [0, 1, 2]
     assert len(learner.centroids) == 3
 
@@ -112,9 +112,9 @@ def test_joined_with_a_dataset_of_images(tmp_path):
 
 
 def test_the_doctor_counts_tracklets(tmp_path):
-    found = examine("mars", str(trees.mars(tmp_path)), progress=False)
-    assert found.images["opened"] == 22
-    told = report(found)
+    diagnosis = examine("mars", str(trees.mars(tmp_path)), progress=False)
+    assert diagnosis.images["opened"] == 22
+    told = report(diagnosis)
     for line in (
         "query tracklets                  1,980         3",
         "test images                          -        14",

@@ -62,9 +62,9 @@ def saved(folder):
     file = folder / "features.npz"
     columns = {"ids": dataset.test.identities, "cameras": dataset.test.cameras}
     parts = {"query": trial.query, "gallery": trial.gallery}
-    found = {name: features[rows] for name, rows in parts.items()}
-    found |= {f"{name}_{what}": column[rows] for name, rows in parts.items() for what, column in columns.items()}
-    np.savez(file, **found)
+    contents = {name: features[rows] for name, rows in parts.items()}
+    contents |= {f"{name}_{what}": column[rows] for name, rows in parts.items() for what, column in columns.items()}
+    np.savez(file, **contents)
     return file
 
 

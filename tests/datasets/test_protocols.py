@@ -72,8 +72,8 @@ def test_against_a_literal_ranking(tmp_path, name, seed):
     assert [result.name for result in results] == [search.name for search in data.searches]
     for result, search in zip(results, data.searches, strict=True):
         assert len(result.trials) == len(search.trials)
-        for found, trial in zip(result.trials, search.trials, strict=True):
-            close(found, slowly(similarities(features, trial), data, search, trial))
+        for scores, trial in zip(result.trials, search.trials, strict=True):
+            close(scores, slowly(similarities(features, trial), data, search, trial))
 
 
 def many(ignore, seed=0):
@@ -88,10 +88,10 @@ def test_reranked_against_a_literal_ranking(ignore, seed):
     features = random_features(len(data.test), 8, seed)
     changed = False
     for result, search in zip(evaluate(features, data, rerank=True), data.searches, strict=True):
-        for found, trial in zip(result.trials[:3], search.trials[:3], strict=True):
+        for scores, trial in zip(result.trials[:3], search.trials[:3], strict=True):
             distances = rerank(features[trial.query], features[trial.gallery])
-            close(found, slowly(-distances, data, search, trial))
-            changed |= vars(found) != vars(slowly(similarities(features, trial), data, search, trial))
+            close(scores, slowly(-distances, data, search, trial))
+            changed |= vars(scores) != vars(slowly(similarities(features, trial), data, search, trial))
     assert changed
 
 

@@ -281,7 +281,7 @@ def test_llcm_draws_one_image_of_each_person_and_camera(tmp_path, draws):
             assert len(trial.query) == asked
     random.seed(3)
     files = [sorted((tmp_path / f"test_nir/cam{c}/{p:04d}").iterdir()) for p in (8, 9) for c in (1, 4)]
-    expected = [str(random.choice(found)) for found in files]
+    expected = [str(random.choice(images)) for images in files]
     drawn = [data.test.files[row] for row in forth.trials[3].gallery]
     assert (drawn == expected) == (draws == "field")
 

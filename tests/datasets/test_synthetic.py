@@ -53,21 +53,21 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("name", ["synthetic-a", "synthetic-b"])
 def test_market_layout(sets: Path, name: str) -> None:
     size = MARKET_SIZES["tiny"]
-    found = {
+    matched = {
         folder: [MARKET_NAME.fullmatch(path.name) for path in sorted((sets / name / folder).iterdir())]
         for folder in ("bounding_box_train", "query", "bounding_box_test")
     }
-    assert all(all(matches) for matches in found.values())
-    assert [len(matches) for matches in found.values()] == [
+    assert all(all(matches) for matches in matched.values())
+    assert [len(matches) for matches in matched.values()] == [
         size.train,
         size.query,
         size.gallery + size.distractors + size.junk,
     ]
-    people = {folder: {match[1] for match in matches} for folder, matches in found.items()}
+    people = {folder: {match[1] for match in matches} for folder, matches in matched.items()}
     assert len(people["bounding_box_train"]) == size.train_identities
     assert people["bounding_box_test"] == people["query"] | {"-1", "0000"}
     assert not people["bounding_box_train"] & people["query"]
-    assert {match[2] for match in found["bounding_box_train"]} == {"1", "2", "3", "4"}
+    assert {match[2] for match in matched["bounding_box_train"]} == {"1", "2", "3", "4"}
     with Image.open(next((sets / name / "query").iterdir())) as image:
         assert (image.format, image.size, image.mode) == ("JPEG", (64, 128), "RGB")
 

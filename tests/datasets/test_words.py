@@ -27,8 +27,8 @@ def test_a_word_is_a_name_a_name_and_its_place_or_a_path(tmp_path, monkeypatch):
     assert places("cameras", "data") == [Place("folder", Path("cameras"))]
     assert places(str(tmp_path / "a,b"), "data") == [Place("folder", tmp_path / "a,b")]
     assert places("msmt17", "data") == [Place("msmt17", Path("data"))]  # a name goes before a path
-    found = places("market1501, msmt17=/d,cameras", "data")
-    assert [place.name for place in found] == ["market1501", "msmt17", "folder"]
+    named = places("market1501, msmt17=/d,cameras", "data")
+    assert [place.name for place in named] == ["market1501", "msmt17", "folder"]
 
 
 @pytest.mark.parametrize(

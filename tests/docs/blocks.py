@@ -139,7 +139,7 @@ def cells(line: str) -> tuple[str, ...]:
 
 def links(page: Page) -> list[tuple[int, str]]:
     """Return (line, target) of every link and picture that points to no other site."""
-    targets = [(number, found) for number, line in page.prose for found in re.findall(r"\]\(([^)\s]+)\)", line)]
+    targets = [(number, link) for number, line in page.prose for link in re.findall(r"\]\(([^)\s]+)\)", line)]
     return [(number, target) for number, target in targets if not re.match(r"[a-z]+:", target)]
 
 

@@ -47,10 +47,10 @@ def stopped_at_the_parser() -> Iterator[None]:
         raise Parsed(self, [])
 
     def known(self: argparse.ArgumentParser, *given: Any, **options: Any) -> Any:
-        found, rest = parse_known(self, *given, **options)
+        namespace, rest = parse_known(self, *given, **options)
         if any("--help" in action.option_strings for action in self._actions):
             raise Parsed(self, rest)
-        return found, rest
+        return namespace, rest
 
     with (
         mock.patch.object(argparse.ArgumentParser, "parse_args", whole),

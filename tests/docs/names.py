@@ -18,14 +18,14 @@ THEIRS = ("their name",)
 @cache
 def comments() -> list[tuple[str, int, str]]:
     """Return (file, line, text) of every comment and docstring of the code."""
-    found = []
+    entries = []
     for path in sorted(chain.from_iterable((ROOT / top).rglob("*.py") for top in TOPS)):
         with path.open("rb") as file:
             for token in tokenize.tokenize(file.readline):
                 docstring = token.type == tokenize.STRING and token.string.startswith('"""')
                 if token.type == tokenize.COMMENT or docstring:
-                    found.append((str(path.relative_to(ROOT)), token.start[0], token.string))
-    return found
+                    entries.append((str(path.relative_to(ROOT)), token.start[0], token.string))
+    return entries
 
 
 def ours(page: Page) -> dict[int, str]:
@@ -48,20 +48,20 @@ def expanded(path: str) -> list[str]:
     forms = [re.sub(r"NAME|FAMILY", "*", path)]
     while any("{" in form for form in forms):
         forms = [
-            form.replace(found[0], choice, 1)
+            form.replace(braces[0], choice, 1)
             for form in forms
-            for found in [re.search(r"\{([^{}]*)\}", form)]
-            for choice in found[1].split(",")
+            for braces in [re.search(r"\{([^{}]*)\}", form)]
+            for choice in braces[1].split(",")
         ]
     return forms
 
 
 def _matches(form: str, beside: Path) -> bool:
     """Whether there is such a file; a name without a folder may lie anywhere in the code."""
-    found = [beside.glob(form), ROOT.glob(form)]
+    files = [beside.glob(form), ROOT.glob(form)]
     if "/" not in form:
-        found += [(ROOT / top).rglob(form) for top in TOPS]
-    return any(chain.from_iterable(found))
+        files += [(ROOT / top).rglob(form) for top in TOPS]
+    return any(chain.from_iterable(files))
 
 
 def paths(text: str) -> list[str]:

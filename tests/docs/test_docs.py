@@ -35,7 +35,7 @@ def test_links_lead_somewhere(page):
 @pages
 def test_footnotes_are_used_and_there(page):
     lines = [line for _, line in page.prose]
-    there = [found[1] for line in lines if (found := re.match(r"\[\^([\w-]+)\]: ", line))]
+    there = [match[1] for line in lines if (match := re.match(r"\[\^([\w-]+)\]: ", line))]
     used = [name for line in lines for name in re.findall(r"\[\^([\w-]+)\](?!: )", line)]
     assert len(there) == len(set(there))
     assert set(used) == set(there)

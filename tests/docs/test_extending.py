@@ -63,8 +63,8 @@ def entered(section: str, name: str) -> set[str]:
 
 def table_of(heading: str) -> Table:
     """Return the table with this heading over its first column."""
-    (found,) = [table for table in PAGE.tables if table.header[0] == heading]
-    return found
+    (chosen,) = [table for table in PAGE.tables if table.header[0] == heading]
+    return chosen
 
 
 # -- the code -------------------------------------------------------------------------------------------------
@@ -110,8 +110,8 @@ def knowing(names: set[str], tops: tuple[str, ...]) -> set[str]:
     """Return the files below some folders that have one of the names as a string."""
 
     def strings(file: Path) -> set[str]:
-        found = (node.value for node in ast.walk(tree_of(file)) if isinstance(node, ast.Constant))
-        return {value for value in found if isinstance(value, str)}
+        constants = (node.value for node in ast.walk(tree_of(file)) if isinstance(node, ast.Constant))
+        return {value for value in constants if isinstance(value, str)}
 
     return {relative(file) for file in sources(tops) if strings(file) & names}
 
@@ -165,14 +165,14 @@ def test_fields_of_device_halves_stand_beside_their_backends():
 
 def parts(spec: MethodSpec) -> set[str]:
     """Return the files in which a method's parts lie, in core and in both backends."""
-    found = [spec.recipe, type(getattr(spec.recipe(), spec.section)), PIPELINES[spec.pipeline]]
+    pieces = [spec.recipe, type(getattr(spec.recipe(), spec.section)), PIPELINES[spec.pipeline]]
     for item in fields(MethodSpec):
         value = getattr(spec, item.name)
         if callable(value) and value is not item.default:
-            found.append(value)
+            pieces.append(value)
     for backend in BACKENDS:
-        found += halves(backend).METHODS[spec.name]
-    return {file_of(part) for part in found}
+        pieces += halves(backend).METHODS[spec.name]
+    return {file_of(part) for part in pieces}
 
 
 def all_parts() -> set[str]:
@@ -193,13 +193,13 @@ def test_each_file_that_a_method_must_have_holds_parts_of_one():
 
 def dictionaries(key: str) -> dict[int, set[str]]:
     """Return the files of the library's modules that see each dictionary with this key, by the dictionary's id."""
-    found: dict[int, set[str]] = {}
+    files: dict[int, set[str]] = {}
     for name, module in [*sys.modules.items()]:
         if name.startswith("duoreid.") and getattr(module, "__file__", None):
             for value in vars(module).values():
                 if isinstance(value, dict) and value is not vars(module) and key in value:
-                    found.setdefault(id(value), set()).add(relative(Path(module.__file__).resolve()))
-    return found
+                    files.setdefault(id(value), set()).add(relative(Path(module.__file__).resolve()))
+    return files
 
 
 def test_the_exam_enters_itself_where_the_page_asks_for_an_entry():
@@ -232,11 +232,11 @@ def test_no_other_file_asks_for_a_method_by_its_name():
 def test_files_of_every_backbone_are_the_listed_ones():
     asked = {form for form in listed("A backbone") if form.startswith(("core/networks/", "backends/"))}
     makers = [import_module(f"duoreid.backends.{backend}.backbones").layers_of for backend in BACKENDS]
-    found = {file_of(layers_of(arch)) for layers_of in makers for arch in BACKBONES}
-    found |= {file_of(type(member)) for member in BACKBONES.values()}
-    assert len(found) == len(asked) == 3
-    assert not {file for file in found if not any(fnmatchcase(file, form) for form in asked)}
-    assert not {form for form in asked if not any(fnmatchcase(file, form) for file in found)}
+    files = {file_of(layers_of(arch)) for layers_of in makers for arch in BACKBONES}
+    files |= {file_of(type(member)) for member in BACKBONES.values()}
+    assert len(files) == len(asked) == 3
+    assert not {file for file in files if not any(fnmatchcase(file, form) for form in asked)}
+    assert not {form for form in asked if not any(fnmatchcase(file, form) for file in files)}
 
 
 def test_the_exam_of_a_backbone_has_as_many_halves():

@@ -71,7 +71,7 @@ def test_d_numbers_of_docs_and_comments_are_explained():
 
 
 def test_sections_of_methods_that_comments_name_are_there():
-    sections = {found[1] for line in read(METHODS).headings() if (found := re.match(r"(\d+(?:\.\d+)?)\b", line))}
+    sections = {match[1] for line in read(METHODS).headings() if (match := re.match(r"(\d+(?:\.\d+)?)\b", line))}
     named = [
         (name, section)
         for name, _, text in comments()
@@ -105,15 +105,15 @@ def test_folders_and_files_between_back_quotes_are_there():
 
 def flags():
     """Return every option of every command that the docs speak of."""
-    found = {"--torch-device", "--mindspore-device", "--backend", "--version"}
+    options = {"--torch-device", "--mindspore-device", "--backend", "--version"}
     for module, calls in MODULES.items():
         for words in calls:
             parser = commands.parser_of(module, words, ROOT)
-            found |= {flag for action in parser._actions for flag in action.option_strings}
+            options |= {flag for action in parser._actions for flag in action.option_strings}
     (listed,) = (action.choices for action in completion.tree()._actions if isinstance(action.choices, dict))
     for parser in listed.values():
-        found |= {flag for action in parser._actions for flag in action.option_strings}
-    return found
+        options |= {flag for action in parser._actions for flag in action.option_strings}
+    return options
 
 
 def test_options_that_the_docs_name_exist():
@@ -154,7 +154,7 @@ def recipe_tables():
 @pytest.mark.parametrize("table", recipe_tables(), ids=lambda table: f"line {table.line}")
 def test_tables_of_methods_show_the_recipes_as_they_are(table):
     known, wrong, compared = presets(), [], 0
-    columns = {found[0]: place for place, head in enumerate(table.header) for found in [inline(head)] if found}
+    columns = {names[0]: place for place, head in enumerate(table.header) for names in [inline(head)] if names}
     assert set(columns) <= set(known)
     for number, row in enumerate(table.rows, table.line + 2):
         flag = (inline(row[table.header.index("option")]) or [""])[0]

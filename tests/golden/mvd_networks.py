@@ -82,7 +82,7 @@ def step(backend: str, code: str, group: int | None) -> Step:
     return Step(features, losses, gradients, running)
 
 
-def gradients(code: str, found: Step, recorded: dict[str, list[float]]) -> Iterator[tuple[str, float, float]]:
+def gradients(code: str, own_step: Step, recorded: dict[str, list[float]]) -> Iterator[tuple[str, float, float]]:
     """Yield (name, difference of the norms, of the dot products), relative to the recorded norm.
 
     Tensors whose gradient is zero in exact arithmetic, biases in front of a norm, are left out.
@@ -91,13 +91,13 @@ def gradients(code: str, found: Step, recorded: dict[str, list[float]]) -> Itera
     largest = max(norm for norm, _ in recorded.values())
     for theirs, (norm, dot) in recorded.items():
         if norm > 1e-6 * largest:
-            own_norm, own_dot = digest(theirs, found.gradients[layout.ours(theirs)])
+            own_norm, own_dot = digest(theirs, own_step.gradients[layout.ours(theirs)])
             yield theirs, abs(own_norm - norm) / norm, abs(own_dot - dot) / norm
 
 
-def statistics(code: str, found: Step, recorded: dict[str, float]) -> Iterator[tuple[str, float]]:
+def statistics(code: str, own_step: Step, recorded: dict[str, float]) -> Iterator[tuple[str, float]]:
     """Yield (name, difference of the dot products) of the running statistics."""
     layout = file_of(code).layout
     for theirs, dot in recorded.items():
-        own = found.running[layout.ours(theirs)].astype(np.float64)
+        own = own_step.running[layout.ours(theirs)].astype(np.float64)
         yield theirs, abs(float((own * direction(theirs, own.shape)).sum()) - dot)

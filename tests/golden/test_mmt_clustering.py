@@ -93,8 +93,8 @@ def test_pairs_of_equal_encodings(k1):
     equal, rounded = NUMBERS[f"k1_{k1}/zero_pairs"], NUMBERS[f"k1_{k1}/pairs_above_0_up_to_1e-6"]
     assert (pairs_of(k1) == 0).sum() == equal
     assert (pairs_of(k1) != 0).sum() == NUMBERS[f"k1_{k1}/nonzero_pairs"]
-    found = 1 - ours(k1).toarray()[np.triu_indices(400, 1)]
-    assert (found <= ROUNDING).sum() == equal + rounded == 2
+    distances = 1 - ours(k1).toarray()[np.triu_indices(400, 1)]
+    assert (distances <= ROUNDING).sum() == equal + rounded == 2
 
 
 @K1
@@ -121,13 +121,13 @@ def test_labels_agree_with_the_people(k1):
 
 @K1
 def test_classifier_of_clusters(k1):
-    found = normalise(centroids_of(NUMBERS["features"], NUMBERS[f"k1_{k1}/labels"]))
-    check_close("golden.mmt.centroids", found, normalise(NUMBERS[f"k1_{k1}/centroids"]))
+    centroids = normalise(centroids_of(NUMBERS["features"], NUMBERS[f"k1_{k1}/labels"]))
+    check_close("golden.mmt.centroids", centroids, normalise(NUMBERS[f"k1_{k1}/centroids"]))
 
 
 def test_classifier_of_kmeans():
-    found = normalise(centroids_of(NUMBERS["kmeans/features"], NUMBERS["kmeans/labels"]))
-    check_close("golden.mmt.centroids", found, NUMBERS["kmeans/classifier"])
+    centroids = normalise(centroids_of(NUMBERS["kmeans/features"], NUMBERS["kmeans/labels"]))
+    check_close("golden.mmt.centroids", centroids, NUMBERS["kmeans/classifier"])
 
 
 def test_inertia_of_kmeans():
@@ -137,5 +137,5 @@ def test_inertia_of_kmeans():
     check_close("golden.mmt.inertia", ((features - centres[labels]) ** 2).sum(), NUMBERS["kmeans/inertia"])
     worst = max(NUMBERS["kmeans/inertia"], *NUMBERS["kmeans/inertias_of_other_seeds"])
     for seed in (1, 2):
-        found = kmeans(NUMBERS["kmeans/features"], 25, seed=seed, restarts=10)
-        assert found.inertia <= worst * (1 + tolerance("golden.mmt.inertia"))
+        clustering = kmeans(NUMBERS["kmeans/features"], 25, seed=seed, restarts=10)
+        assert clustering.inertia <= worst * (1 + tolerance("golden.mmt.inertia"))

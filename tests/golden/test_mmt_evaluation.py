@@ -21,10 +21,10 @@ RANKINGS = {
 """Prefixes of scores, and the distances that they belong to."""
 
 
-def check_scores(found, prefix):
-    check_close("golden.mmt.scores", found.mean_ap, NUMBERS[f"{prefix}mean_ap"])
-    np.testing.assert_allclose(found.cmc, NUMBERS[f"{prefix}cmc"], rtol=0, atol=1e-15)
-    assert found.valid_queries == NUMBERS["counted"]
+def check_scores(scores, prefix):
+    check_close("golden.mmt.scores", scores.mean_ap, NUMBERS[f"{prefix}mean_ap"])
+    np.testing.assert_allclose(scores.cmc, NUMBERS[f"{prefix}cmc"], rtol=0, atol=1e-15)
+    assert scores.valid_queries == NUMBERS["counted"]
 
 
 def test_distances():
@@ -42,9 +42,9 @@ def test_scores_from_features(metric):
 
 
 def test_reranking():
-    found = rerank(QUERY, GALLERY)
-    check_close("golden.mmt.rerank", found, NUMBERS["reranked_euclidean"], scale=1)
-    check_scores(rank_distances(found, *LABELS, max_rank=100), "reranked_euclidean_")
+    distances = rerank(QUERY, GALLERY)
+    check_close("golden.mmt.rerank", distances, NUMBERS["reranked_euclidean"], scale=1)
+    check_scores(rank_distances(distances, *LABELS, max_rank=100), "reranked_euclidean_")
     check_close("golden.mmt.rerank", dense_jaccard.rerank(QUERY, GALLERY), NUMBERS["reranked_euclidean"], scale=1)
 
 
@@ -55,6 +55,6 @@ def test_the_public_call_of_reranking_squares_twice():
     squared /= squared.max(axis=1, keepdims=True)
     ranking = np.argsort(squared, axis=1).astype(np.int32)
     shared = dense_jaccard.jaccard(dense_jaccard.encoding(ranking, squared, 20, 6), len(QUERY))
-    found = (0.7 * shared + 0.3 * squared[: len(QUERY)])[:, len(QUERY) :]
-    check_close("golden.mmt.rerank", found, NUMBERS["reranked_squared"], scale=1)
+    distances = (0.7 * shared + 0.3 * squared[: len(QUERY)])[:, len(QUERY) :]
+    check_close("golden.mmt.rerank", distances, NUMBERS["reranked_squared"], scale=1)
     assert np.abs(NUMBERS["reranked_squared"] - NUMBERS["reranked_euclidean"]).max() > 0.05

@@ -82,8 +82,8 @@ def check(loss: Golden, dtype: type, call: Callable[..., tuple[float, np.ndarray
 
 def of_backend(probe: ModuleType, loss: Golden) -> Callable[..., tuple[float, np.ndarray]]:
     def call(*inputs: np.ndarray) -> tuple[float, np.ndarray]:
-        found, labels = (inputs[:-1], inputs[-1]) if loss.labelled else (inputs, None)
-        return probe.loss(loss.name, found, labels, **loss.classes, **loss.options)
+        operands, labels = (inputs[:-1], inputs[-1]) if loss.labelled else (inputs, None)
+        return probe.loss(loss.name, operands, labels, **loss.classes, **loss.options)
 
     return call
 

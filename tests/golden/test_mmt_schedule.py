@@ -19,9 +19,9 @@ def test_rates_of_stage_1(torch):
     """From torch 1.1 on the schedule runs an epoch ahead, the version that the public code pins included."""
     expected = NUMBERS["stage1_rate"][torch]
     rule = {"warmup_epochs": 10, "warmup_factor": 0.01, "milestones": (40, 70), "gamma": 0.1}
-    found = [warmup_multistep(epoch, rate=1.0, **rule, ahead=AHEAD[torch]) for epoch in range(len(expected))]
+    rates = [warmup_multistep(epoch, rate=1.0, **rule, ahead=AHEAD[torch]) for epoch in range(len(expected))]
     assert len(expected) == 80
-    assert found == pytest.approx(expected, rel=1e-12)
+    assert rates == pytest.approx(expected, rel=1e-12)
 
 
 @PUBLISHED

@@ -45,8 +45,8 @@ def test_faults_are_seen():
     for wrong in (-weight, weight.transpose(1, 0, 2, 3), moved, weight * float("nan")):
         assert not mmt.apart("weights", 0, name, wrong, recorded).value <= allowed
     expected = NUMBERS["resnet50"]["mmt"]["epochs"][0]["steps"][0]
-    (found,) = mmt.losses_apart({"hard_ce": expected["ce_1"]}, expected, 1)
-    assert found.value == pytest.approx(expected["ce_2"])
+    (difference,) = mmt.losses_apart({"hard_ce": expected["ce_1"]}, expected, 1)
+    assert difference.value == pytest.approx(expected["ce_2"])
 
 
 def test_the_table_shows_the_largest_of_each_kind():

@@ -30,9 +30,9 @@ def test_feature(backend, code):
     name, order, length, kind = CODES[code]
     numbers = arrays(name)
     embedded = step(backend, code, GROUPS[code]).features
-    found = length * embedded.reshape(8, 4, 2048)[:, order].reshape(8, -1).astype(np.float64)
-    check_close(kind, found, numbers["features"], scale=1)
-    check_close("golden.mvd.similarity", found @ found.T, numbers["similarity"], scale=length**2)
+    features = length * embedded.reshape(8, 4, 2048)[:, order].reshape(8, -1).astype(np.float64)
+    check_close(kind, features, numbers["features"], scale=1)
+    check_close("golden.mvd.similarity", features @ features.T, numbers["similarity"], scale=length**2)
     assert numbers["similarity"].min() < 0.6 * length**2, "the pictures are told apart"
 
 
@@ -41,9 +41,9 @@ def test_the_recipe_has_the_size_and_the_filter_of_the_code(code):
     name = CODES[code][0]
     data = file_of(code).config.data
     picture = images("visible", 1, 171, 83)[0]
-    found = resize(Image.fromarray(picture), data.height, data.width, data.interpolation)
+    resized = resize(Image.fromarray(picture), data.height, data.width, data.interpolation)
     assert (data.height, data.width) == SIZES[code]
-    np.testing.assert_array_equal(found, arrays(name)["resized"])
+    np.testing.assert_array_equal(resized, arrays(name)["resized"])
 
 
 def test_the_file_takes_the_settings_of_its_recipe():

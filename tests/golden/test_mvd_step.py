@@ -35,12 +35,12 @@ def precision_of(backend, name):
 @runs
 def test_losses(backend, name):
     code, group, numbers = STEPS[name]
-    found, precision = step(backend, code, group).losses, precision_of(backend, name)
-    assert found.keys() == numbers["losses"].keys()
+    losses, precision = step(backend, code, group).losses, precision_of(backend, name)
+    assert losses.keys() == numbers["losses"].keys()
     for part, expected in numbers["losses"].items():
         kind = "transport" if part in ("cml", "total") else "term"
         allowed = tolerance(f"golden.mvd.{kind}.{precision}") * abs(expected)
-        assert abs(found[part] - expected) <= allowed, f"{part}: {found[part]}, the public code has {expected}"
+        assert abs(losses[part] - expected) <= allowed, f"{part}: {losses[part]}, the public code has {expected}"
 
 
 @runs
@@ -74,8 +74,8 @@ def test_running_statistics(backend, name):
 def test_sums_over_the_views(name, kind):
     numbers = STEPS[name][2]
     singles = numbers["single"]
-    found = sum(share * (singles[f"{kind}/{view}"] + singles[f"{kind}/{view}_z"]) for view, share in WEIGHTS.items())
-    assert found == pytest.approx(numbers["losses"][kind], rel=1e-6 if name == "port" else 1e-9)
+    total = sum(share * (singles[f"{kind}/{view}"] + singles[f"{kind}/{view}_z"]) for view, share in WEIGHTS.items())
+    assert total == pytest.approx(numbers["losses"][kind], rel=1e-6 if name == "port" else 1e-9)
 
 
 def test_total():

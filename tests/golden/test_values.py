@@ -25,10 +25,10 @@ def test_check_sums(expected):
 
 @pytest.mark.parametrize(("code", "expected"), [("torch", "352ff5c642e78a77"), ("mindspore", "5f80c768c4dd825c")])
 def test_check_sum_of_all_tensors_of_mvd(code, expected):
-    found = blake2b(digest_size=8)
+    checksum = blake2b(digest_size=8)
     for name, shape in shapes_of(document(f"mvd/mvd-{code}")).items():
-        found.update(trained_weights(name, shape).tobytes())
-    assert found.hexdigest() == expected
+        checksum.update(trained_weights(name, shape).tobytes())
+    assert checksum.hexdigest() == expected
 
 
 def test_a_digest_sees_what_a_norm_hides():

@@ -10,14 +10,14 @@ from duoreid.benchmarks.parity.sampling import relative, together
 from tests.tolerances import tolerance
 
 
-def distance(found: np.ndarray, true: np.ndarray) -> float:
+def distance(gradient: np.ndarray, true: np.ndarray) -> float:
     """L2 distance relative to the true gradient's norm."""
-    return float(np.linalg.norm(found - true) / np.linalg.norm(true))
+    return float(np.linalg.norm(gradient - true) / np.linalg.norm(true))
 
 
-def apart(found: Mapping[str, np.ndarray], true: Mapping[str, np.ndarray]) -> float:
+def apart(gradients: Mapping[str, np.ndarray], true: Mapping[str, np.ndarray]) -> float:
     """L2 distance of whole gradients by tensor, relative to the true one's norm."""
-    return relative(together(found, true), together(true, true))
+    return relative(together(gradients, true), together(true, true))
 
 
 def check_as_close_as_torch(
@@ -28,7 +28,7 @@ def check_as_close_as_torch(
     By the whole gradient and tensor by tensor, all by name.
     """
     factor, floor = tolerance("parity.gradient.factor"), tolerance("parity.gradient.floor")
-    flat = [np.concatenate([found[name].ravel() for name in true]) for found in (true, torch, mindspore)]
+    flat = [np.concatenate([gradients[name].ravel() for name in true]) for gradients in (true, torch, mindspore)]
     assert 0 < distance(flat[1], flat[0]) < 1e-3, "torch itself is too far off to be a measure"
     assert distance(flat[2], flat[0]) <= max(factor * distance(flat[1], flat[0]), floor)
     wrong = {}

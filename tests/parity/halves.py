@@ -29,8 +29,8 @@ def seen(backend: str, precision: str = "float32", draws: int = 0):
 def half(name, single, double=None):
     """A half of records as `seen` returns them."""
     about = {"backend": name, "about": f"{name} for a test", "exam": as_dict(EXAM)}
-    found = {"single": single} | ({"double": double} if double else {})
-    return halves.join({part: (arrays, facts | about) for part, (arrays, facts) in found.items()})
+    records = {"single": single} | ({"double": double} if double else {})
+    return halves.join({part: (arrays, facts | about) for part, (arrays, facts) in records.items()})
 
 
 @cache

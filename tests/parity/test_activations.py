@@ -16,28 +16,28 @@ def maps(backend):
     learner.import_state(fresh(example_state(MMT)))
     images = example_batch(30).images[0]
     before = learner.export_state()
-    found = importlib.import_module(f"duoreid.backends.{backend}.activations").activations(learner, images)
+    arrays = importlib.import_module(f"duoreid.backends.{backend}.activations").activations(learner, images)
     after = learner.export_state()
     assert all(np.array_equal(before[name], after[name]) for name in before), "looking has changed the networks"
-    return learner, images, found
+    return learner, images, arrays
 
 
 def test_both_backends_give_the_same_maps():
-    found = {}
+    activations = {}
     for backend in ("torch", "mindspore"):
-        learner, images, found[backend] = maps(backend)
-        assert found[backend].shape[:2] == (len(learner.spec.embedders), len(images))
-    assert found["torch"].std() > 0.01 * found["torch"].mean(), "all places respond alike"
-    assert np.abs(found["torch"][0] - found["torch"][1]).max() > 0, "both networks give one map"
-    check_close("parity.embedding.float32", found["mindspore"], found["torch"])
+        learner, images, activations[backend] = maps(backend)
+        assert activations[backend].shape[:2] == (len(learner.spec.embedders), len(images))
+    assert activations["torch"].std() > 0.01 * activations["torch"].mean(), "all places respond alike"
+    assert np.abs(activations["torch"][0] - activations["torch"][1]).max() > 0, "both networks give one map"
+    check_close("parity.embedding.float32", activations["mindspore"], activations["torch"])
 
 
 def test_a_map_is_of_the_last_block():
-    learner, images, found = maps("torch")
+    learner, images, activations = maps("torch")
     for index, role in enumerate(learner.spec.embedders):
         layers = probe_of("torch").layers(learner, role, images, train=False)
         last = sorted(name for name in layers if name.startswith("layer4.") and name.count(".") == 1)[-1]
-        assert np.allclose(found[index], np.linalg.norm(layers[last], axis=1), rtol=1e-5)
+        assert np.allclose(activations[index], np.linalg.norm(layers[last], axis=1), rtol=1e-5)
 
 
 def test_a_block_without_places_is_refused():

@@ -39,7 +39,7 @@ def test_one_half_here_the_other_elsewhere(tmp_path, capsys):
     assert (read.backend, read.exam) == ("torch", EXAM)
     assert read.single["embedding/start"].dtype == np.float32
     assert read.double["embedding/start"].dtype == np.float64
-    assert [found["switched"] for found in read.facts["single"]["switches"]] == [0] * EXAM.batches
+    assert [batch["switched"] for batch in read.facts["single"]["switches"]] == [0] * EXAM.batches
     assert relative(read.single["held/0/student1.conv1.weight"], read.double["gradient/0/student1.conv1.weight"]) < 1e-4
     assert command.main(["--compare", str(second), str(first), "--json", str(tmp_path / "found.json")]) == 0
     assert "checks passed: parity" in capsys.readouterr().out
@@ -68,9 +68,9 @@ def test_two_halves_of_one_backend_keep_their_names_apart(tmp_path):
         halves.save(torch_half(), path)
     first, second = command.pair(options.parser("").parse_args(["--compare", *map(str, paths)]))
     assert (first.backend, second.backend) == ("torch", "torch 2")
-    found = compare(first, second)
-    assert not found.failed
-    assert "Parity of torch and torch 2" in report.text(found)
+    comparison = compare(first, second)
+    assert not comparison.failed
+    assert "Parity of torch and torch 2" in report.text(comparison)
 
 
 @pytest.mark.parametrize(
@@ -178,17 +178,17 @@ def exam(*words):
 
 
 def test_a_preset_of_training_is_an_exam_s_with_options_over_it():
-    found = exam("--preset", "mvd-sysu-port", "--arch", "tiny", "--margin", "0.5", "--no-biases")
+    asked = exam("--preset", "mvd-sysu-port", "--arch", "tiny", "--margin", "0.5", "--no-biases")
     recipe = presets()["mvd-sysu-port"]
-    assert found.method == "mvd"
-    assert found.network == replace(recipe.network, arch="tiny")
-    kept = options.of_training("mvd").keys() - vars(found.network).keys()
+    assert asked.method == "mvd"
+    assert asked.network == replace(recipe.network, arch="tiny")
+    kept = options.of_training("mvd").keys() - vars(asked.network).keys()
     wanted = {name: getattr(recipe.mvd, name) for name in kept} | {"margin": 0.5, "biases": False}
-    assert {name: getattr(found.learner.section, name) for name in kept} == wanted
-    assert found.rates(0) == (recipe.mvd.rate, 0.0)
-    assert "conv_padding same" in found.words["options"]
-    assert "metric triplet" in found.words["options"]
-    assert from_dict(Exam(), json.loads(json.dumps(as_dict(found)))) == found
+    assert {name: getattr(asked.learner.section, name) for name in kept} == wanted
+    assert asked.rates(0) == (recipe.mvd.rate, 0.0)
+    assert "conv_padding same" in asked.words["options"]
+    assert "metric triplet" in asked.words["options"]
+    assert from_dict(Exam(), json.loads(json.dumps(as_dict(asked)))) == asked
     assert exam("--last-stride", "2", "--hard-ce", "1").learner.section.hard_ce == 1
     assert exam().words["options"] == ""
 

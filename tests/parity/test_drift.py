@@ -30,15 +30,15 @@ def disturbed(draw):
     return train("torch", MMT, "float32", STEPS, state=noisy(fresh(example_state(MMT)), draw))
 
 
-def loss_distance(found, reference):
+def loss_distance(other, reference):
     """How far the total loss has been from the reference's up to each step, relative to the first loss."""
-    apart = np.abs(found.losses["total"] - reference.losses["total"]) / reference.losses["total"][0]
+    apart = np.abs(other.losses["total"] - reference.losses["total"]) / reference.losses["total"][0]
     return np.maximum.accumulate(apart)
 
 
-def embedding_distance(found, reference):
+def embedding_distance(other, reference):
     """Root mean square of the L2 distances between embeddings."""
-    return float(np.sqrt(((found.embedding - reference.embedding) ** 2).sum(-1).mean()))
+    return float(np.sqrt(((other.embedding - reference.embedding) ** 2).sum(-1).mean()))
 
 
 @cache
@@ -53,8 +53,8 @@ def envelope():
 @pytest.mark.long
 def test_mindspore_drifts_from_torch_as_torch_from_itself():
     losses, embedding = envelope()
-    found = loss_distance(run("mindspore"), run("torch"))
-    assert (found <= losses).all(), f"{found} leaves {losses}"
+    drift = loss_distance(run("mindspore"), run("torch"))
+    assert (drift <= losses).all(), f"{drift} leaves {losses}"
     assert embedding_distance(run("mindspore"), run("torch")) <= embedding
 
 

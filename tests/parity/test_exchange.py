@@ -13,11 +13,11 @@ DIRECTIONS = pytest.mark.parametrize(("giver", "taker"), [("torch", "mindspore")
 PRECISIONS = pytest.mark.parametrize("precision", ["float32", "float64"])
 
 
-def assert_same(found, expected):
-    assert found.keys() == expected.keys()
+def assert_same(state, expected):
+    assert state.keys() == expected.keys()
     for name, value in expected.items():
-        np.testing.assert_array_equal(found[name], value, err_msg=name)
-        assert np.asarray(found[name]).dtype == np.asarray(value).dtype, name
+        np.testing.assert_array_equal(state[name], value, err_msg=name)
+        assert np.asarray(state[name]).dtype == np.asarray(value).dtype, name
 
 
 @DIRECTIONS

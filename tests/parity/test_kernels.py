@@ -48,8 +48,8 @@ def test_a_switched_relu_is_found_and_makes_the_gradient_jump():
     right = choices.of_batch(exam, 0)
     true, own = choices.gradients(exam, probe, double, 0, right)
     for role, made in right.items():
-        for expected, found in zip(made[0], own[role][0], strict=True):
-            np.testing.assert_array_equal(found.chosen, expected.chosen, err_msg=expected.behind)
+        for expected, relu in zip(made[0], own[role][0], strict=True):
+            np.testing.assert_array_equal(relu.chosen, expected.chosen, err_msg=expected.behind)
     number, at = next(
         (number, tuple(place))
         for number, choice in enumerate(right["student1"][0])

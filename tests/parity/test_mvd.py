@@ -56,16 +56,16 @@ def test_losses_weights_statistics_moments_and_embeddings_in_double_precision():
 @pytest.mark.long
 def test_a_state_crosses_bit_for_bit_and_the_other_backend_goes_on():
     _, state, _, _ = run("torch")
-    found = {}
+    ends = {}
     for backend in ("torch", "mindspore"):
         learner = learner_of(backend, FULL, "float64")
         learner.import_state(state)
         for name, value in learner.export_state().items():
             np.testing.assert_array_equal(value, state[name], err_msg=name)
         learner.step(example_batch(FULL, 5), RATE, 0.0)
-        found[backend] = learner.losses() | learner.export_state()
-    for name, value in found["torch"].items():
-        check_close("parity.float64", found["mindspore"][name], value, what=name)
+        ends[backend] = learner.losses() | learner.export_state()
+    for name, value in ends["torch"].items():
+        check_close("parity.float64", ends["mindspore"][name], value, what=name)
 
 
 @cache

@@ -17,37 +17,37 @@ BATCHES = 3
 @cache
 def gradients(backend, precision):
     """The gradients of "total" of several batches from one state, as Adam received them: name -> (batches, ...)."""
-    learner, state, found = learner_of(backend, MMT, precision), fresh(example_state(MMT)), {}
+    learner, state, samples = learner_of(backend, MMT, precision), fresh(example_state(MMT)), {}
     for index in range(BATCHES):
         learner.import_state(state)
         learner.step(example_batch(20 + index), 1e-4, 0.5)
         for name, value in learner.export_state().items():
             if name.startswith(FIRST):
                 weight = state[name.removeprefix(FIRST)].astype(np.float64)
-                found.setdefault(name.removeprefix(FIRST), []).append(value / 0.1 - MMT.weight_decay * weight)
-    return {name: np.stack(values) for name, values in found.items()}
+                samples.setdefault(name.removeprefix(FIRST), []).append(value / 0.1 - MMT.weight_decay * weight)
+    return {name: np.stack(values) for name, values in samples.items()}
 
 
 @pytest.mark.parametrize("config", [MMT, BASELINE], ids=["mmt", "baseline"])
 def test_embeddings(config):
-    found = {}
+    features = {}
     for backend in ("torch", "mindspore"):
         learner = learner_of(backend, config)
         learner.import_state(example_state(config))
-        found[backend] = learner.embed([example_batch(30).images[0]])
-    assert np.abs(found["torch"][-1, 0] - found["torch"][-1, 1]).max() > 0.01, "all images embed alike"
-    check_close("parity.embedding.float32", found["mindspore"], found["torch"])
+        features[backend] = learner.embed([example_batch(30).images[0]])
+    assert np.abs(features["torch"][-1, 0] - features["torch"][-1, 1]).max() > 0.01, "all images embed alike"
+    check_close("parity.embedding.float32", features["mindspore"], features["torch"])
 
 
 @pytest.mark.parametrize("config", [MMT, BASELINE], ids=["mmt", "baseline"])
 def test_losses_and_statistics(config):
-    found = {}
+    ends = {}
     for backend in ("torch", "mindspore"):
         learner = learner_of(backend, config)
         learner.import_state(example_state(config))
         learner.step(example_batch(31, views=views_of(config)), 1e-4, 0.5)
-        found[backend] = learner.losses(), learner.export_state()
-    (losses, state), (expected, expected_state) = found["mindspore"], found["torch"]
+        ends[backend] = learner.losses(), learner.export_state()
+    (losses, state), (expected, expected_state) = ends["mindspore"], ends["torch"]
     assert list(losses) == list(expected)
     for name, value in expected.items():
         check_close("parity.losses.float32", losses[name], value, what=name)

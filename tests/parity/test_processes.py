@@ -39,9 +39,9 @@ SPECS = {
 
 def free_port() -> str:
     """Return a port that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return str(found.getsockname()[1])
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return str(listener.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +82,10 @@ def test_two_processes_are_one_with_groups(ranked, backend, spec):
     name, group, precision, *_ = spec.split("/")
     config = case(name, int(group) or HALF)
     expected = run(learner_of("torch", config, "float64"), config, STEPS)
-    with np.load(ranked(backend)[0] / f"{name}-{group}-{precision}.npz") as found:
-        assert set(found) == set(expected)
+    with np.load(ranked(backend)[0] / f"{name}-{group}-{precision}.npz") as arrays:
+        assert set(arrays) == set(expected)
         for tensor, value in expected.items():
-            check_close(f"processes.{precision}", found[tensor], value, what=f"{spec}: {tensor}")
+            check_close(f"processes.{precision}", arrays[tensor], value, what=f"{spec}: {tensor}")
 
 
 @pytest.mark.parametrize(("backend", "spec"), ALL)

@@ -44,11 +44,11 @@ def test_both_probes_look_at_layers_and_gradients_alike():
 
 
 def test_the_backends_pass():
-    found = compared()
-    assert not found.failed
-    assert {check.kind for check in found.checks} == set(report.KINDS) - {"compiled"}  # which needs other records
-    assert {check.precision for check in found.checks if check.kind in ("own", "training")} == {"single", "double"}
-    assert {(check.mode, check.name) for check in found.checks if check[:2] == ("own", "single")} >= {
+    comparison = compared()
+    assert not comparison.failed
+    assert {check.kind for check in comparison.checks} == set(report.KINDS) - {"compiled"}  # which needs other records
+    assert {check.precision for check in comparison.checks if check.kind in ("own", "training")} == {"single", "double"}
+    assert {(check.mode, check.name) for check in comparison.checks if check[:2] == ("own", "single")} >= {
         ("test", "layer4.0.conv2"),
         ("train", "layer4.0.bn2.running_var"),
         ("train", "neck"),
@@ -61,8 +61,8 @@ def test_a_fault_is_found_and_named(name, monkeypatch):
     with monkeypatch.context() as patch:
         learner = fault.plant(patch, EXAM.learner)
         arrays, facts = record(EXAM, probe_of("torch"), learner, precision="float32", steps=0)
-    found = compare(torch_half(), half("faulty", (arrays, facts)))
-    culprit = report.culprit(found.failed)
+    comparison = compare(torch_half(), half("faulty", (arrays, facts)))
+    culprit = report.culprit(comparison.failed)
     assert (culprit.kind, culprit.precision, culprit.mode, culprit.name) == (
         fault.kind,
         "single",
@@ -71,16 +71,16 @@ def test_a_fault_is_found_and_named(name, monkeypatch):
     )
     assert culprit.who in ("faulty", "apart")
     assert culprit.value > culprit.limit
-    text = report.text(found)
+    text = report.text(comparison)
     assert "NO PARITY" in text
     assert f"Look first at: {fault.kind}, single: {culprit.what} ({culprit.who})" in text
     assert culprit.note in text or fault.kind.startswith("losses")
-    assert f"Look first at: {fault.kind}, single: {culprit.what} ({culprit.who})" in report.text(again(found))
+    assert f"Look first at: {fault.kind}, single: {culprit.what} ({culprit.who})" in report.text(again(comparison))
 
 
-def again(found):
+def again(comparison):
     """A comparison that was written and read."""
-    return from_json(json.loads(json.dumps(found.as_json())))
+    return from_json(json.loads(json.dumps(comparison.as_json())))
 
 
 def test_a_missing_relu_is_told_in_words():
@@ -158,8 +158,8 @@ def test_one_switch_in_one_batch_is_not_a_fault_and_one_in_each_is():
         for index in range(wrong):
             for name in [name for name in single if name.startswith(f"gradient/{index}/")]:
                 single[name] = 1.01 * single[name]
-        found = compare(torch_half(), half("faulty", (single, seen("torch")[1])))
-        assert (not [check for check in found.failed if check.kind == "gradients"]) == passes
+        comparison = compare(torch_half(), half("faulty", (single, seen("torch")[1])))
+        assert (not [check for check in comparison.failed if check.kind == "gradients"]) == passes
 
 
 def renamed(arrays, *kinds):
@@ -175,9 +175,9 @@ def test_with_float64_s_choices_a_switch_in_each_batch_is_not_a_fault_and_a_wron
         single[name] = 1.01 * single[name]
     told = {"switches": [{"choices": 100, "switched": 9, "places": ["ReLU behind bn1"]}]}
     switched = first._replace(single=single, facts=first.facts | {"single": first.facts["single"] | told})
-    found = compare(switched, seconds)
-    assert not [check for check in found.failed if check.kind == "gradients"]
-    text = report.text(found)
+    comparison = compare(switched, seconds)
+    assert not [check for check in comparison.failed if check.kind == "gradients"]
+    text = report.text(comparison)
     for words in ("9 of 100 switched by rounding", "ReLU behind bn1", "... and 8 more", "as they are: torch 1.0e-02"):
         assert words in text
     for index in range(EXAM.batches):
@@ -207,8 +207,8 @@ def test_one_percent_of_one_tensor_s_gradient_is_a_fault_of_the_second_half_too(
         for name in [f"{kind}/{index}/{tensor}" for kind in kinds for index in range(EXAM.batches)]:
             wrong[name] = 1.01 * wrong[name]
         checks = of_gradients((first, half("mindspore", (wrong, facts))))
-        found = {(check.kind, check.name, check.who) for check in checks if not check.passed}
-        assert found == ({(where, "all", "mindspore"), (where, tensor, "mindspore")} if kinds else set())
+        failed = {(check.kind, check.name, check.who) for check in checks if not check.passed}
+        assert failed == ({(where, "all", "mindspore"), (where, tensor, "mindspore")} if kinds else set())
 
 
 def test_mindspore_takes_float64_s_choices():
@@ -216,9 +216,9 @@ def test_mindspore_takes_float64_s_choices():
     exam, name = replace(EXAM, method="baseline", batches=1), "student.conv1.weight"
     learner, right = learner_of("mindspore", exam.learner), choices.of_batch(exam, 0)
     true = choices.gradients(exam, probe_of("torch"), learner_of("torch", exam.learner, "float64"), 0, {})[0]
-    found = choices.held(exam, probe_of("mindspore"), learner, 0)
-    assert found.count == sum(choice.chosen.size for choice in right["student"][0])
-    assert apart(found.gradients, true) < 1e-5
+    held = choices.held(exam, probe_of("mindspore"), learner, 0)
+    assert held.count == sum(choice.chosen.size for choice in right["student"][0])
+    assert apart(held.gradients, true) < 1e-5
     made = [choice._replace(chosen=choice.chosen.copy()) for choice in right["student"][0]]
     made[0].chosen[:, 0] = False
     jumped, own = choices.gradients(exam, probe_of("mindspore"), learner, 0, {"student": [made]})
@@ -239,23 +239,23 @@ def test_a_tiny_fault_in_float64_is_found_beside_what_noise_does(monkeypatch):
         learner = probe_of("torch").make_learner(EXAM.learner, precision="float64")
         own = {name: value for name, value in arrays.items() if not name.startswith("noise")}
         wrong = own | training(EXAM, learner, EXAM.start, EXAM.steps)
-    found = compare(first, half("faulty", seen("torch"), (wrong, facts)))
-    places = {(check.name, check.step) for check in found.failed if check[:2] == ("training", "double")}
+    comparison = compare(first, half("faulty", seen("torch"), (wrong, facts)))
+    places = {(check.name, check.step) for check in comparison.failed if check[:2] == ("training", "double")}
     assert {("weights", 1), ("embeddings", 3)} <= places
-    assert found.summary["double"]["equal"] == 0
-    assert "equal to 1e-08 up to step 0 of 3" in report.text(found)
+    assert comparison.summary["double"]["equal"] == 0
+    assert "equal to 1e-08 up to step 0 of 3" in report.text(comparison)
     chaotic = arrays | {f"noise1/{name}": value for name, value in wrong.items()}
     checks = [one for one in in_double(chaotic, wrong) if isinstance(one, Check)]
     assert all(check.passed for check in checks)
-    start = [check for check in found.checks if check.kind == "embeddings"]  # which a summary looks for
+    start = [check for check in comparison.checks if check.kind == "embeddings"]  # which a summary looks for
     told = summary([*start, *checks], {})["double"] | {"equal": 0}
     assert told["noise"] == told["apart"] > tolerance("parity.double")
     assert report.beside_noise(told) == f"{told['apart']:.1e} ({told['noise']:.1e})"
 
 
 def test_the_report_and_the_picture(tmp_path, capsys):
-    found, path = compared(), tmp_path / "found.json"
-    text, count = report.text(found), len(found.checks)
+    comparison, path = compared(), tmp_path / "found.json"
+    text, count = report.text(comparison), len(comparison.checks)
     for words in (
         "layer1.0.conv2",
         "neck.running_var",
@@ -267,33 +267,33 @@ def test_the_report_and_the_picture(tmp_path, capsys):
         "3 steps in float32: losses",
     ):
         assert words in text
-    for name in {name for check in found.checks for name in check.tolerances}:
+    for name in {name for check in comparison.checks for name in check.tolerances}:
         assert f"{name} = {TOLERANCES[name].value:g}: {TOLERANCES[name].reason}" in text
     assert text.endswith(f"{count} of {count} checks passed: parity")
-    head, _, line = report.markdown([found]).splitlines()
+    head, _, line = report.markdown([comparison]).splitlines()
     assert head.count("|") == line.count("|")
     assert line.startswith("| mmt, tiny | 32x16, 4 x 2 |")
     assert line.endswith(f" in 3 steps | {count} of {count} |")
-    path.write_text(json.dumps(found.as_json()))
+    path.write_text(json.dumps(comparison.as_json()))
     assert report.main([str(path), "--every", "--plot", str(tmp_path / "parity.png")]) == 0
     assert (tmp_path / "parity.png").read_bytes().startswith(b"\x89PNG")
     assert capsys.readouterr().out.strip().endswith("checks passed: parity")
     assert report.main([str(path), str(path)]) == 0
     assert capsys.readouterr().out.splitlines()[2:] == 2 * [line]
-    other = again(found)
+    other = again(comparison)
     other.backends[0]["about"] = "torch 2.11.0+cu130 on NVIDIA H100 80GB HBM3"
     assert report.markdown([other]).splitlines()[2].startswith("| mmt, tiny, torch on NVIDIA H100 80GB HBM3 | 32x16")
 
 
 def test_a_comparison_that_was_written_is_read_as_it_was():
     """But for numbers of checks, which are kept to three digits, and for the rules of layers that are right."""
-    found, read = compared(), again(compared())
-    assert (read.exam, read.summary, read.tolerances) == (found.exam, found.summary, found.tolerances)
-    assert read.curves == found.curves
-    assert {curve.name for curve in found.curves} >= {"total", "losses", "weights", "statistics"}
+    comparison, read = compared(), again(compared())
+    assert (read.exam, read.summary, read.tolerances) == (comparison.exam, comparison.summary, comparison.tolerances)
+    assert read.curves == comparison.curves
+    assert {curve.name for curve in comparison.curves} >= {"total", "losses", "weights", "statistics"}
     key = lambda check: (*check[:7], check.passed)  # noqa: E731
-    assert sorted(map(key, read.checks), key=str) == sorted(map(key, found.checks), key=str)
-    ours, theirs = ({check[:7]: (check.value, check.limit) for check in one.checks} for one in (found, read))
+    assert sorted(map(key, read.checks), key=str) == sorted(map(key, comparison.checks), key=str)
+    ours, theirs = ({check[:7]: (check.value, check.limit) for check in one.checks} for one in (comparison, read))
     for place, numbers in ours.items():
         np.testing.assert_allclose(theirs[place], numbers, rtol=5e-3)
 
@@ -301,15 +301,15 @@ def test_a_comparison_that_was_written_is_read_as_it_was():
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("parity-*.json")), ids=lambda path: path.stem)
 def test_recorded_comparisons_can_be_read_drawn_and_tabulated(path, tmp_path):
     """What was once measured stays in the shape that the code reads, and its verdicts follow from its numbers."""
-    found = load(path)
-    assert len(found.checks) == found.summary["checks"] > 800
-    assert sum(check.value <= check.limit for check in found.checks) == found.summary["passed"]
-    assert [check.passed for check in found.checks] == [check.value <= check.limit for check in found.checks]
-    assert {check.kind for check in found.checks} <= set(report.KINDS)
-    assert report.text(found).endswith("NO PARITY" if found.failed else "parity")
-    assert report.row(found)[0].startswith(f"{found.exam['method']}, {found.exam['network']['arch']}")
+    comparison = load(path)
+    assert len(comparison.checks) == comparison.summary["checks"] > 800
+    assert sum(check.value <= check.limit for check in comparison.checks) == comparison.summary["passed"]
+    assert [check.passed for check in comparison.checks] == [check.value <= check.limit for check in comparison.checks]
+    assert {check.kind for check in comparison.checks} <= set(report.KINDS)
+    assert report.text(comparison).endswith("NO PARITY" if comparison.failed else "parity")
+    assert report.row(comparison)[0].startswith(f"{comparison.exam['method']}, {comparison.exam['network']['arch']}")
     if path.stem == "parity-tiny-mmt":
-        plot(found, tmp_path / "parity.png")
+        plot(comparison, tmp_path / "parity.png")
         assert (tmp_path / "parity.png").read_bytes().startswith(b"\x89PNG")
 
 

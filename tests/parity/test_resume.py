@@ -58,12 +58,12 @@ def test_the_other_backend_goes_on(straight, method, giver, taker, tmp_path, els
     kept = snapshot.load(run / "last.safetensors")
     assert (kept.position.stage, kept.position.step, int(kept.state["adam.step"])) == (2, 2, 2)
     assert train(taker, "--resume", str(run)) == 0
-    found, metadata = checkpoint.load(run / "last.safetensors")
+    state, metadata = checkpoint.load(run / "last.safetensors")
     expected, _ = checkpoint.load(straight / "last.safetensors")
-    assert found.keys() == expected.keys()
+    assert state.keys() == expected.keys()
     for name, value in expected.items():
-        assert found[name].dtype == value.dtype, name
-        check_close("parity.float64", found[name], value, what=name)
+        assert state[name].dtype == value.dtype, name
+        check_close("parity.float64", state[name], value, what=name)
     since = [(part["backend"], part["since"]) for part in metadata["past"]["backends"]]
     assert since == [(giver, "the start"), (taker, "stage 2, epoch 1, iteration 2")]
     logged = [line for line in lines(run) if line["event"] in ("run", "resumed", "epoch")]

@@ -86,17 +86,17 @@ def material(folder: Path | None = None, *, across: bool = False) -> Material:
 
 def events() -> list[dict]:
     """Return the lines of a log: one stage of two networks, then two epochs of two teachers."""
-    found: list[dict] = [
+    lines: list[dict] = [
         {"event": "run", "seconds": 0.0, "backend": "torch", "about": "torch on a CPU", "processes": 1}
     ]
     for network in (1, 2):
-        found.append(_epoch(f"stage 1, network {network}", 0, {"hard_ce": 4.0, "total": 5.0}, {}))
-        found.append(_test(f"source only, network {network}", 0.3 + 0.01 * network))
+        lines.append(_epoch(f"stage 1, network {network}", 0, {"hard_ce": 4.0, "total": 5.0}, {}))
+        lines.append(_test(f"source only, network {network}", 0.3 + 0.01 * network))
     for epoch in (0, 1):
         facts = {"clusters": 6.0, "outliers": 1.0, "adjusted_rand": 0.4 + 0.1 * epoch}
-        found.append(_epoch("mmt", epoch, {"hard_ce": 3.0 - epoch, "total": 4.0 - epoch}, facts))
-        found += [_test(f"epoch {epoch + 1}, teacher {one}", 0.4 + 0.1 * epoch + 0.01 * one) for one in (1, 2)]
-    return found
+        lines.append(_epoch("mmt", epoch, {"hard_ce": 3.0 - epoch, "total": 4.0 - epoch}, facts))
+        lines += [_test(f"epoch {epoch + 1}, teacher {one}", 0.4 + 0.1 * epoch + 0.01 * one) for one in (1, 2)]
+    return lines
 
 
 def _epoch(stage: str, epoch: int, losses: dict, facts: dict) -> dict:

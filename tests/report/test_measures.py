@@ -27,8 +27,8 @@ def test_the_lists_rank_as_the_test_does(ignore):
     for shown in ranked(one, np.arange(len(one.trial.query)), depth=1000):
         same = np.array([other.same for other in shown.nearest])
         places = np.flatnonzero(same) + 1
-        found = (np.arange(1, len(places) + 1) / places).mean() if len(places) else np.nan
-        assert found == pytest.approx(expected[shown.query], nan_ok=True)
+        average = (np.arange(1, len(places) + 1) / places).mean() if len(places) else np.nan
+        assert average == pytest.approx(expected[shown.query], nan_ok=True)
 
 
 def test_an_unknown_rule_is_refused():
@@ -41,56 +41,56 @@ def test_an_unknown_rule_is_refused():
 def test_a_scan_counts_what_whole_lists_show(ignore, monkeypatch):
     monkeypatch.setattr("duoreid.core.report.draws.ENTRIES", 200)  # several blocks
     one = draw(4, ignore)
-    found = scan(one)
+    scanned = scan(one)
     pairs = [0, 0]
     for shown in ranked(one, np.arange(len(one.trial.query)), depth=1000):
         same = np.array([other.same for other in shown.nearest])
-        assert found.first_right[shown.query] == (same.argmax() + 1 if same.any() else 0)
-        assert found.first_wrong[shown.query] == ((~same).argmax() + 1 if (~same).any() else 0)
-        assert found.matches[shown.query] == same.sum()
+        assert scanned.first_right[shown.query] == (same.argmax() + 1 if same.any() else 0)
+        assert scanned.first_wrong[shown.query] == ((~same).argmax() + 1 if (~same).any() else 0)
+        assert scanned.matches[shown.query] == same.sum()
         pairs[0] += int(same.sum())
         pairs[1] += int((~same).sum())
-    assert [found.same.sum(), found.different.sum()] == pairs
+    assert [scanned.same.sum(), scanned.different.sum()] == pairs
     values = [other.similarity for shown in ranked(one, np.arange(20), 1000) for other in shown.nearest if other.same]
-    assert found.same.tolist() == np.histogram(values, found.edges)[0].tolist()
-    assert found.edges[0] == LOWEST
+    assert scanned.same.tolist() == np.histogram(values, scanned.edges)[0].tolist()
+    assert scanned.edges[0] == LOWEST
 
 
 def test_hardest_and_best_show_each_person_once():
     one = draw(6)
-    found, people = scan(one), one.identities[0]
+    scanned, people = scan(one), one.identities[0]
     for choose, sign in ((lists.hardest, 1), (lists.best, -1)):
-        queries = choose(found, people)
+        queries = choose(scanned, people)
         assert len(set(people[queries])) == len(queries)
-        scores = sign * found.precision[queries]
+        scores = sign * scanned.precision[queries]
         assert (np.diff(scores) >= 0).all()
-        assert scores[0] == np.nanmin(sign * found.precision)
-    assert np.isfinite(found.precision[lists.at_random(found, 1)]).all()
-    assert lists.at_random(found, 1).tolist() == lists.at_random(found, 1).tolist()
+        assert scores[0] == np.nanmin(sign * scanned.precision)
+    assert np.isfinite(scanned.precision[lists.at_random(scanned, 1)]).all()
+    assert lists.at_random(scanned, 1).tolist() == lists.at_random(scanned, 1).tolist()
 
 
 def test_pairs_of_cameras_are_tests_of_their_own():
     one = draw(7)
-    found = cameras.pairs(one)
+    pairs = cameras.pairs(one)
     own, other = one.cameras
     people, gallery = one.identities
-    for i, here in enumerate(found.query_cameras):
-        for j, there in enumerate(found.gallery_cameras):
+    for i, here in enumerate(pairs.query_cameras):
+        for j, there in enumerate(pairs.gallery_cameras):
             count = 0
             for query in np.flatnonzero(own == here):
                 seen = (other == there) & (people[query] == gallery) & (other != own[query])
                 count += bool(seen.any())
-            assert found.queries[i, j] == count
-            assert np.isnan(found.mean_ap[i, j]) == (count == 0)
-    assert np.isnan(np.diag(found.mean_ap)).all()  # the test ignores a query's own camera
-    worst = found.worst()
-    assert worst is None or found.queries[worst] >= cameras.FEWEST
+            assert pairs.queries[i, j] == count
+            assert np.isnan(pairs.mean_ap[i, j]) == (count == 0)
+    assert np.isnan(np.diag(pairs.mean_ap)).all()  # the test ignores a query's own camera
+    worst = pairs.worst()
+    assert worst is None or pairs.queries[worst] >= cameras.FEWEST
 
 
 def test_the_worst_pair_is_named_and_framed():
     scores = np.array([[np.nan, 0.2], [0.9, np.nan]])
-    found = cameras.Pairs(np.array([1, 2]), np.array([1, 2]), scores, scores, np.array([[0, 9], [9, 0]]))
-    assert found.worst() == (0, 1)
+    pairs = cameras.Pairs(np.array([1, 2]), np.array([1, 2]), scores, scores, np.array([[0, 9], [9, 0]]))
+    assert pairs.worst() == (0, 1)
     few = cameras.Pairs(np.array([1, 2]), np.array([1, 2]), scores, scores, np.array([[0, 2], [9, 0]]))
     assert few.worst() == (1, 0)  # two queries are too few to name a pair by
 
@@ -99,13 +99,13 @@ def test_mistakes_of_clusters_by_brute_force():
     random = np.random.default_rng(8)
     labels, people = random.integers(-1, 5, 60), random.integers(0, 6, 60)
     kept = labels >= 0
-    for found, wholes, parts in ((clusters.merges, labels, people), (clusters.splits, people, labels)):
-        for mistake in found(labels, people, 100):
+    for mistakes_of, wholes, parts in ((clusters.merges, labels, people), (clusters.splits, people, labels)):
+        for mistake in mistakes_of(labels, people, 100):
             rows = np.flatnonzero((wholes == mistake.of) & kept)
             assert mistake.pairs == sum(parts[a] != parts[b] for a in rows for b in rows if a < b)
             assert sorted(np.concatenate([group for _, group in mistake.groups])) == rows.tolist()
             assert all((parts[group] == name).all() for name, group in mistake.groups)
-        pairs = [mistake.pairs for mistake in found(labels, people, 100)]
+        pairs = [mistake.pairs for mistake in mistakes_of(labels, people, 100)]
         assert pairs == sorted(pairs, reverse=True)
     assert np.isnan(clusters.purity(np.full(3, -1), np.arange(3)))
 
@@ -147,8 +147,8 @@ def test_umap_is_an_extra(monkeypatch):
 
 def test_the_strength_of_a_place_is_a_length():
     maps = np.random.default_rng(1).standard_normal((2, 5, 4, 2)).astype(np.float32)
-    found = heat.strength(maps, "tiny")
-    assert found[1, 3, 0] == pytest.approx(np.linalg.norm(maps[1, :, 3, 0]))
+    strength = heat.strength(maps, "tiny")
+    assert strength[1, 3, 0] == pytest.approx(np.linalg.norm(maps[1, :, 3, 0]))
     with pytest.raises(UserError, match="no places in a plane"):
         heat.strength(maps[:, 0], "vit")
 
@@ -175,8 +175,8 @@ def test_a_threshold_is_only_what_was_calibrated():
     opened = material().opened
     size = len(opened.dataset.searches[0].trials[0].gallery)
     point = Point(0.01, size, 0.4, (0.3, 0.5), (0.0, 0.02), 0.9, (0.8, 1.0), False)
-    found = Threshold(0.01, (point, replace(point, size=100 * size, threshold=0.7)), "folder", 50, 300, 1400, "3f")
-    assert threshold_of({"threshold": found.to_dict()}, opened) == pytest.approx(0.4)  # that of this gallery's size
+    threshold = Threshold(0.01, (point, replace(point, size=100 * size, threshold=0.7)), "folder", 50, 300, 1400, "3f")
+    assert threshold_of({"threshold": threshold.to_dict()}, opened) == pytest.approx(0.4)  # that of this gallery's size
     assert threshold_of({}, opened) is None
     assert threshold_of({"threshold": None}, opened) is None
     with pytest.raises(UserError, match="calibrate the model again"):

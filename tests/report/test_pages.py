@@ -56,8 +56,8 @@ def html(request):
 
 
 def test_every_section_is_there_and_folds(html):
-    found = [attributes["id"] for tag, attributes in read(html).seen if tag == "details"]
-    assert found == ["results", "run", "curves", "lists", "similarities", "cameras", "map", "clusters", "maps"]
+    folds = [attributes["id"] for tag, attributes in read(html).seen if tag == "details"]
+    assert folds == ["results", "run", "curves", "lists", "similarities", "cameras", "map", "clusters", "maps"]
 
 
 def test_the_page_needs_no_network(html):
@@ -133,8 +133,8 @@ def test_an_atlas_of_noise_can_be_written():
 
 def test_scores_begin_where_the_network_of_stage_1_stands(tmp_path):
     known = records.Records(tmp_path, {}, events(), None)
-    found = curves._tests(known)
-    assert [(name, epoch, round(event["mean_ap"], 6)) for _, name, epoch, event in found if name == "teacher 2"] == [
+    tests = curves._tests(known)
+    assert [(name, epoch, round(event["mean_ap"], 6)) for _, name, epoch, event in tests if name == "teacher 2"] == [
         ("teacher 2", 0, 0.32),
         ("teacher 2", 1, 0.42),
         ("teacher 2", 2, 0.52),

@@ -94,8 +94,8 @@ def test_search_says_nobody(load, cameras, tmp_path, capsys):
     assert run(search, load, *words) == 0
     assert capsys.readouterr().out.count("nobody: no image reaches the threshold") == 1
     assert run(search, load, *words, "--json") == 0
-    found = json.loads(capsys.readouterr().out)["results"]
-    assert [result["nobody"] for result in found] == [True, False]
+    answers = json.loads(capsys.readouterr().out)["results"]
+    assert [result["nobody"] for result in answers] == [True, False]
 
 
 def test_search_writes_a_page_that_needs_nothing_else(load, cameras, tmp_path, capsys):

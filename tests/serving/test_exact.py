@@ -23,13 +23,13 @@ def brute(rows, queries, k, mask=None):
     if mask is not None:
         similarities[~np.broadcast_to(mask, similarities.shape)] = -np.inf
     order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
-    found = np.take_along_axis(similarities, order, 1)
-    return np.where(np.isfinite(found), order, -1), found
+    best = np.take_along_axis(similarities, order, 1)
+    return np.where(np.isfinite(best), order, -1), best
 
 
-def same(found, expected):
-    np.testing.assert_array_equal(found[0], expected[0])
-    np.testing.assert_allclose(found[1], expected[1], rtol=0, atol=1e-15)
+def same(ranking, expected):
+    np.testing.assert_array_equal(ranking[0], expected[0])
+    np.testing.assert_allclose(ranking[1], expected[1], rtol=0, atol=1e-15)
 
 
 @pytest.mark.parametrize("numbers", [np.float32, np.float16])
@@ -146,7 +146,7 @@ def test_scanners_are_used_again(monkeypatch):
         return halves.indices_of(halves.scanned(rows, query, 3, 0)).tolist()
 
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(look, queries))
-    assert found == brute(rows, queries, 3)[0].tolist()
+        rankings = list(pool.map(look, queries))
+    assert rankings == brute(rows, queries, 3)[0].tolist()
     assert 1 <= len(made) <= 4
     assert len(halves._scanners[8]) == len(made)

@@ -105,8 +105,8 @@ def test_filters(gallery, model, cameras):
     assert set(gallery.search(query, camera="c1")[0].cameras) == {"c1"}
     assert set(gallery.search(query, identity=[2, 3])[0].identities) == {"2", "3"}
     queries = np.repeat(query, 3, axis=0)
-    found = gallery.search(queries, 6, exclude_own_camera=["c0", None, "unheard of"])
-    assert [set(hits.cameras) for hits in found] == [{"c1"}, {"c0", "c1"}, {"c0", "c1"}]
+    all_hits = gallery.search(queries, 6, exclude_own_camera=["c0", None, "unheard of"])
+    assert [set(hits.cameras) for hits in all_hits] == [{"c1"}, {"c0", "c1"}, {"c0", "c1"}]
     assert len(gallery.search(query, 5, camera="c1", identity="2")[0]) == 1
     with pytest.raises(ValueError, match=r"passes the filters.*cameras c0, c1"):
         gallery.search(query, camera="c9")
@@ -150,9 +150,9 @@ def test_float16_takes_half_the_room_and_finds_the_same(tmp_path, model, cameras
     assert half.features.dtype == np.float16
     assert (half.folder / FEATURES).stat().st_size * 2 == (gallery.folder / FEATURES).stat().st_size
     query = model.embed(cameras / "c0" / "2.png")
-    found, exact = half.search(query, 12)[0], gallery.search(query, 12)[0]
-    assert set(found.files[:2]) == set(exact.files[:2])  # two pictures of one person, some 1e-3 apart
-    np.testing.assert_allclose(found.similarities, exact.similarities, atol=1e-3)
+    hits, exact = half.search(query, 12)[0], gallery.search(query, 12)[0]
+    assert set(hits.files[:2]) == set(exact.files[:2])  # two pictures of one person, some 1e-3 apart
+    np.testing.assert_allclose(hits.similarities, exact.similarities, atol=1e-3)
     again = Gallery.open(tmp_path / "half", model)
     assert again.features.dtype == np.float16, "what stands there keeps its type"
     assert half.check()
@@ -221,12 +221,12 @@ def test_an_approximate_search_knows_filters(three_cameras, model, monkeypatch):
         {"exclude_own_camera": ["a", "b", None, "c"], "identity": range(60)},
     ):
         near, exact = (gallery.search(query, 8, approximate=way, **filters) for way in (True, False))
-        for found, true in zip(near, exact, strict=True):
-            assert len(found) == len(true), "as many hits as pass"
-            assert set(found.cameras) <= set(true.cameras) | {"a", "b", "c"} - {filters.get("not_camera")}
-            assert found.files[:1] == true.files[:1]
+        for approximate, true in zip(near, exact, strict=True):
+            assert len(approximate) == len(true), "as many hits as pass"
+            assert set(approximate.cameras) <= set(true.cameras) | {"a", "b", "c"} - {filters.get("not_camera")}
+            assert approximate.files[:1] == true.files[:1]
             known = dict(zip(true.files, true.similarities, strict=True))
-            for file, similarity in zip(found.files, found.similarities, strict=True):
+            for file, similarity in zip(approximate.files, approximate.similarities, strict=True):
                 assert similarity == pytest.approx(known.get(file, similarity), abs=1e-6)
         if "camera" in filters:
             assert {camera for hits in near for camera in hits.cameras} == {filters["camera"]}
@@ -238,8 +238,8 @@ def test_an_approximate_search_knows_filters(three_cameras, model, monkeypatch):
 def test_a_filtered_search_that_meets_too_few_is_exact_for_that_query(three_cameras, monkeypatch):
     gallery = three_cameras
     gallery.build_index(cells=60, probes=2)
-    (found,), (true,) = (gallery.search(gallery.features[:1], 30, camera="a", approximate=way) for way in (True, False))
-    assert found.files == true.files
+    (hits,), (true,) = (gallery.search(gallery.features[:1], 30, camera="a", approximate=way) for way in (True, False))
+    assert hits.files == true.files
 
 
 def test_compaction_gives_the_room_back(three_cameras, model):
@@ -361,14 +361,14 @@ def test_files_that_are_removed_between_two_looks_are_looked_for_again(three_cam
         return of(cls, folder, about, commit)
 
     monkeypatch.setattr(View, "_of", classmethod(slow))
-    found = View.open(gallery.folder, gallery.about)
+    view = View.open(gallery.folder, gallery.about)
     assert turns == [0]
-    assert found.commit.generation == 1
+    assert view.commit.generation == 1
 
 
 def test_groups(gallery, model, tmp_path):
-    found = gallery.group(eps=0.9, min_samples=2, k1=2, k2=1)
-    names = [None if label < 0 else found.names[label] for label in found.labels]
+    groups = gallery.group(eps=0.9, min_samples=2, k1=2, k2=1)
+    names = [None if label < 0 else groups.names[label] for label in groups.labels]
     assert names == gallery.identities, "identities that are known are kept"
     with pytest.raises(ValueError, match="has no threshold"):
         gallery.group(accepted=True)
@@ -590,8 +590,8 @@ def test_threads_and_asyncio(gallery, model, cameras):
 
         return await asyncio.gather(*(asyncio.to_thread(one, file) for file in files))
 
-    for found, hits in zip(asyncio.run(ask()), expected, strict=True):
-        assert found.files == hits.files
+    for own, hits in zip(asyncio.run(ask()), expected, strict=True):
+        assert own.files == hits.files
 
 
 def test_a_folder_that_is_moved_or_copied_is_the_same_gallery(gallery, model, tmp_path):

@@ -212,9 +212,9 @@ def test_onnxruntime_takes_the_fastest_that_is_correct(graph, monkeypatch, angle
     plain, opened = "CPUExecutionProvider", onnxruntime.InferenceSession
 
     def session(path, settings, providers):
-        found = opened(path, settings, providers=[plain])
+        loaded = opened(path, settings, providers=[plain])
         angle = angles.get(providers[0].removesuffix("ExecutionProvider"))
-        return found if angle is None else Twisted(found, providers[0], angle)
+        return loaded if angle is None else Twisted(loaded, providers[0], angle)
 
     there = [*(f"{name}ExecutionProvider" for name in angles), plain]
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)

@@ -74,14 +74,17 @@ def test_a_calibrated_network_keeps_its_rate_and_says_nobody(graph, folder, caps
     stranger, known = picture(folder / "stranger.png", 999), folder / "labelled" / "3_0.png"
     gallery = [folder / "labelled" / f"{person}_{view}.png" for person in range(10) for view in (1, 2)]
     words = ["search", graph, "--query", known, stranger, "--gallery", folder / "kept", "--add", *gallery]
-    found = told(capsys, *words)["results"]
+    answers = told(capsys, *words)["results"]
     limit = model.threshold.at(len(gallery))
-    for result in found:
+    for result in answers:
         similarities = np.array([hit["similarity"] for hit in result["hits"]])
         assert [hit["accepted"] for hit in result["hits"]] == (similarities >= limit - 1e-6).tolist()
         assert result["nobody"] == (similarities < limit).all()
-    assert [Path(hit["file"]).name for hit in found[0]["hits"][:2]] in (["3_1.png", "3_2.png"], ["3_2.png", "3_1.png"])
-    assert not found[0]["nobody"]
+    assert [Path(hit["file"]).name for hit in answers[0]["hits"][:2]] in (
+        ["3_1.png", "3_2.png"],
+        ["3_2.png", "3_1.png"],
+    )
+    assert not answers[0]["nobody"]
 
 
 def test_a_heap_is_grouped_by_person_and_reads_back(graph, folder, capsys):

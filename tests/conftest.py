@@ -33,6 +33,28 @@ def pytest_configure(config: pytest.Config) -> None:
     _devices.update({name: config.getoption(f"--{name}-device") for name in BACKENDS})
 
 
+LONG = {
+    "tests/conformance/test_mindspore_rules.py::test_one_compilation_of_mvd_across_epochs": "MMT's is short",
+    "tests/conformance/test_step.py::test_gradients[mindspore-source]": "MMT's step has all of its terms",
+    "tests/conformance/test_step.py::test_gradients[torch-source]": "MMT's step has all of its terms",
+    "tests/conformance/test_step.py::test_losses[mindspore-source]": "MMT's step has all of its terms",
+    "tests/conformance/test_verbs.py::test_relabel_beyond_the_capacity[mindspore]": "torch's is short",
+    "tests/docs/test_docs.py::test_blocks_run_or_are_accepted[docs/runs.md]": "README's commands are short",
+    "tests/docs/test_docs.py::test_blocks_run_or_are_accepted[docs/training.md]": "README's commands are short",
+    "tests/docs/test_docs.py::test_blocks_run_or_are_accepted[docs/using.md]": "README's commands are short",
+    "tests/parity/test_processes.py::test_both_processes_hold_the_same_bytes[mindspore-source/0/float32]": "torch's",
+    "tests/test_resume.py::test_killed_again_and_again[torch]": "tests/test_faults.py kills once",
+}
+"""Cases of tests whose other cases are short, marked `long` here: how they are called, and what stands beside them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the cases of LONG."""
+    for item in items:
+        if item.nodeid in LONG:
+            item.add_marker(pytest.mark.long)
+
+
 @cache
 def probe_of(name: str) -> ModuleType:
     """Return a backend's probe: NumPy in, NumPy out, computed on the device of --NAME-device."""

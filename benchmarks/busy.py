@@ -3,7 +3,8 @@
 How a thread waits for the others decides that. One that spins is quick where it has a core of its own, and takes the
 core away from those that it waits for where it has not. Every way of waiting trains in a process of its own; all of
 them take turns, each step alone and then beside one computing process for each core, so that whatever else the machine
-does meets them alike. The figures that count are ratios within a round: to SPINNING, what the OpenMP library does by
+does meets them alike. The others have a session of their own, as another user's have, or another terminal's; Linux
+shares the cores out between sessions first. --same-session starts them in that of the training. The figures that count are ratios within a round: to SPINNING, what the OpenMP library does by
 itself, and of busy to quiet. Of rounds the median is shown. All ways train the networks of
 `python -m benchmarks.step mmt --arch tiny --height 64 --width 32`; more options change that.
 """
@@ -104,10 +105,11 @@ def timed(process: subprocess.Popen, steps: int) -> float:
 
 
 @contextmanager
-def others(count: int) -> Iterator[None]:
-    """Run so many other processes that compute all the time."""
+def others(count: int, apart: bool) -> Iterator[None]:
+    """Run so many other processes that compute all the time. apart: in a session of their own."""
+    command = [sys.executable, "-c", BURN]
     with ExitStack() as stack:
-        started = [stack.enter_context(subprocess.Popen([sys.executable, "-c", BURN])) for _ in range(count)]
+        started = [stack.enter_context(subprocess.Popen(command, start_new_session=apart)) for _ in range(count)]
         try:
             time.sleep(0.3)  # until they compute
             yield
@@ -116,7 +118,7 @@ def others(count: int) -> Iterator[None]:
                 process.kill()
 
 
-def rounds(backend: str, count: int, steps: int, argv: Sequence[str]) -> dict[str, dict[str, list[float]]]:
+def rounds(backend: str, count: int, steps: int, apart: bool, argv: Sequence[str]) -> dict[str, dict[str, list[float]]]:
     """Return the seconds of a step by way and by "quiet" and "busy", one for each round."""
     seconds: dict[str, dict[str, list[float]]] = {name: {"quiet": [], "busy": []} for name in WAYS}
     with ExitStack() as stack:
@@ -124,7 +126,7 @@ def rounds(backend: str, count: int, steps: int, argv: Sequence[str]) -> dict[st
         for _ in range(count):
             for name, process in trainers.items():
                 seconds[name]["quiet"].append(timed(process, steps))
-            with others(workers()):
+            with others(workers(), apart):
                 for name, process in trainers.items():
                     seconds[name]["busy"].append(timed(process, steps))
     return seconds
@@ -166,7 +168,7 @@ def run(given: argparse.Namespace, more: Sequence[str]) -> None:
         raise UserError(f"--steps and --rounds must be at least 1, got {given.steps} and {given.rounds}")
     rows = {}
     for backend in given.backend:
-        seconds = rounds(backend, given.rounds, given.steps, more)
+        seconds = rounds(backend, given.rounds, given.steps, not given.same_session, more)
         rows[backend] = summary(seconds) | {"seconds": seconds}
         print(text(backend, summary(seconds)) + "\n", flush=True)
     here = environment()
@@ -184,6 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--backend", nargs="+", choices=("torch", "mindspore"), default=["torch"])
     parser.add_argument("--steps", type=int, default=3, help="timed at a time (default: 3)")
     parser.add_argument("--rounds", type=int, default=5, help="of quiet and busy steps (default: 5)")
+    parser.add_argument("--same-session", action="store_true", help="the other processes share the training's session")
     parser.add_argument("--output", type=Path, help="JSON file")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--keep-turns", action="store_true", help=argparse.SUPPRESS)

@@ -2,11 +2,12 @@
 
 How a thread waits for the others decides that. One that spins is quick where it has a core of its own, and takes the
 core away from those that it waits for where it has not. Every way of waiting trains in a process of its own; all of
-them take turns, each step alone and then beside one computing process for each core, so that whatever else the machine
-does meets them alike. The others have a session of their own, as another user's have, or another terminal's; Linux
-shares the cores out between sessions first. --same-session starts them in that of the training. The figures that count are ratios within a round: to SPINNING, what the OpenMP library does by
-itself, and of busy to quiet. Of rounds the median is shown. All ways train the networks of
-`python -m benchmarks.step mmt --arch tiny --height 64 --width 32`; more options change that.
+them take turns, each step alone and then beside one computing process for each core, so that whatever else the
+machine does meets them alike. The others have a session of their own, as another user's have, or another terminal's;
+Linux shares the cores out between sessions first. --same-session starts them in that of the training. The figures
+that count are ratios within a round: to SPINNING, what the OpenMP library does by itself, and of busy to quiet. Of
+rounds the median is shown. All ways train the networks of `python -m benchmarks.step mmt --arch tiny --height 64
+--width 32`; more options change that.
 """
 
 from __future__ import annotations

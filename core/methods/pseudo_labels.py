@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -161,15 +162,16 @@ def labelling(
     graph; the first clusters for all, since labels that differed in one image would train another model on each.
     """
     began = time.perf_counter()
+    mean = cache(lambda: average(features))  # of a job, the first process alone is to tell what is wrong with it
 
     def check() -> dict[str, Any]:
-        check_spread(average(features))
+        check_spread(mean())
         check_possible(config, features.shape[1])
         return {}
 
     first(processes, check)
     eps = memory.get("eps")
-    cluster = clustering(average(features), config, seed=seed, epoch=epoch, eps=eps, processes=processes)
+    cluster = clustering(mean(), config, seed=seed, epoch=epoch, eps=eps, processes=processes)
 
     def decide() -> dict[str, Any]:
         labels, centroids, chosen = cluster()

@@ -1,10 +1,11 @@
 """Short turns on a core, for threads that wait by giving way.
 
 MindSpore's CPU kernels split each operation between two threads of its own. The one that is done first calls
-sched_yield until the other is done. Beside processes that compute all the time Linux then runs one of those for its
-whole turn, some 3 ms, before it comes back: a step of some hundred operations costs twenty times as long. Linux 6.12
-and later let each thread choose the length of its turns, without any privilege. Those that choose short ones are picked
-again sooner. Their share of the processor stays the same.
+sched_yield until the other is done. Beside processes of the same session that compute all the time Linux then runs one
+of those until the next tick of its clock, some 4 ms, before it comes back: a step of some hundred operations costs ten
+times as long and more (`python -m benchmarks.busy --same-session`). Linux 6.12 and later let each thread choose the
+length of its turns, without any privilege. Those that choose short ones are picked again sooner. Their share of the
+processor stays the same.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ def set_turns(nanoseconds: int = SHORTEST) -> bool:
     Returns False, and changes nothing, where the system has no such choice: another than Linux, one before 6.12, a
     sandbox that forbids the call, or a process whose scheduling was chosen by somebody else.
 
-    >>> set_turns() in (True, False)
+    >>> taken = set_turns(200_000)
+    >>> taken == (length() == 200_000)
     True
     """
     if length() is None:

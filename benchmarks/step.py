@@ -101,6 +101,7 @@ def measure(backend: str, argv: Sequence[str], steps: int) -> dict[str, Any]:
     if device_memory(backend, device.device) is not None:
         timed(SETTLING)
     wall, processor = timed(steps)
+    peak = peak_memory()  # before anything is copied to be looked at
     return {
         "backend": backend,
         "about": entry.about(runtime),
@@ -114,7 +115,7 @@ def measure(backend: str, argv: Sequence[str], steps: int) -> dict[str, Any]:
         "processor_ms_a_step": 1000 * processor / steps,
         "first_step_ms": 1000 * first[0],
         "host_ms_a_batch": 1000 * host,
-        "peak_bytes": peak_memory(),
+        "peak_bytes": peak,
         "device_bytes": device_memory(backend, device.device),
     }
 

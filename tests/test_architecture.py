@@ -20,7 +20,8 @@ THIRD_PARTY |= {"matplotlib"}  # the plot of `duoreid compare`
 BACKENDS = ("torch", "mindspore")
 ENTRY_POINTS = {"entry.py"}
 ONE_SIDED = {
-    "mindspore": set(),
+    # onednn: torch's own threads are told by torch.set_num_threads
+    "mindspore": {"onednn.py"},
     # inputs: what its losses are functions of, where MindSpore's are cells; graph: MindSpore compiles its steps anyway;
     # kernels: Triton's run on CUDA alone
     "torch": {"inputs.py", "graph.py"}

@@ -60,7 +60,7 @@ class MindSporeLearner:
             self.teachers = MeanTeachers(
                 self._weights(self.spec.teachers), self._weights(self.spec.students), graph=graph
             )
-        differentiated = ms.value_and_grad(method, None, self.optimiser.update.parameters_, has_aux=True)
+        differentiated = ms.value_and_grad(method, None, self.optimiser.parameters, has_aux=True)
         embedders = [self.network(role) for role in self.spec.embedders]
 
         over_processes = Sum(self.runtime.processes)

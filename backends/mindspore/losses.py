@@ -5,6 +5,9 @@ softmax. Shapes stay fixed while it changes.
 
 A batch of one identity has no negatives: the triplet losses are 0 then, as is their gradient.
 
+Where features and logits have axes in front of the batch, the loss has them too: several networks' outputs for the same
+labels are compiled once.
+
 MindSpore's clamp, maximum, argmax and ReLU drop NaN, and its log_softmax computes in float32 whatever comes in: the
 forms here use neither, and whatever is not finite in the inputs is not finite in the loss.
 """
@@ -31,14 +34,14 @@ EPSILON, THRESHOLD = exact(0.01), exact(0.1)  # of the transport, where none is 
 
 
 def log_softmax(logits: Tensor) -> Tensor:
-    """Logarithm of the softmax over the columns of (B, C); NaN where a row holds NaN."""
-    shifted = logits - ops.stop_gradient(ops.amax(logits, 1, keepdims=True))
-    return shifted - ops.log(ops.exp(shifted).sum(1, keepdims=True))
+    """Logarithm of the softmax over the columns of (..., C); NaN where a row holds NaN."""
+    shifted = logits - ops.stop_gradient(ops.amax(logits, -1, keepdims=True))
+    return shifted - ops.log(ops.exp(shifted).sum(-1, keepdims=True))
 
 
 def masked_log_softmax(logits: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (B, C) -> (log-probabilities (B, C) with 0 in dead columns, live mask (1, C))."""
-    live = (ops.arange(logits.shape[1]) < classes).reshape((1, -1))
+    """Logits (..., C) -> (log-probabilities (..., C) with 0 in dead columns, live mask (1, C))."""
+    live = (ops.arange(logits.shape[-1]) < classes).reshape((1, -1))
     logits = ops.where(live, logits, constant(DEAD, logits.dtype))
     return ops.where(live, log_softmax(logits), constant(0.0, logits.dtype)), live
 
@@ -50,8 +53,8 @@ def cross_entropy(logits: Tensor, labels: Tensor, classes: Tensor, smoothing: Te
     """
     log_probabilities, _ = masked_log_softmax(logits, classes)
     picked = _pick(log_probabilities, labels)
-    uniform = log_probabilities.sum(1) / classes.astype(logits.dtype)
-    return -(picked + smoothing * (uniform - picked)).mean()
+    uniform = log_probabilities.sum(-1) / classes.astype(logits.dtype)
+    return -(picked + smoothing * (uniform - picked)).mean(-1)
 
 
 def soft_cross_entropy(logits: Tensor, teacher_logits: Tensor, classes: Tensor) -> Tensor:
@@ -59,25 +62,28 @@ def soft_cross_entropy(logits: Tensor, teacher_logits: Tensor, classes: Tensor) 
     log_probabilities, live = masked_log_softmax(logits, classes)
     teacher, _ = masked_log_softmax(ops.stop_gradient(teacher_logits), classes)
     probabilities = ops.where(live, ops.exp(teacher), constant(0.0, logits.dtype))
-    return -(probabilities * log_probabilities).sum(1).mean()
+    return -(probabilities * log_probabilities).sum(-1).mean(-1)
 
 
 def euclidean_distances(x: Tensor) -> Tensor:
-    """Features (B, D) -> distances (B, B), sqrt(max(d^2, 1e-12)) with an exact diagonal."""
-    squares = (x * x).sum(1)
-    squared = squares.reshape((-1, 1)) + squares.reshape((1, -1)) - 2 * ops.matmul(x, ops.transpose(x, (1, 0)))
-    rows = ops.arange(x.shape[0])
+    """Features (..., B, D) -> distances (..., B, B), sqrt(max(d^2, 1e-12)) with an exact diagonal."""
+    squares = (x * x).sum(-1, keepdims=True)
+    squared = squares + ops.swapaxes(squares, -1, -2) - 2 * ops.matmul(x, ops.swapaxes(x, -1, -2))
+    rows = ops.arange(x.shape[-2])
     least = of(MINIMUM_SQUARED_DISTANCE, x.dtype)
     clipped = ops.logical_or(squared <= least, rows.reshape((-1, 1)) == rows.reshape((1, -1)))
     return ops.sqrt(ops.where(clipped, least, squared))
 
 
 def batch_hard(distances: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Farthest positive (the anchor included) and nearest negative, first index on ties: (B,) each."""
+    """Distances (..., B, B) -> farthest positive (the anchor included) and nearest negative, (..., B) each.
+
+    First index on ties.
+    """
     distances = ops.stop_gradient(distances)
     same = labels.reshape((-1, 1)) == labels.reshape((1, -1))
-    positive = ops.argmax(ops.where(same, distances, constant(-1.0, distances.dtype)), 1)
-    negative = ops.argmin(ops.where(same, constant(float("inf"), distances.dtype), distances), 1)
+    positive = ops.argmax(ops.where(same, distances, constant(-1.0, distances.dtype)), -1)
+    negative = ops.argmin(ops.where(same, constant(float("inf"), distances.dtype), distances), -1)
     return positive.astype(ms.int64), negative.astype(ms.int64)
 
 
@@ -93,9 +99,9 @@ def softmax_triplet(features: Tensor, labels: Tensor, margin: Tensor | float = 0
     """
     distances = euclidean_distances(features)
     pair = log_softmax(_hardest(distances, *batch_hard(distances, labels)))
-    positive, negative = pair[:, 0], pair[:, 1]
-    loss = -(negative + margin * (positive - negative)).mean()
-    return loss * _several(labels, loss.dtype) + nothing(features, (0, 1))
+    positive, negative = pair[..., 0], pair[..., 1]
+    loss = -(negative + margin * (positive - negative)).mean(-1)
+    return loss * _several(labels, loss.dtype) + nothing(features, (-1, -2))
 
 
 def soft_softmax_triplet(features: Tensor, teacher_features: Tensor, labels: Tensor) -> Tensor:
@@ -105,8 +111,8 @@ def soft_softmax_triplet(features: Tensor, teacher_features: Tensor, labels: Ten
     positive, negative = batch_hard(distances, labels)
     pair = log_softmax(_hardest(distances, positive, negative))
     teacher = ops.exp(log_softmax(_hardest(euclidean_distances(teacher_features), positive, negative)))
-    loss = -(teacher * pair).sum(1).mean() * _several(labels, pair.dtype)
-    return loss + nothing(features, (0, 1)) + nothing(teacher_features, (0, 1))
+    loss = -(teacher * pair).sum(-1).mean(-1) * _several(labels, pair.dtype)
+    return loss + nothing(features, (-1, -2)) + nothing(teacher_features, (-1, -2))
 
 
 def triplet(features: Tensor, labels: Tensor, margin: Tensor | None = None) -> Tensor:
@@ -116,7 +122,7 @@ def triplet(features: Tensor, labels: Tensor, margin: Tensor | None = None) -> T
     """
     distances = euclidean_distances(features)
     hinge = _hinge(_hardest(distances, *batch_hard(distances, labels)), margin)
-    return hinge.mean() * _several(labels, hinge.dtype) + nothing(features, (0, 1))
+    return hinge.mean(-1) * _several(labels, hinge.dtype) + nothing(features, (-1, -2))
 
 
 def centre_triplet(features: Tensor, labels: Tensor, modalities: Tensor, margin: Tensor | None = None) -> Tensor:
@@ -136,16 +142,16 @@ def centre_triplet(features: Tensor, labels: Tensor, modalities: Tensor, margin:
     positives = ops.where(ops.logical_and(same, candidate), constants, constant(-1.0, distances.dtype))
     others = ops.logical_and(ops.logical_not(same), candidate)
     negatives = ops.where(others, constants, constant(float("inf"), distances.dtype))
-    hinge = _hinge(_hardest(distances, ops.argmax(positives, 1), ops.argmin(negatives, 1)), margin)
+    hinge = _hinge(_hardest(distances, ops.argmax(positives, -1), ops.argmin(negatives, -1)), margin)
     kept = ops.where(first, hinge, constant(0.0, hinge.dtype))
-    loss = kept.sum() / first.astype(hinge.dtype).sum()
-    return loss * _several(labels, hinge.dtype) + nothing(features, (0, 1))
+    loss = kept.sum(-1) / first.astype(hinge.dtype).sum()
+    return loss * _several(labels, hinge.dtype) + nothing(features, (-1, -2))
 
 
 def ranked_list(features: Tensor, labels: Tensor, modalities: Tensor) -> Tensor:
     """Ranked-list loss within a modality plus that across (MVD's public code), for all anchors at once.
 
-    Features (B, D) are normalised here.
+    Features (..., B, D) are normalised here.
     """
     distances = euclidean_distances(_unit(features))
     same_modality = modalities.reshape((-1, 1)) == modalities.reshape((1, -1))
@@ -158,28 +164,28 @@ def ranked_list(features: Tensor, labels: Tensor, modalities: Tensor) -> Tensor:
         reach, alpha = of(limits[0], features.dtype), of(limits[1], features.dtype)
         pull = _pull(distances, ops.logical_and(kind, positive), reach)
         push = _push(distances, ops.logical_and(kind, negative), alpha)
-        total = total + (pull + push).mean()
+        total = total + (pull + push).mean(-1)
     return total
 
 
 def _unit(features: Tensor) -> Tensor:
-    squared = (features * features).sum(1, keepdims=True)
+    squared = (features * features).sum(-1, keepdims=True)
     least = of(MINIMUM_SQUARED_LENGTH, features.dtype)
     return features / ops.sqrt(ops.where(squared <= least, least, squared))
 
 
 def _pull(distances: Tensor, positive: Tensor, reach: Tensor) -> Tensor:
-    """Each anchor's mean excess of its positives' distances over what they may have, (B,)."""
+    """Each anchor's mean excess of its positives' distances over what they may have, (..., B)."""
     beyond = ops.where(positive, relu(distances - reach), constant(0.0, distances.dtype))
-    return beyond.sum(1) / (positive.astype(distances.dtype).sum(1) + of(GUARD, distances.dtype))
+    return beyond.sum(-1) / (positive.astype(distances.dtype).sum(-1) + of(GUARD, distances.dtype))
 
 
 def _push(distances: Tensor, negative: Tensor, alpha: Tensor) -> Tensor:
-    """Each anchor's mean violation of its near negatives, weighted by the exponential of itself, (B,)."""
+    """Each anchor's mean violation of its near negatives, weighted by the exponential of itself, (..., B)."""
     zero = constant(0.0, distances.dtype)
     violation = ops.where(negative, relu(alpha - distances), zero)
     weights = ops.where(violation > 0, ops.exp(violation), zero)
-    return (weights * violation).sum(1) / (weights.sum(1) + of(GUARD, distances.dtype))
+    return (weights * violation).sum(-1) / (weights.sum(-1) + of(GUARD, distances.dtype))
 
 
 def distillation(observation: Tensor, representation: Tensor, classes: Tensor, form: str = "paper") -> Tensor:
@@ -192,9 +198,9 @@ def distillation(observation: Tensor, representation: Tensor, classes: Tensor, f
     q, _ = masked_log_softmax(representation, classes)
     zero = constant(0.0, q.dtype)
     if form == "paper":
-        return (ops.where(live, ops.exp(p), zero) * (p - q)).sum(1).mean()
+        return (ops.where(live, ops.exp(p), zero) * (p - q)).sum(-1).mean(-1)
     terms = ops.where(live, ops.exp(q) * (q - ops.exp(p)), zero)
-    return terms.sum(1).mean() / classes.astype(q.dtype)
+    return terms.sum(-1).mean(-1) / classes.astype(q.dtype)
 
 
 def jensen_shannon(first: Tensor, second: Tensor, classes: Tensor) -> Tensor:
@@ -204,7 +210,7 @@ def jensen_shannon(first: Tensor, second: Tensor, classes: Tensor) -> Tensor:
     larger = ops.stop_gradient(ops.where(p > q, p, q))
     middle = larger + ops.log(ops.exp(p - larger) + ops.exp(q - larger)) - of(LOG_2, p.dtype)
     terms = ops.exp(p) * (p - middle) + ops.exp(q) * (q - middle)
-    return ops.where(live, terms, constant(0.0, p.dtype)).sum(1).mean() / 2
+    return ops.where(live, terms, constant(0.0, p.dtype)).sum(-1).mean(-1) / 2
 
 
 def mutual_learning(first: Tensor, second: Tensor, classes: Tensor, form: str = "paper") -> Tensor:
@@ -272,20 +278,23 @@ def _log_sum_exp(x: Tensor, axis: int) -> Tensor:
 
 
 def _pick(values: Tensor, columns: Tensor) -> Tensor:
-    """Values (B, C) at one column a row -> (B,). A sum of one value and zeros: exact, and differentiable in float64."""
-    chosen = ops.arange(values.shape[1]).reshape((1, -1)) == columns.reshape((-1, 1))
-    return ops.where(chosen, values, constant(0.0, values.dtype)).sum(1)
+    """Values (..., B, C) at one column a row, (B,) or (..., B) -> (..., B).
+
+    A sum of one value and zeros: exact, and differentiable in float64.
+    """
+    chosen = ops.arange(values.shape[-1]) == columns.expand_dims(-1)
+    return ops.where(chosen, values, constant(0.0, values.dtype)).sum(-1)
 
 
 def _hardest(distances: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-    """Distances (B, B) -> (B, 2): to the mined positive and to the mined negative."""
-    return ops.stack((_pick(distances, positive), _pick(distances, negative)), 1)
+    """Distances (..., B, B) -> (..., B, 2): to the mined positive and to the mined negative."""
+    return ops.stack((_pick(distances, positive), _pick(distances, negative)), -1)
 
 
 def _hinge(pairs: Tensor, margin: Tensor | None) -> Tensor:
-    """Distances (B, 2) to a positive and a negative -> max(0, difference + margin), (B,)."""
+    """Distances (..., 2) to a positive and a negative -> max(0, difference + margin), (...)."""
     margin = of(MARGIN, pairs.dtype) if margin is None else margin
-    return relu(pairs[:, 0] - pairs[:, 1] + margin)
+    return relu(pairs[..., 0] - pairs[..., 1] + margin)
 
 
 def weigh(parts: tuple[Tensor, ...], weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -90,14 +90,14 @@ class MutualMeanTeaching(nn.Cell):
         features2, logits2 = self.whole(self.student2(view2, True), count)
         teacher_features1, teacher_logits1 = self.whole(self.teacher1(view1, True), count)
         teacher_features2, teacher_logits2 = self.whole(self.teacher2(view2, True), count)
+        # Both students at once: each loss is compiled once.
+        features, logits = ops.stack((features1, features2)), ops.stack((logits1, logits2))
+        others = ops.stack((teacher_features2, teacher_features1)), ops.stack((teacher_logits2, teacher_logits1))
         parts = (
-            cross_entropy(logits1, labels, classes, self.smoothing)
-            + cross_entropy(logits2, labels, classes, self.smoothing),
-            softmax_triplet(features1, labels) + softmax_triplet(features2, labels),
-            soft_cross_entropy(logits1, teacher_logits2, classes)
-            + soft_cross_entropy(logits2, teacher_logits1, classes),
-            soft_softmax_triplet(features1, teacher_features2, labels)
-            + soft_softmax_triplet(features2, teacher_features1, labels),
+            cross_entropy(logits, labels, classes, self.smoothing).sum(),
+            softmax_triplet(features, labels).sum(),
+            soft_cross_entropy(logits, others[1], classes).sum(),
+            soft_softmax_triplet(features, others[0], labels).sum(),
         )
         return weigh(parts, self.weights)
 

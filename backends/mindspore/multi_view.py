@@ -13,6 +13,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from duoreid.backends.mindspore import losses
+from duoreid.backends.mindspore.layers import exact, of
 from duoreid.backends.mindspore.networks import ReIDNetwork, VariationalNetwork, grey_form, normalise, unit
 from duoreid.backends.mindspore.processes import Single, Whole
 from duoreid.core.contract.learner import Batch
@@ -25,7 +26,7 @@ Views = Sequence[tuple[Tensor, Tensor, Tensor, Tensor]]
 """The outputs of the four views in the order of VIEWS, each in the order of a View's fields: compiled functions take
 neither dictionaries of tensors nor named tuples everywhere."""
 
-SHARES = tuple(VIEW_WEIGHTS[name] for name in VIEWS)
+SHARES = exact([VIEW_WEIGHTS[name] for name in VIEWS])
 VISIBLE, INFRARED, SHARED_VISIBLE, SHARED_INFRARED = range(len(VIEWS))
 V, V_LOGITS, Z, Z_LOGITS = range(len(View._fields))
 
@@ -126,45 +127,44 @@ class VariationalDistillation(nn.Cell):
             self.shared.check_batch(images, train=True)
 
 
+def every(views: Views, field: int) -> Tensor:
+    """One output of each view -> (views, B, width). What all views share is compiled once for all of them."""
+    return ops.stack((views[0][field], views[1][field], views[2][field], views[3][field]))
+
+
 def identity(views: Views, labels: Tensor, classes: Tensor, smoothing: Tensor) -> Tensor:
     """Cross-entropy of all eight logits, weighted by view."""
-    total = ops.zeros_like(smoothing)
-    for index in range(len(SHARES)):
-        share, view = SHARES[index], views[index]
-        of_both = losses.cross_entropy(view[V_LOGITS], labels, classes, smoothing)
-        of_both = of_both + losses.cross_entropy(view[Z_LOGITS], labels, classes, smoothing)
-        total = total + share * of_both
-    return total
+    logits = ops.stack((every(views, V_LOGITS), every(views, Z_LOGITS)))
+    return (losses.cross_entropy(logits, labels, classes, smoothing) * of(SHARES, smoothing.dtype)).sum()
 
 
 def metric(views: Views, labels: Tensor, modalities: Tensor, kind: str, margin: Tensor) -> Tensor:
     """Metric loss of all eight features, weighted by view. kind: "ranked-list", "triplet" or "centre"."""
     total = ops.zeros_like(margin)
-    for index in range(len(SHARES)):
-        share, view = SHARES[index], views[index]
-        for features in (view[V], view[Z]):
-            if kind == "ranked-list":
-                loss = losses.ranked_list(features, labels, modalities)
-            elif kind == "triplet":
-                loss = losses.triplet(features, labels, margin)
-            else:
-                loss = losses.centre_triplet(features, labels, modalities, margin)
-            total = total + share * loss
+    for field in (V, Z):
+        features = every(views, field)
+        if kind == "ranked-list":
+            each = losses.ranked_list(features, labels, modalities)
+        elif kind == "triplet":
+            each = losses.triplet(features, labels, margin)
+        else:
+            each = losses.centre_triplet(features, labels, modalities, margin)
+        total = total + (each * of(SHARES, margin.dtype)).sum()
     return total
 
 
 def self_distillation(views: Views, classes: Tensor, form: str) -> Tensor:
     """VSD: each specific branch's representation follows its own observation."""
     visible, infrared = views[VISIBLE], views[INFRARED]
-    first = losses.distillation(visible[V_LOGITS], visible[Z_LOGITS], classes, form)
-    return first + losses.distillation(infrared[V_LOGITS], infrared[Z_LOGITS], classes, form)
+    followed = ops.stack((visible[V_LOGITS], infrared[V_LOGITS]))
+    return losses.distillation(followed, ops.stack((visible[Z_LOGITS], infrared[Z_LOGITS])), classes, form).sum()
 
 
 def cross_distillation(views: Views, classes: Tensor, form: str) -> Tensor:
     """VCD: the shared branch's representation of one form follows its observation of the other."""
     first, second = views[SHARED_VISIBLE], views[SHARED_INFRARED]
-    to_second = losses.distillation(first[V_LOGITS], second[Z_LOGITS], classes, form)
-    return (to_second + losses.distillation(second[V_LOGITS], first[Z_LOGITS], classes, form)) / 2
+    followed = ops.stack((first[V_LOGITS], second[V_LOGITS]))
+    return losses.distillation(followed, ops.stack((second[Z_LOGITS], first[Z_LOGITS])), classes, form).sum() / 2
 
 
 def variational_mutual_learning(views: Views, classes: Tensor, form: str) -> Tensor:

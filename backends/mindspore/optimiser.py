@@ -10,6 +10,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
+from duoreid.backends.mindspore import onednn
 from duoreid.backends.mindspore.layers import DONE, constant, exact, of
 from duoreid.core.contract.treatment import Treatment, distinct, treatments
 from duoreid.core.settings.config import LearnerConfig
@@ -19,67 +20,62 @@ KEEP, TAKE = [exact(beta) for beta in BETAS], [exact(1 - beta) for beta in BETAS
 MOMENTUM = exact(0.9)
 
 
-PART = 200
-"""Parameters that one compiled function updates. Its loop nests the compiler's calls two deeper for each, four where it
-holds a choice, and at a depth of 1000 the compiler gives up. MVD with ResNet-50 trains 522 tensors."""
-
-
 def compiled(function: Callable[..., Any], graph: bool) -> Callable[..., Any]:
     """Return the function compiled, or as it is.
 
     It must return a tensor, DONE if it has nothing to tell.
     """
-    return ms.jit(function) if graph else function
+    if not graph:
+        return function
+    made = ms.jit(function)
+
+    def call(*tensors: Tensor) -> Any:
+        onednn.obey()
+        return made(*tensors)
+
+    return call
 
 
 class _Optimiser:
-    """What both optimisers share: compiled updates of all parameters, PART at a time, and a count of the steps.
+    """What both optimisers share: one compiled update for all parameters of one treatment, and a count of the steps.
 
-    update: a cell (begin, end, numbers, gradients) -> None for the parameters from begin to end and their gradients,
-    numbers being 0-d tensors: the rate, the weight decay, then the optimiser's own. It has the parameters in an order
-    of its own, `update.parameters_`, in which those of one treatment lie side by side: so no compiled loop has to look
-    up numbers for each, which costs the compiler a tenth.
+    update: a class of cells that have parameters, and take (numbers, gradients): numbers are 0-d tensors, the rate, the
+    weight decay, then the optimiser's own. parameters: in an order of the optimiser's own, in which those of one
+    treatment lie side by side.
     """
 
     def __init__(
         self,
-        make_update: Callable[[ParameterTuple], Any],
+        update: Callable[[ParameterTuple], Update],
         parameters: Sequence[Parameter],
         chosen: Sequence[Treatment],
         graph: bool,
     ) -> None:
         kept, places = distinct(chosen)
         order = sorted(range(len(parameters)), key=places.__getitem__)
-        self.steps, self.update = 0, make_update(ParameterTuple([parameters[index] for index in order]))
+        self.steps, self.parameters = 0, ParameterTuple([parameters[index] for index in order])
         self._places = np.argsort(order).tolist()
         self._parts, begin = [], 0
         for place, treatment in enumerate(kept):
-            last = begin + places.count(place)
-            for first in range(begin, last, PART):
-                end = min(first + PART, last)
-                self._parts.append((first, end, treatment, compiled(self._part(first, end), graph)))
-            begin = last
-
-    def _part(self, begin: int, end: int) -> Callable[..., Tensor]:
-        update = self.update
-
-        def run(*tensors: Tensor) -> Tensor:
-            count = len(tensors) - (end - begin)
-            update(begin, end, tensors[:count], tensors[count:])
-            return DONE
-
-        return run
+            end = begin + places.count(place)
+            part = update(ParameterTuple(self.parameters[begin:end]))
+            self._parts.append((treatment, part, compiled(_run(part), graph)))
+            begin = end
 
     def _step(self, gradients: Sequence[Tensor], rate: float, *own: float) -> None:
         self.steps += 1
-        for begin, end, treatment, run in self._parts:
+        begin = 0
+        for treatment, part, run in self._parts:
             numbers = (rate * treatment.factor, treatment.decay, *own)
+            end = begin + len(part.parameters_)
             # One argument each: given a tuple, the compiler takes every new one for another function.
-            run(*(Tensor(number, self.update.dtype) for number in numbers), *gradients[begin:end])
+            run(*(Tensor(number, part.dtype) for number in numbers), *gradients[begin:end])
+            begin = end
 
-    def _given(self, own: Sequence[Parameter]) -> list[Parameter]:
-        """Return what stands in the update's order in that of the parameters as they were given."""
-        return [own[place] for place in self._places]
+    def _given(self, own: Callable[[Update], Sequence[Parameter]]) -> list[Parameter]:
+        """Return something of the updates in the order of the parameters as they were given."""
+        ordered = [parameter for _, part, _ in self._parts for parameter in own(part)]
+        return [ordered[place] for place in self._places]
 
     def load(self, steps: int, *moments: Sequence[np.ndarray]) -> None:
         """Continue from given moments."""
@@ -105,13 +101,13 @@ class Adam(_Optimiser):
         super().__init__(AdamUpdate, parameters, chosen, graph)
 
     def step(self, gradients: Sequence[Tensor], rate: float) -> None:
-        """Update the parameters from their gradients, in the order of `update.parameters_`."""
+        """Update the parameters from their gradients, in the order of `parameters`."""
         first, second = (1 - beta ** (self.steps + 1) for beta in BETAS)
         self._step(gradients, rate * math.sqrt(second) / first, EPSILON * math.sqrt(second))
 
     def moments(self) -> tuple[int, Sequence[Parameter], Sequence[Parameter]]:
         """Return (steps done, first moments, second moments), in the order of the parameters as they were given."""
-        return self.steps, self._given(self.update.first), self._given(self.update.second)
+        return self.steps, self._given(lambda part: part.first), self._given(lambda part: part.second)
 
 
 class SGD(_Optimiser):
@@ -121,82 +117,109 @@ class SGD(_Optimiser):
         super().__init__(SGDUpdate, parameters, chosen, graph)
 
     def step(self, gradients: Sequence[Tensor], rate: float) -> None:
-        """Update the parameters from their gradients, in the order of `update.parameters_`."""
+        """Update the parameters from their gradients, in the order of `parameters`."""
         self._step(gradients, rate)
 
     def moments(self) -> tuple[int, Sequence[Parameter]]:
         """Return (steps done, momentum), in the order of the parameters as they were given."""
-        return self.steps, self._given(self.update.momentum)
+        return self.steps, self._given(lambda part: part.momentum)
 
 
-class AdamUpdate(nn.Cell):
-    """One update of all parameters: the fused operation in float32, the formula in float64, which it lacks."""
+class Update(nn.Cell):
+    """An update of parameters by one function for each.
+
+    A loop over them instead, written out by the compiler, takes it four times as long.
+    """
 
     def __init__(self, parameters: ParameterTuple) -> None:
         super().__init__(auto_prefix=False)
         self.parameters_ = parameters
+        self.dtype = parameters[0].dtype
+        self.each = ops.HyperMap()
+
+
+def _run(update: Update) -> Callable[..., Tensor]:
+    """Return a function of numbers and gradients, all of them one argument each, to be compiled."""
+    own = len(update.parameters_)
+
+    def run(*tensors: Tensor) -> Tensor:
+        count = len(tensors) - own
+        return ops.depend(DONE, update(tensors[:count], tensors[count:]))
+
+    return run
+
+
+FUSED = ops.Adam()
+adam, adam_double, sgd, follow = (
+    ops.MultitypeFuncGraph(name) for name in ("adam", "adam_double", "sgd", "mean_teacher")
+)
+
+
+@adam.register(*["Tensor"] * 7)
+def _(rate, decay, epsilon, parameter, first, second, gradient):
+    none = constant(0.0, ms.float32)  # the powers of the betas: the rate is corrected already
+    corrected = gradient + decay * parameter
+    return FUSED(parameter, first, second, none, none, rate, KEEP[0][0], KEEP[1][0], epsilon, corrected)
+
+
+@adam_double.register(*["Tensor"] * 7)
+def _(rate, decay, epsilon, parameter, first, second, gradient):
+    corrected = gradient + decay * parameter
+    mean = KEEP[0][1] * first + TAKE[0][1] * corrected
+    square = KEEP[1][1] * second + TAKE[1][1] * corrected * corrected
+    moved = parameter - rate * mean / (ops.sqrt(square) + epsilon)
+    return ops.assign(first, mean), ops.assign(second, square), ops.assign(parameter, moved)
+
+
+class AdamUpdate(Update):
+    """The fused operation in float32, the formula in float64, which it lacks."""
+
+    def __init__(self, parameters: ParameterTuple) -> None:
+        super().__init__(parameters)
         self.first = parameters.clone(prefix="adam.first", init="zeros")
         self.second = parameters.clone(prefix="adam.second", init="zeros")
-        self.dtype = parameters[0].dtype
-        self.double = self.dtype == ms.float64
-        self.fused = ops.Adam()
+        self.formula = adam_double if self.dtype == ms.float64 else adam
 
-    def construct(self, begin: int, end: int, numbers: tuple[Tensor, ...], gradients: tuple[Tensor, ...]) -> None:
+    def construct(self, numbers: tuple[Tensor, ...], gradients: tuple[Tensor, ...]) -> tuple:
         """Numbers: rate, weight decay, epsilon."""
-        # Everything in the loops themselves: a call, or a choice inside, costs the compiler half as much again.
-        rate, decay, epsilon = numbers
-        b1, b2 = of(KEEP[0], self.dtype), of(KEEP[1], self.dtype)
-        if self.double:
-            rest1, rest2 = of(TAKE[0], self.dtype), of(TAKE[1], self.dtype)
-            for index in range(begin, end):
-                parameter, first, second = self.parameters_[index], self.first[index], self.second[index]
-                gradient = gradients[index - begin] + decay * parameter
-                mean = b1 * first + rest1 * gradient
-                square = b2 * second + rest2 * gradient * gradient
-                ops.assign(first, mean)
-                ops.assign(second, square)
-                ops.assign(parameter, parameter - rate * mean / (ops.sqrt(square) + epsilon))
-        else:
-            none = constant(0.0, self.dtype)
-            for index in range(begin, end):
-                parameter, first, second = self.parameters_[index], self.first[index], self.second[index]
-                gradient = gradients[index - begin] + decay * parameter
-                # The powers of the betas are 0: the rate is corrected already.
-                self.fused(parameter, first, second, none, none, rate, b1, b2, epsilon, gradient)
+        formula = ops.partial(self.formula, numbers[0], numbers[1], numbers[2])
+        return self.each(formula, self.parameters_, self.first, self.second, gradients)
 
 
-class SGDUpdate(nn.Cell):
-    """One update of all parameters."""
+@sgd.register(*["Tensor"] * 6)
+def _(rate, decay, keep, parameter, momentum, gradient):
+    corrected = gradient + decay * parameter
+    moved = keep * momentum + corrected
+    return ops.assign(momentum, moved), ops.assign(parameter, parameter - rate * (corrected + keep * moved))
+
+
+class SGDUpdate(Update):
+    """Nesterov's momentum."""
 
     def __init__(self, parameters: ParameterTuple) -> None:
-        super().__init__(auto_prefix=False)
-        self.parameters_ = parameters
+        super().__init__(parameters)
         self.momentum = parameters.clone(prefix="sgd.momentum", init="zeros")
-        self.dtype = parameters[0].dtype
 
-    def construct(self, begin: int, end: int, numbers: tuple[Tensor, ...], gradients: tuple[Tensor, ...]) -> None:
+    def construct(self, numbers: tuple[Tensor, ...], gradients: tuple[Tensor, ...]) -> tuple:
         """Numbers: rate, weight decay."""
-        rate, decay = numbers
-        keep = of(MOMENTUM, self.dtype)
-        for index in range(begin, end):
-            parameter, momentum = self.parameters_[index], self.momentum[index]
-            gradient = gradients[index - begin] + decay * parameter
-            moved = keep * momentum + gradient
-            ops.assign(momentum, moved)
-            ops.assign(parameter, parameter - rate * (gradient + keep * moved))
+        formula = ops.partial(sgd, numbers[0], numbers[1], of(MOMENTUM, self.dtype))
+        return self.each(formula, self.parameters_, self.momentum, gradients)
 
 
-class TeacherUpdate(nn.Cell):
+@follow.register(*["Tensor"] * 4)
+def _(decay, rest, teacher, student):
+    return ops.assign(teacher, decay * teacher + rest * student)
+
+
+class TeacherUpdate(Update):
     """Move the teachers' parameters: teacher = decay * teacher + (1 - decay) * student (MMT, section 3.2)."""
 
     def __init__(self, teachers: Sequence[Parameter], students: Sequence[Parameter]) -> None:
-        super().__init__(auto_prefix=False)
-        self.teachers, self.students = ParameterTuple(teachers), ParameterTuple(students)
+        super().__init__(ParameterTuple(teachers))
+        self.students = ParameterTuple(students)
 
-    def construct(self, decay: Tensor, rest: Tensor) -> None:
-        for index in range(len(self.teachers)):
-            teacher = self.teachers[index]
-            ops.assign(teacher, decay * teacher + rest * self.students[index])
+    def construct(self, decay: Tensor, rest: Tensor) -> tuple:
+        return self.each(ops.partial(follow, decay, rest), self.parameters_, self.students)
 
 
 class MeanTeachers:
@@ -207,8 +230,7 @@ class MeanTeachers:
         update = TeacherUpdate(teachers, students)
 
         def run(decay: Tensor, rest: Tensor) -> Tensor:
-            update(decay, rest)
-            return DONE
+            return ops.depend(DONE, update(decay, rest))
 
         self._run = compiled(run, graph)
 

@@ -103,7 +103,7 @@ def gradients(
 def gradients_of(learner: MindSporeLearner, batch: Batch) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """See Probe."""
     values, derivatives = learner.losses_and_gradients(batch)
-    names = [parameter.name for parameter in learner.optimiser.update.parameters_]
+    names = [parameter.name for parameter in learner.optimiser.parameters]
     parts = dict(zip(learner.method.NAMES, values.asnumpy().tolist(), strict=True))
     return parts, {name: value.asnumpy().copy() for name, value in zip(names, derivatives, strict=True)}
 
@@ -135,7 +135,7 @@ def _holding(learner: Any, held: Held) -> Iterator[None]:
     def entering(role: str) -> Any:
         return lambda *_: held.enter(role)
 
-    method, parameters = learner.method, learner.optimiser.update.parameters_
+    method, parameters = learner.method, learner.optimiser.parameters
     hooks = [learner.network(role).register_forward_pre_hook(entering(role)) for role in learner.spec.all]
     before = parts.relu, parts.leaky_relu, parts.MaxPool2d.construct, learner._losses_and_gradients
     parts.relu, parts.leaky_relu, parts.MaxPool2d.construct = relu, leaky_relu, max_pool
@@ -187,7 +187,7 @@ def _optimise(
     moved = _parameters(parameters, "parameter")
     optimiser = make(moved, decaying(weight_decay, len(moved)), graph=False)
     places = {parameter.name: place for place, parameter in enumerate(moved)}
-    order = [places[parameter.name] for parameter in optimiser.update.parameters_]
+    order = [places[parameter.name] for parameter in optimiser.parameters]
     for step, rate in zip(gradients, rates, strict=True):
         optimiser.step(tuple(Tensor(np.array(step[place])) for place in order), rate)
     return [parameter.asnumpy().copy() for parameter in moved]

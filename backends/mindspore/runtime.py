@@ -122,6 +122,7 @@ def open_runtime(config: RuntimeConfig) -> Runtime:
     set_turns()  # before MindSpore starts its threads
     _set_device(ms, kind, config.device_id)
 
+    from duoreid.backends.mindspore import onednn
     from duoreid.backends.mindspore.processes import Single, join
 
     processes = join(local) if size > 1 else Single()
@@ -129,6 +130,7 @@ def open_runtime(config: RuntimeConfig) -> Runtime:
     ms.set_context(mode=ms.PYNATIVE_MODE)
     if config.threads:
         _set_threads(ms, config.threads)
+        onednn.limit(config.threads)
     dtype = ms.float64 if config.precision == "float64" else ms.float32
     return Runtime(kind, config.device_id, dtype, config.mode == "graph", processes)
 

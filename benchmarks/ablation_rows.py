@@ -115,6 +115,7 @@ MVD_CHOICES = Ablation(
         Row("statistics of both forms apart", APART),
         Row("attention over channels", ("--channel-attention",)),
         Row("biases", ("--biases",)),
+        Row("without padding", ("--padding", "0")),
         Row("the rate falls in one step", ("--decay", "steps", "--milestones", "4")),
     ),
 )

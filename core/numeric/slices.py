@@ -1,11 +1,11 @@
 """Short turns on a core, for threads that wait by giving way.
 
-MindSpore's CPU kernels split each operation between two threads of its own. The one that is done first calls
-sched_yield until the other is done. Beside processes of the same session that compute all the time Linux then runs one
-of those until the next tick of its clock, some 4 ms, before it comes back: a step of some hundred operations costs ten
-times as long and more (`python -m benchmarks.busy --same-session`). Linux 6.12 and later let each thread choose the
-length of its turns, without any privilege. Those that choose short ones are picked again sooner. Their share of the
-processor stays the same.
+MindSpore's CPU kernels split each operation between threads of its own, unless it was asked for one. The one that is
+done first calls sched_yield until the other is done. Beside processes of the same session that compute all the time
+Linux then runs one of those until the next tick of its clock, some 4 ms, before it comes back: a step of some hundred
+operations costs ten times as long and more (`python -m benchmarks.busy --same-session`). Linux 6.12 and later let each
+thread choose the length of its turns, without any privilege. Those that choose short ones are picked again sooner.
+Their share of the processor stays the same.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ test: $(VENV)/.all  ## both backends: every claim but those whose proof takes lo
 	@OMP_NUM_THREADS=1 $(MAKE) $(TWO_AT_A_TIME) $(GROUPS)
 
 test-long: $(VENV)/.all  ## the others, marked `long`; CI runs both
-	@echo "The long tests, in the same groups: some 15 minutes on 2 quiet cores."
+	@echo "The long tests, in the same groups: some 10 minutes on 2 quiet cores."
 	@OMP_NUM_THREADS=1 $(MAKE) $(TWO_AT_A_TIME) $(filter-out test-numpy2,$(GROUPS)) WHICH="-m long"
 
 test-fast: $(VENV)/.all  ## for every edit: neither MindSpore nor whole runs

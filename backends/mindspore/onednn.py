@@ -9,9 +9,12 @@ compiled, that is, and in the thread of Python that calls it first.
 from __future__ import annotations
 
 import ctypes
+import logging
 import threading
 from functools import cache
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 _here = threading.local()
 _wanted: list[int] = []
@@ -46,4 +49,5 @@ def _interface() -> ctypes._CFuncPtr | None:
         tell = getattr(ctypes.CDLL(str(file)), "dnnl_threadpool_interop_set_max_concurrency", None)
         if tell is not None:
             return tell
+    log.info("MindSpore's library of oneDNN takes no number of threads: its kernels use as many as there are cores")
     return None

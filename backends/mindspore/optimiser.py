@@ -128,7 +128,7 @@ class SGD(_Optimiser):
 class Update(nn.Cell):
     """An update of parameters by one function for each.
 
-    A loop over them instead, written out by the compiler, takes it four times as long.
+    A loop over them instead, written out by the compiler, takes it three times as long.
     """
 
     def __init__(self, parameters: ParameterTuple) -> None:

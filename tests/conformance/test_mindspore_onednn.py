@@ -9,11 +9,9 @@ import pytest
 from duoreid.backends.mindspore import onednn
 
 PROGRAM = """
-import ctypes
 import numpy as np
 import mindspore as ms
 from mindspore import Tensor
-from duoreid.backends.mindspore import onednn
 from duoreid.backends.mindspore.layers import Conv2d
 from duoreid.backends.mindspore.optimiser import compiled
 from duoreid.backends.mindspore.runtime import RuntimeConfig, open_runtime

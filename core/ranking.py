@@ -165,11 +165,12 @@ def _scores_of(
     distances: (b, G), of the queries from `start` on. NaN without a match.
     """
     rows, columns, ignored = matches.of(start, start + len(distances))
+    values = distances[rows, columns]
+    order = np.lexsort((values, rows))  # stable: equal distances stay in the order of columns
+    rows, columns, ignored, values = rows[order], columns[order], ignored[order], values[order]
     positives = np.bincount(rows[~ignored], minlength=len(distances))
     ahead = np.zeros(len(rows), np.int64)
-    ahead[~ignored] = positions.ahead(distances, columns[~ignored], positives)
-    order = np.lexsort((distances[rows, columns], rows))  # stable: equal distances stay in the order of columns
-    rows, columns, ignored, ahead = rows[order], columns[order], ignored[order], ahead[order]
+    ahead[~ignored] = positions.ahead(distances, columns[~ignored], values[~ignored], positives)
     before = np.cumsum(ignored)  # of the ignored items of a query, those that stand ahead of a positive do not count
     begin = np.searchsorted(rows, np.arange(len(distances)))
     ranks = ahead + 1 - (before - (before - ignored)[begin[rows]])

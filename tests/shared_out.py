@@ -1,12 +1,14 @@
 """`python -m tests.shared_out BACKEND FOLDER STEPS SPEC...`: steps by processes that a launcher has started.
 
 SPEC: CASE/GROUP/PRECISION, GROUP being batch norm's. The first process writes CASE-GROUP-PRECISION.npz with its state,
-its losses and the embedding of images in uneven chunks; every process prints the digest of what it has.
+its losses and the embedding of images in uneven chunks; every process writes the digest of what it has
+into a file of its own: lines that two processes print at once can come in one another's middle.
 """
 
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -51,6 +53,7 @@ def run(learner: Any, config: LearnerConfig, steps: int) -> dict[str, np.ndarray
 def main(backend: str, folder: Path, steps: int, specs: list[str]) -> None:
     """Run the cases with as many processes as the launcher has started."""
     entry = importlib.import_module(f"duoreid.backends.{backend}.entry").BACKEND
+    digests: dict[str, str] = {}
     for spec in specs:
         name, group, precision = spec.split("/")
         runtime = entry.open_runtime(entry.runtime(device="cpu", precision=precision))
@@ -58,7 +61,8 @@ def main(backend: str, folder: Path, steps: int, specs: list[str]) -> None:
         arrays = run(together(entry.make_learner, runtime.processes)(config, runtime, 0), config, steps)
         if not runtime.processes.index:
             np.savez(folder / f"{name}-{group}-{precision}.npz", **arrays)
-        print(f"process {runtime.processes.index} of {runtime.processes.size}: {spec} {digest(arrays)}", flush=True)
+        digests[spec] = digest(arrays)
+        (folder / f"digests-{runtime.processes.index}.json").write_text(json.dumps(digests))
 
 
 if __name__ == "__main__":

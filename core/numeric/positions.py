@@ -1,4 +1,9 @@
-"""Where a row's positives stand, without sorting the row: a rank is a count of what comes before."""
+"""Where a row's positives stand, without sorting the row: a rank is a count of what comes before.
+
+Most positives stand near the front, so that few items of the row need to be looked at twice: one comparison finds the
+items that are as near as the positives, and these few are sorted. Where they are many, every positive is compared with
+the whole row, and the comparisons are summed eight at a time.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,9 @@ WORD = 8  # flags of one byte that are added at a time, as one uint64
 WORDS = 255  # words whose bytes can be added before one could overflow
 SCRATCH = 1 << 19  # bytes of flags held at a time: they stay in the processor's second cache
 BUFFER = 512  # items; see _small_buffers
-SORT_FROM = 32  # counting beats sorting up to about this many positives per bit of the row's length
+SORT_FROM = 32  # sorting an item costs as much as comparing it with so many positives per bit of their number
+FEW = 8  # fewer positives than these are counted sooner than anything could be learnt about their row
+FAR = 8  # one positive in so many may stand far behind the others
 
 
 class Positions:
@@ -24,40 +31,67 @@ class Positions:
         padded = self._lanes * WORD * WORDS
         self._flags = np.zeros((max(1, SCRATCH // padded), padded), bool)  # the padding stays False
         self._words = self._flags.view(np.uint64).reshape(len(self._flags), self._lanes, WORDS)
-        self._most = SORT_FROM * math.log2(length + 2)
+        self._near = np.empty(length, bool)
+        self._marked = np.zeros(length, bool)  # False between calls
+        self._sorting = SORT_FROM * math.log2(length + 2)
 
-    def ahead(self, rows: np.ndarray, positives: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    def ahead(self, rows: np.ndarray, positives: np.ndarray, values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """Return how many items of its row of (b, G) come before each positive: int64 (P,).
 
-        positives: the columns of all rows' positives, row by row, rising in each. counts: (b,), how many each row has.
+        positives: the columns of all rows' positives, row by row, the nearest first, equal ones by column. values: how
+        far each is. counts: (b,), how many each row has.
         An equal item comes before if its column is lower, as in a stable sort.
         """
-        lanes = np.zeros((len(positives), self._lanes), np.uint64)
-        extra = np.zeros(len(positives), np.int64)
+        places = np.zeros(len(positives), np.int64)
+        counted = [np.empty(0, np.int64)]
+        lanes = [np.empty((0, self._lanes), np.uint64)]
         end = 0
         with _small_buffers():
-            for row, count in enumerate(counts.tolist()):
+            for row, count in zip(rows, counts.tolist(), strict=True):
                 start, end = end, end + count
-                if count > self._most:
-                    place = np.empty(self._length, np.int64)
-                    place[np.argsort(rows[row], kind="stable")] = np.arange(self._length)
-                    extra[start:end] = place[positives[start:end]]
-                    continue
+                if count >= FEW:
+                    start += self._sort_near(row, positives[start:end], values[start:end], places[start:end])
                 for begin in range(start, end, len(self._flags)):
                     part = slice(begin, min(begin + len(self._flags), end))
-                    self._count(rows[row], positives[part], lanes[part], extra[part])
-        return lanes.view(np.uint8).astype(np.int64).sum(axis=1) + extra
+                    order = positives[part].argsort()
+                    counted.append(begin + order)
+                    lanes.append(self._compare(row, positives[part][order], values[part][order]))
+                    places[counted[-1]] = self._equal_between(row, positives[part][order], values[part][order])
+        places[np.concatenate(counted)] += np.add.reduce(np.concatenate(lanes).view(np.uint8), axis=1, dtype=np.int64)
+        return places
 
-    def _count(self, row: np.ndarray, positives: np.ndarray, lanes: np.ndarray, extra: np.ndarray) -> None:
-        """Up to the first positive equal items count, from there on they do not; then those between are extra."""
-        first, last, value = positives[0], positives[-1], row[positives][:, None]
-        flags = self._flags[: len(positives)]
+    def _sort_near(self, row: np.ndarray, positives: np.ndarray, values: np.ndarray, places: np.ndarray) -> int:
+        """Where few items are as near as the positives, or as most of them, sort those; return how many it placed."""
+        for placed in (len(positives), len(positives) - len(positives) // FAR):
+            near = np.less_equal(row, values[placed - 1], out=self._near)
+            if np.count_nonzero(near) * self._sorting > len(positives) * self._length:
+                continue
+            columns = near.nonzero()[0]
+            columns = columns[row[columns].argsort(kind="stable")]
+            self._marked[positives] = True
+            places[:placed] = self._marked[columns].nonzero()[0][:placed]
+            self._marked[positives] = False
+            return placed
+        return 0
+
+    def _compare(self, row: np.ndarray, positives: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Return sums, a byte each, of what comes before each positive: equal items count up to the first one only.
+
+        positives: columns, rising. Returns uint64 (p, lanes).
+        """
+        first, value, flags = positives[0], values[:, None], self._flags[: len(positives)]
         np.less_equal(row[:first], value, out=flags[:, :first])
         np.less(row[first:], value, out=flags[:, first : self._length])
-        np.add.reduce(self._words[: len(positives)], axis=2, out=lanes)
-        equal = row[first:last] == value
-        if np.count_nonzero(equal) >= len(positives):  # more than each but the last with itself
-            extra += (equal & (np.arange(first, last) < positives[:, None])).sum(axis=1)
+        return np.add.reduce(self._words[: len(positives)], axis=2)
+
+    @staticmethod
+    def _equal_between(row: np.ndarray, positives: np.ndarray, values: np.ndarray) -> np.ndarray | int:
+        """Return how many equal items stand between the first positive and each: they come before it, too."""
+        first, last = positives[0], positives[-1]
+        equal = row[first:last] == values[:, None]
+        if np.count_nonzero(equal) < len(positives):  # each but the last with itself
+            return 0
+        return (equal & (np.arange(first, last) < positives[:, None])).sum(axis=1)
 
 
 @contextmanager

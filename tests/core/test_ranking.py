@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings, strategies
 
 from duoreid.core.numeric.inputs import row_blocks
+from duoreid.core.numeric.positions import Positions
 from duoreid.core.ranking import rank, rank_distances
 from tests.core import references
 from tests.core.features import exact_unit_rows, generators
@@ -55,6 +56,25 @@ def test_many_positives(levels, identities):
     labels = draw_labels(random, 5, 700, identities, 3)
     distances = random.integers(levels, size=(5, 700)).astype(np.float32)
     check(rank_distances(distances, *labels), distances, labels, 50)
+
+
+@pytest.mark.parametrize("levels", [7, 40, 10**6])
+@pytest.mark.parametrize(("far", "placed"), [(0, {16}), (1, {14}), (2, {14}), (3, {0}), (16, {0})])
+def test_positives_near_the_front(far, placed, levels, monkeypatch):
+    """All of them, all but a few, or none: what is near is sorted, with equal items among and around the positives."""
+    random = np.random.default_rng(far)
+    labels = np.zeros(6, int), np.arange(4000) + 1, np.zeros(6, int), np.ones(4000, int)
+    distances = 0.1 + 0.9 * random.random((6, 4000))
+    columns = random.permutation(4000)[:16]
+    labels[1][columns] = 0
+    distances[:, columns[far:]] = 0.11 * random.random((6, 16 - far))
+    distances[:, columns[:far]] = 0.95
+    distances = (np.round(distances * levels) / levels).astype(np.float32)
+    ways = []
+    whole = Positions._sort_near
+    monkeypatch.setattr(Positions, "_sort_near", lambda *given: ways.append(whole(*given)) or ways[-1])
+    check(rank_distances(distances, *labels), distances, labels, 50)
+    assert levels == 7 or set(ways) == placed
 
 
 def test_many_blocks(monkeypatch):

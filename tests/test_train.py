@@ -115,7 +115,7 @@ def test_dbscan_and_selection_on_the_test_set(data, tmp_path, capsys):
         (["--epoch", "3"], ["--epochs"]),
         (["--target", "synthetic-z"], ["synthetic-z", "synthetic-b"]),
         (["--target", "market1501"], ["market1501", "bounding_box_train"]),
-        (["--clusters", "100000"], ["--clusters 100000", "training images"]),
+        (["--clusters", "100000"], ["--clusters 100000", "features to cluster"]),
         (["--pretrain-identities", "64"], ["64", "identities"]),
         (["--identities", "8"], ["--clusters 6", "8 identities"]),
         (["--start", "/nowhere"], ["/nowhere"]),
@@ -139,7 +139,7 @@ def test_a_mistake_ends_in_one_message(data, tmp_path, capsys, argv, needles):
 @pytest.mark.parametrize("argv", [["--clusters", "100000"], ["--clustering", "dbscan", "--k1", "1000"]])
 def test_a_clustering_that_cannot_be_is_told_before_anything_is_trained(data, tmp_path, capsys, argv):
     assert train("torch", data, "--output", str(tmp_path / "run"), *argv) == 2
-    assert "training images" in capsys.readouterr().err
+    assert "features to cluster" in capsys.readouterr().err
     assert not list((tmp_path / "run").glob("*.safetensors"))
 
 

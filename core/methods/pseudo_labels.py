@@ -32,31 +32,31 @@ def average(features: np.ndarray) -> np.ndarray:
     bad = int((~np.isfinite(mean)).any(axis=1).sum())
     if bad:
         raise UserError(
-            f"the features of {bad} of {len(mean)} training images are not finite, so they cannot be clustered: "
+            f"{bad} of the target's {len(mean)} features are not finite, so they cannot be clustered: "
             "training has diverged. Lower --rate, or start from the last saved epoch."
         )
     return mean
 
 
 def check_spread(features: np.ndarray) -> None:
-    """Raise UserError where the features (N, D) of all images are the same: nothing can be told apart by them."""
+    """Raise UserError where all features (N, D) are the same: nothing can be told apart by them."""
     rows = normalise(features)
     if len(rows) > 1 and float(np.abs(rows - rows[0]).max()) < COLLAPSED:
         raise UserError(
-            f"the features of all {len(rows)} training images are the same (to {COLLAPSED:g}), so they cannot be "
+            f"all of the target's {len(rows)} features are the same (to {COLLAPSED:g}), so they cannot be "
             "clustered: the network has collapsed. Lower --rate, or start from other weights."
         )
 
 
-def check_possible(config: ClusterConfig, images: int) -> None:
-    """Raise UserError where so many images cannot be clustered as configured, whatever their features."""
+def check_possible(config: ClusterConfig, count: int) -> None:
+    """Raise UserError where so many images, or tracklets, cannot be clustered as configured, whatever they show."""
     if config.clustering == "dbscan":
-        if images <= config.k1:
-            raise UserError(f"--k1 {config.k1} needs more than that many training images, the target has {images}.")
+        if count <= config.k1:
+            raise UserError(f"--k1 {config.k1} needs more than that many features to cluster, the target has {count}.")
         return
-    if config.clusters > images:
+    if config.clusters > count:
         raise UserError(
-            f"--clusters {config.clusters} is more than the {images} training images of the target: choose K near the "
+            f"--clusters {config.clusters} is more than the target's {count} features to cluster: choose K near the "
             "number of identities that you expect."
         )
     if config.clusters < config.identities:
@@ -138,9 +138,9 @@ def check_clusters(labels: np.ndarray, classes: int, config: ClusterConfig) -> N
         )
     else:
         remedy = "raise --eps-share, lower --min-samples or use --clustering kmeans"
-    fault = "every image is an outlier" if not classes else f"{classes} cluster(s), {outliers} outliers"
+    fault = "all are outliers" if not classes else f"{classes} cluster(s), {outliers} outliers"
     raise UserError(
-        f"clustering {len(labels)} target images gave too little to train on: {fault}. A batch needs "
+        f"clustering the target's {len(labels)} features gave too little to train on: {fault}. A batch needs "
         f"{config.identities} identities and the triplet loss two: {remedy}, or lower --identities."
     )
 

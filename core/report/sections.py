@@ -41,7 +41,8 @@ def _subtitle(material: Material) -> str:
         parts.append(f"{material.records.seconds / 60:.0f} minutes")
     if material.opened is not None:
         dataset = material.opened.dataset
-        parts.append(f"tested on {dataset.name}, {len(dataset.test):,} images")
+        rows = "images" if dataset.frames is None else "tracklets"
+        parts.append(f"tested on {dataset.name}, {len(dataset.test):,} {rows}")
     return " · ".join(parts)
 
 

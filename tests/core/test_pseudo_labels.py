@@ -64,14 +64,14 @@ def test_centroids_leave_outliers_out():
 
 def test_more_clusters_than_images():
     features, identities = blobs(networks=1)
-    with pytest.raises(UserError, match=r"--clusters 73 .* 72 training images"):
+    with pytest.raises(UserError, match=r"--clusters 73 .* 72 features"):
         labelling(features, identities, replace(KMEANS, clusters=73), seed=1, epoch=0, memory={})
 
 
 def test_every_point_an_outlier():
     generator = rng(0, "test/noise")
     rows = generator.normal(size=(1, 60, 16)).astype(np.float32)
-    with pytest.raises(UserError, match=r"every image is an outlier.*--eps-share"):
+    with pytest.raises(UserError, match=r"all are outliers.*--eps-share"):
         labelling(rows, np.zeros(60, int), DBSCAN, seed=1, epoch=0, memory={"eps": 1e-9})
 
 
@@ -90,7 +90,7 @@ def test_too_few_images_for_the_neighbours():
 def test_features_that_are_not_finite():
     features, identities = blobs()
     features[0, 3, 2] = np.nan
-    with pytest.raises(UserError, match=r"1 of 72 training images are not finite"):
+    with pytest.raises(UserError, match=r"1 of the target's 72 features are not finite"):
         labelling(features, identities, KMEANS, seed=1, epoch=0, memory={})
 
 
@@ -98,7 +98,7 @@ def test_features_that_are_not_finite():
 def test_features_that_are_all_the_same(config):
     """Whatever their lengths: a network that has collapsed maps every image to one direction."""
     features = np.ones((2, 40, 16), np.float32) * np.linspace(1, 2, 40, dtype=np.float32)[:, None]
-    with pytest.raises(UserError, match=r"features of all 40 training images are the same .* has collapsed"):
+    with pytest.raises(UserError, match=r"all of the target's 40 features are the same .* has collapsed"):
         labelling(features, np.zeros(40, int), config, seed=1, epoch=0, memory={})
     features[:, 0, 0] += 0.01
     check_spread(features[0])

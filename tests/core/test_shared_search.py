@@ -95,7 +95,7 @@ def test_what_cannot_be_clustered_is_said_once():
         2, lambda job: labelling(features, identities, config, seed=1, epoch=0, memory={}, processes=job)
     )
     assert [type(error) for error in errors] == [UserError, FailedElsewhereError]
-    assert "needs more than that many training images" in str(errors[0])
+    assert "needs more than that many features to cluster" in str(errors[0])
 
 
 BETTER = np.nextafter(np.float32(0.9), np.float32(1))

@@ -1,4 +1,4 @@
-"""Small models and pictures that the tests of serving share."""
+"""Small models, pictures and galleries that the tests of serving share."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from duoreid import Gallery
 from duoreid.core.checkpoints import files as checkpoint
 from duoreid.core.contract.state import initial
 from duoreid.core.methods.registry import spec_of
@@ -56,6 +57,13 @@ def model() -> Model:
     return plain_model()
 
 
+class Limit:
+    """A threshold as core/openset.py has it."""
+
+    def at(self, gallery_size: int) -> float:
+        return 0.98
+
+
 def picture(path: Path, person: int, noise: int = 0) -> Path:
     """Write a picture of a person: blocks of colours, the same for the same person up to noise."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,6 +84,23 @@ def cameras(tmp_path) -> Path:
 
 
 PATTERN = r"^(?P<camera>c\d)/(?P<identity>\d+)"
+
+
+@pytest.fixture
+def gallery(tmp_path, model, cameras) -> Gallery:
+    made = Gallery.open(tmp_path / "gallery", model)
+    made.add(cameras, pattern=PATTERN)
+    return made
+
+
+@pytest.fixture
+def three_cameras(tmp_path, model) -> Gallery:
+    """130 pictures before three cameras, ten of them before the last, without two in the middle."""
+    gallery = Gallery.open(tmp_path / "gallery", model)
+    files = [picture(tmp_path / "many" / f"{person}.png", person) for person in range(130)]
+    gallery.add(files, cameras=["a", "b"] * 60 + ["c"] * 10, identities=range(130))
+    gallery.remove([str(files[7]), str(files[8])])
+    return gallery
 
 
 @pytest.fixture

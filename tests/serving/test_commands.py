@@ -11,8 +11,7 @@ import pytest
 
 from duoreid.core.commands import embed, search
 from duoreid.core.serving.opening import is_onnx
-from tests.serving.conftest import picture, plain_model
-from tests.serving.test_gallery import Limit
+from tests.serving.conftest import Limit, picture, plain_model
 
 ROOT = Path(__file__).parents[2]
 

@@ -33,7 +33,7 @@ test-fast: $(VENV)/.all  ## for every edit: neither MindSpore nor whole runs
 SLOW := $(addprefix --ignore tests/,core/test_web.py core/test_algorithm_benchmarks.py datasets/test_synthetic.py \
 	datasets/test_crew.py golden/test_mmt_trainer.py golden/test_mvd_features.py golden/test_mvd_step.py)
 FAST := $(SLOW) $(WHICH) -k "not mindspore"
-FILES := tests/core/test_formats.py tests/core/test_hostile_files.py
+FILES := $(wildcard tests/core/test_formats*.py tests/core/test_hostile_*.py)
 
 fast-core:
 	$(BIN)/python -m pytest tests/core $(addprefix --ignore ,$(FILES)) $(FAST) $(ARGS)

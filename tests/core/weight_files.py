@@ -6,9 +6,12 @@ import struct
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 LEGACY = pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+FOUR = np.arange(4, dtype="<f4").tobytes()
+"""The bytes of four numbers."""
 
 
 def save(path: Path, content: object, legacy: bool) -> Path:

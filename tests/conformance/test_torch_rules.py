@@ -19,6 +19,8 @@ CONFIGS = {
     "mmt": examples.MMT,
     **{f"mvd, {name}": config for name, config in examples_mvd.CONFIGS.items()},
 }
+TOGETHER = ("mvd, full", "mvd, all the others")
+"""Have every term and every setting of MVD: the other configurations, each with some of them, are long."""
 
 
 def on_meta(config, monkeypatch):
@@ -41,7 +43,13 @@ def gradients_on_meta(learner, config):
     return learner._gradients(*learner._on_device(learner._arrays(batch)))
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.long) if name.startswith("mvd") and name not in TOGETHER else name
+        for name in CONFIGS
+    ],
+)
 def test_a_step_asks_its_device_for_nothing(name, monkeypatch):
     """So a CUDA graph can hold it, and without one Python runs ahead of the device."""
     learner = on_meta(CONFIGS[name], monkeypatch)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from duoreid.core.checkpoints import formats
+from duoreid.core.checkpoints.formats import pth
 from duoreid.core.errors import UserError
 from tests.core.weight_files import LEGACY, archive, save, text
 
@@ -55,7 +56,7 @@ ATTACKS = {
     "attributes of a constructor": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n}X\x01\x00\x00\x00xK\x01sb.",
     "attributes of a class": b"\x80\x02ccollections\nOrderedDict\n}X\x01\x00\x00\x00xK\x01sb.",
     "an unlisted storage": b"\x80\x02ctorch.storage\nFloatStorage\n.",
-    "an attribute of this library": b"\x80\x02ccore.formats.pth\n__dict__\n.",
+    "an attribute of this library": b"\x80\x02c" + pth.__name__.encode() + b"\n__dict__\n.",
     "a name from the stack": b"\x80\x04\x8c\x08builtins\x8c\x07getattr\x93.",
     "an extension code": b"\x80\x02\x82\x01.",
     "a call of a number": b"\x80\x02K\x01K\x02R.",

@@ -104,7 +104,7 @@ def test_hostile_pickles(tmp_path, title):
     refused(archive(tmp_path / "w.pth", program, **{"0": FOUR}), words)
 
 
-def test_a_wrapper_that_holds_itself_beside_tensors_is_read(tmp_path):
+def test_a_wrapper_that_holds_itself_beside_tensors_is_refused(tmp_path):
     program = b"\x80\x02}q\x00" + text("model") + b"h\x00s" + text("a") + FLAT + b"s."
     refused(archive(tmp_path / "w.pth", program, **{"0": FOUR}), "hold themselves")
 

@@ -144,7 +144,7 @@ def test_a_folder_that_is_moved_or_copied_is_the_same_gallery(gallery, model, tm
 
 
 def test_opening_takes_no_memory_for_what_is_mapped(tmp_path, model):
-    """A million rows open in a moment: nothing of a row's size is read."""
+    """Many rows open in a moment: nothing of a row's size is read."""
     gallery = Gallery.open(tmp_path / "gallery", model)
     count, width = 200_000, model.dimension
     for name, size in ((FEATURES, count * width * 4), ("rows.bin", count * RECORD.itemsize), ("files.bin", count)):

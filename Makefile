@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: train train-mindspore test test-long test-fast fast-core fast-others test-backends test-processes test-runs test-core test-numpy2 test-cuda lint format check clean
+.PHONY: train train-mindspore test test-long test-fast fast-core fast-others test-backends test-processes test-runs test-core test-numpy2 test-numpy2-others test-cuda lint format check clean
 
 train: $(VENV)/.torch  ## train, adapt and test on the synthetic pair with torch
 	$(BIN)/duoreid train --backend torch $(ARGS)
@@ -25,7 +25,7 @@ test: $(VENV)/.all  ## both backends: every claim but those whose proof takes lo
 
 test-long: $(VENV)/.all  ## the others, marked `long`; CI runs both
 	@echo "The long tests, in the same groups: some 10 minutes on 2 quiet cores."
-	@OMP_NUM_THREADS=1 $(MAKE) $(TWO_AT_A_TIME) $(filter-out test-numpy2,$(GROUPS)) WHICH="-m long"
+	@OMP_NUM_THREADS=1 $(MAKE) $(TWO_AT_A_TIME) $(filter-out test-numpy2,$(GROUPS)) test-numpy2-others WHICH="-m long"
 
 test-fast: $(VENV)/.all  ## for every edit: neither MindSpore nor whole runs
 	@OMP_NUM_THREADS=1 $(MAKE) $(TWO_AT_A_TIME) fast-core fast-others
@@ -66,16 +66,21 @@ WITHOUT_MINDSPORE := --ignore tests/conformance/test_ascend.py \
 # MindSpore keeps numpy below 2. Beside the environment lies a newer one, which PYTHONPATH puts in front of it.
 NUMPY2 := 2.4.6
 FIRST := PYTHONPATH=$(abspath $(VENV)/numpy-$(NUMPY2))$(if $(PYTHONPATH),:$(PYTHONPATH))
-UNDER_NUMPY2 := $(foreach name,agreement approximate augment checkpoint dbscan divergence equal_rows evaluate \
-	feature_files float64 grouping jaccard kmeans losses losses_mvd mining neighbours openset products pseudo_labels random \
-	ranking rerank sampling sampling_reference snapshot state,tests/core/test_$(name).py) \
+NUMBERS := $(foreach name,dbscan evaluate feature_files jaccard kmeans losses losses_mvd neighbours products \
+	pseudo_labels random ranking rerank snapshot state,tests/core/test_$(name).py) \
+	tests/conformance/test_losses.py tests/test_train.py::test_mmt_from_nothing_to_a_table
+OTHERS := $(foreach name,agreement approximate augment checkpoint divergence equal_rows float64 grouping mining openset \
+	sampling sampling_reference,tests/core/test_$(name).py) \
 	$(addprefix tests/datasets/test_,batches.py cache.py cross_modal.py decode.py folder.py listing.py mars.py protocols.py \
-	readers.py) tests/conformance/test_losses.py tests/conformance/test_optimiser.py \
-	tests/test_train.py::test_mmt_from_nothing_to_a_table
+	readers.py) tests/conformance/test_optimiser.py
+UNDER_NUMPY2 := -k "not mindspore and not several_processes" -m "not long"
 
-test-numpy2: $(VENV)/numpy-$(NUMPY2)/.done  ## core's numbers, datasets and a training with torch under numpy 2
+test-numpy2: $(VENV)/numpy-$(NUMPY2)/.done  ## core's numbers and a training with torch under numpy 2
 	$(FIRST) $(BIN)/python -c "import numpy as np; exit(np.__version__ != '$(NUMPY2)' and f'numpy $(NUMPY2) expected: {np}')"
-	$(FIRST) $(BIN)/python -m pytest $(UNDER_NUMPY2) -k "not mindspore and not several_processes" $(WHICH) $(ARGS)
+	$(FIRST) $(BIN)/python -m pytest $(NUMBERS) $(UNDER_NUMPY2) $(ARGS)
+
+test-numpy2-others: $(VENV)/numpy-$(NUMPY2)/.done  ## the rest of core and the datasets under numpy 2
+	$(FIRST) $(BIN)/python -m pytest $(OTHERS) $(UNDER_NUMPY2) $(ARGS)
 
 test-cuda:  ## torch on a CUDA device against float64, in the environment of PYTHON
 	$(PYTHON) -m pytest tests/conformance $(WITHOUT_MINDSPORE) --torch-device cuda $(ARGS)

@@ -1,6 +1,7 @@
 """Traps of MindSpore that this backend avoids: silent ones, each seen to be real.
 
-Where one of these tests fails, MindSpore has changed and a rule of the backend can go.
+Where one of these tests fails, MindSpore has changed and a rule of the backend can go. They say nothing of the backend
+itself, and are long.
 """
 
 import ast
@@ -14,6 +15,8 @@ from mindspore.graph import api
 
 from duoreid.backends.mindspore import layers, optimiser
 from duoreid.backends.mindspore.runtime import RuntimeConfig, open_runtime
+
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module", autouse=True)

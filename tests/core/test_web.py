@@ -33,12 +33,20 @@ def served(site_of, place, threshold=0.95):
     server = waitress.create_server(site_of(site), sockets=[listener], threads=2, ident=None)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
+
+    def end():
+        server.close()
+        for channel in list(server.active_channels.values()):
+            channel.handle_close()
+
     try:
         yield port, site
     finally:
-        server.close()
-        site.close()
+        server.trigger.pull_trigger(end)  # in its own thread, whose loop looks at the sockets that this closes
         thread.join(5)
+        assert not thread.is_alive()
+        server.task_dispatcher.shutdown()
+        site.close()
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 LONG = {
     "tests/conformance/test_mindspore_rules.py::test_one_compilation_of_mvd_across_epochs": "MMT's is short",
-    "tests/conformance/test_step.py::test_gradients[mindspore-mmt]": "tests/parity holds them to torch's and to float64",
+    "tests/conformance/test_step.py::test_gradients[mindspore-mmt]": "tests/parity holds them to float64",
     "tests/conformance/test_step.py::test_the_second_view_of_the_source_method_moves_statistics[mindspore]": "torch's",
     "tests/conformance/test_verbs.py::test_relabel_beyond_the_capacity[mindspore]": "torch's is short",
     "tests/datasets/test_crew.py::test_a_signal_leaves_nothing_running[1-129]": "SIGTERM's and SIGINT's",

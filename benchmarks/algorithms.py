@@ -19,6 +19,7 @@ from duoreid.benchmarks.alternatives import ALTERNATIVES
 from duoreid.benchmarks.cases import CASES as CORE
 from duoreid.benchmarks.cases import QUICK, Sizes
 from duoreid.benchmarks.measure import environment, extra_memory, interleaved
+from duoreid.core.numeric.threads import workers
 
 CASES = CORE | ALTERNATIVES
 RESULTS = Path(__file__).parent / "results"
@@ -128,13 +129,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def keep(output: Path, name: str, rows: list[dict[str, Any]], measured: dict[str, Any]) -> dict[str, Any]:
-    """Write the rows of one case in the place of its earlier ones, each with its commit and load; return the report.
+    """Write the rows of one case in the place of its earlier ones, each with its threads, commit and load; return the report.
 
     The file is written after each case, so that a run that is cut off keeps what it has.
     """
     earlier = json.loads(output.read_text())["rows"] if output.exists() else []
     cases = {case: [row for row in earlier if row["algorithm"] == case] for case in CASES}
-    cases[name] = [row | {"commit": measured["commit"], "load": round(measured["load"], 1)} for row in rows]
+    told = {"threads": workers(), "commit": measured["commit"], "load": round(measured["load"], 1)}
+    cases[name] = [row | told for row in rows]
     report = {**measured, "rows": [row for case in cases.values() for row in case]}
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(report, indent=1) + "\n")

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 from duoreid.core.settings.config import LearnerConfig
@@ -124,3 +125,11 @@ def _work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def elsewhere(_work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run in a temporary folder: MindSpore writes reports of failed compilations into the working directory."""
     monkeypatch.chdir(_work)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np.ndarray]]:
+    """A checkpoint of an adaptation and its state, for tests of the evaluate command."""
+    from tests import evaluated  # which loads a dataset's readers
+
+    return evaluated.save(tmp_path_factory.mktemp("saved"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -14,77 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from duoreid import cli
-from duoreid.backends.torch import export as exporting
-from duoreid.benchmarks.measure import inherited
 from duoreid.core.checkpoints import files as checkpoint
 from duoreid.core.checkpoints.trained import Trained, open_trained
 from duoreid.core.commands import evaluate as evaluation
-from duoreid.core.commands import evaluate_onnx, feature_files
-from duoreid.core.commands import score as features_command
 from duoreid.core.contract.state import check_state, initial, network
-from duoreid.core.data import Dataset, OpenData, Search, Split, Trial
-from duoreid.core.methods.registry import spec_of
+from duoreid.core.data import OpenData
 from duoreid.core.protocols import evaluate
-from duoreid.core.serving import description, engines
-from duoreid.core.settings.config import DataConfig, LearnerConfig, NetworkConfig, as_dict
+from duoreid.core.settings.config import DataConfig, as_dict
 from duoreid.core.settings.cross_modal import MVDRecipe
 from duoreid.core.settings.presets import presets
-from duoreid.core.settings.transfer import MMTRecipe, TransferDataConfig
-from duoreid.datasets import open_dataset
 from tests.conftest import probe_of
-from tests.datasets import trees
-
-HEIGHT, WIDTH, CLASSES = 64, 32, 6
-CONFIG = MMTRecipe(
-    data=replace(TransferDataConfig(), source="market1501", target="dukemtmc", height=HEIGHT, width=WIDTH),
-    network=NetworkConfig(arch="tiny"),
-)
-
-
-def learner_config(method: str) -> LearnerConfig:
-    return spec_of(method).learner_config(CONFIG.network, CLASSES, CLASSES, HEIGHT, WIDTH)
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np.ndarray]]:
-    """A checkpoint of an adaptation and its state: networks with weights of their own."""
-    state = initial(learner_config("mmt"), 3)
-    numbers = np.random.default_rng(0)
-    for role in ("student1", "student2", "teacher1", "teacher2"):
-        name = f"{role}.neck.running_mean"
-        state[name] = numbers.standard_normal(state[name].shape).astype(np.float32)
-    path = tmp_path_factory.mktemp("saved") / "last.safetensors"
-    checkpoint.save(path, state, {"config": as_dict(CONFIG), "stage": 2, "epoch": 1})
-    return path, state
-
-
-def opened(name: str = "dukemtmc", *, ignore: str = "same-camera", trials: int = 1, trial: int = 0) -> OpenData:
-    """Eight people before three cameras; images of one person share a tint, beside one of each image's own."""
-    numbers = np.random.default_rng(1)
-    identities = np.repeat(np.arange(8, dtype=np.int32), 3)
-    cameras = np.tile(np.array([1, 2, 3], np.int32), 8)
-    tints = numbers.integers(0, 70, (8, 1, 1, 3))[identities] + numbers.integers(0, 70, (24, 1, 1, 3))
-    images = (tints + numbers.integers(0, 56, (24, HEIGHT, WIDTH, 3))).astype(np.uint8)
-    rows = np.arange(24)
-    draws = tuple(
-        Trial(rows[cameras == 1 + index], np.flatnonzero(cameras != 1 + index if ignore == "nothing" else cameras))
-        for index in range(trials)
-    )
-    searches = (Search("test", draws, ignore, official=trials == 1),) if trials else ()
-    split = Split(tuple(f"{row}.jpg" for row in rows), identities, cameras, np.zeros(24, np.uint8))
-    return OpenData(Dataset(name, "/data", split, split, searches, trial), images, images)
-
-
-def run(argv: list, data: OpenData, backend: str = "torch") -> int:
-    """Run the command with a dataset that lies in memory."""
-    module = importlib.import_module(f"duoreid.backends.{backend}.entry")
-    return evaluation.evaluate(module.BACKEND, lambda name, config, trial: data, [str(word) for word in argv])
-
-
-def expected(state: dict[str, np.ndarray], role: str, data: OpenData) -> list:
-    outputs = probe_of("torch").forward(CONFIG.network, network(state, role), data.test, train=False)
-    return evaluate(outputs["embedding"], data.dataset)
+from tests.evaluated import CONFIG, HEIGHT, WIDTH, expected, learner_config, opened, run
 
 
 def test_the_numbers_are_those_of_the_protocols(saved, backend, capsys, elsewhere):
@@ -205,77 +144,6 @@ def test_the_trial_of_the_training_is_what_is_opened(saved, tmp_path):
     assert seen == [("dukemtmc", 4)]
 
 
-# -- saved features -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("ignore", ["same-camera", "nothing"])
-def test_saved_features_give_the_same_scores_elsewhere(saved, tmp_path, capsys, ignore):
-    path, state = saved
-    data = opened(ignore=ignore)
-    assert run([path, "--network", "teacher1", "--save-features", tmp_path / "f.npz"], data) == 0
-    capsys.readouterr()
-    assert features_command.main([str(tmp_path / "f.npz"), "--json"]) == 0
-    (right,) = expected(state, "teacher1", data)
-    assert json.loads(capsys.readouterr().out)["mAP"] == pytest.approx(right.mean.mean_ap, abs=1e-9)
-
-
-SCORES = {"mAP": "mean_ap", "rank-1": "rank1", "rank-5": "rank5", "rank-10": "rank10", "rank-20": "rank20"} | {
-    "mINP": "mean_inp"
-}
-
-
-@pytest.mark.parametrize("options", [[], ["--rerank"]])
-@pytest.mark.parametrize("name", ["sysu", "regdb", "market1501"])
-def test_saved_draws_carry_the_rule_of_their_search(tmp_path, capsys, name, options):
-    """Each draw's file scores as its trial does: cam3 without cam2, distinct identities, nothing ignored."""
-    data = open_dataset(name, trees.TREES[name](tmp_path / name))
-    features = np.random.default_rng(5).standard_normal((len(data.test), 6)).astype(np.float32)
-    features /= np.linalg.norm(features, axis=1, keepdims=True)
-    feature_files.save(tmp_path / "saved" / "f.npz", "", features, data)
-    trials = [trial for result in evaluate(features, data, rerank=bool(options)) for trial in result.trials]
-    draws = [(search, index) for search in data.searches for index in range(len(search.trials))]
-    for (search, index), right in zip(draws, trials, strict=True):
-        label = f"-{search.name.replace(', ', '-').replace(' ', '-')}-{index + 1}" if len(draws) > 1 else ""
-        assert features_command.main([str(tmp_path / f"saved/f{label}.npz"), "--json", *options]) == 0
-        scores = json.loads(capsys.readouterr().out)
-        for shown, field in SCORES.items():
-            assert scores[shown] == pytest.approx(getattr(right, field), abs=1e-12), (label, shown)
-
-
-def test_several_networks_and_draws_go_to_files_of_their_own(saved, tmp_path):
-    path, _ = saved
-    assert run([path, "--save-features", tmp_path / "f.npz"], opened(trials=2)) == 0
-    names = [f"f-{role}-test-{trial}.npz" for role in ("teacher1", "teacher2") for trial in (1, 2)]
-    assert sorted(file.name for file in tmp_path.iterdir()) == names
-
-
-def test_unlabelled_images_have_features_only(saved, tmp_path, capsys):
-    path, _ = saved
-    data = opened("folder", trials=0)
-    assert run([path, "--network", "teacher1"], data) == 2
-    assert "--save-features" in capsys.readouterr().err
-    assert run([path, "--network", "teacher1", "--save-features", tmp_path / "f"], data) == 0
-    with np.load(tmp_path / "f.npz") as file:
-        assert file["features"].shape == (24, 256)
-        assert file["files"][3] == "3.jpg"
-    none = Split((), *(np.zeros(0, kind) for kind in (np.int32, np.int32, np.uint8)))
-    heap = replace(data, dataset=replace(data.dataset, test=none), test=data.test[:0])  # as a reader finds them
-    assert run([path, "--network", "teacher1", "--save-features", tmp_path / "g"], heap) == 0
-    with np.load(tmp_path / "f.npz") as one, np.load(tmp_path / "g.npz") as other:
-        np.testing.assert_array_equal(one["features"], other["features"])
-        assert one["files"].tolist() == other["files"].tolist()
-
-
-def test_saved_features_say_which_image_they_are_of(saved, tmp_path):
-    path, _ = saved
-    data = opened()
-    assert run([path, "--network", "teacher1", "--save-features", tmp_path / "f.npz"], data) == 0
-    trial = data.dataset.searches[0].trials[0]
-    with np.load(tmp_path / "f.npz") as file:
-        assert file["query_files"].tolist() == [f"{row}.jpg" for row in trial.query]
-        assert file["gallery_files"].tolist() == [f"{row}.jpg" for row in trial.gallery]
-
-
 # -- files from elsewhere -------------------------------------------------------------------------------------
 
 
@@ -379,89 +247,3 @@ def test_help_imports_no_framework_and_no_data(backend, name):
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert process.stdout.strip() == "[]"
-
-
-# -- exported graphs ------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def graph(saved, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first teacher, exported for onnxruntime."""
-    pytest.importorskip("onnxruntime")
-    path = tmp_path_factory.mktemp("graph") / "teacher1.onnx"
-    assert exporting.main([str(saved[0]), "--format", "onnx", "--output", str(path)]) == 0
-    return path
-
-
-def run_graph(argv: list, data: OpenData) -> int:
-    return evaluate_onnx.main(lambda name, config, trial: data, [str(word) for word in argv])
-
-
-def test_a_graph_has_the_table_of_its_checkpoint(saved, graph, tmp_path, capsys):
-    data, tables = opened(trials=2), []
-    for test, path in ((run, saved[0]), (run_graph, graph)):
-        capsys.readouterr()
-        words = [path, "--dataset", "dukemtmc", "--device", "cpu", "--batch", 7, "--json"]
-        assert test([*words, *(["--network", "teacher1"] if test is run else [])], data) == 0
-        tables.append(json.loads(capsys.readouterr().out))
-    ours, theirs = (one["results"][0] for one in tables)
-    assert theirs["network"] == ours["network"] == "teacher1"
-    for name, value in ours["mean"].items():
-        np.testing.assert_allclose(theirs["mean"][name], value, atol=1e-6, err_msg=name)
-    assert tables[1]["images"] == [HEIGHT, WIDTH]
-    assert tables[1]["on"].startswith("onnxruntime")
-    assert run_graph([graph, "--dataset", "dukemtmc", "--rerank", "--save-features", tmp_path / "f.npz"], data) == 0
-    assert re.search(r"teacher1 +test +2 +\d", capsys.readouterr().out)
-    with np.load(tmp_path / "f-test-1.npz") as file:
-        assert file["query"].shape[1] == 256
-
-
-def test_a_graph_needs_no_framework(graph, tmp_path):
-    """Not even to be imported, in a process of its own that has neither."""
-    root = trees.TREES["market1501"](tmp_path / "market1501")
-    words = ["evaluate", str(graph), "--dataset", f"market1501={root}", "--no-cache"]
-    without = "import sys; sys.modules.update(torch=None, mindspore=None); from duoreid import cli"
-    code = f"{without}; sys.exit(cli.main({words}))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=inherited())
-    assert done.returncode == 0, done.stderr
-    assert "on market1501, images 64x32 · onnxruntime" in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ([], "does not say what it was trained for: give --dataset"),
-        (["--dataset", "dukemtmc", "--batch", 0], "--batch must be at least 1"),
-        (["--dataset", "dukemtmc", "--height", 128, "--arch", "tiny"], "says what --arch, --height would"),
-        (["--dataset", "dukemtmc", "--device", "cuda"], "this onnxruntime has"),
-        (["--dataset", "dukemtmc", "--device", "gpu"], "invalid choice"),
-        (["--dataset", "dukemtmc", "--threads", -1], "threads must be at least 0"),
-    ],
-)
-def test_what_a_graph_answers_itself_or_cannot_do_is_refused(graph, words, message, capsys):
-    assert run_graph([graph, *words], opened()) == 2
-    assert message in capsys.readouterr().err
-
-
-def test_a_graph_that_does_not_say_its_split_needs_one(graph, capsys):
-    data = opened("regdb", ignore="nothing", trial=4)
-    assert run_graph([graph, "--dataset", "regdb"], data) == 2
-    assert "give --trial, or export it again" in capsys.readouterr().err
-    assert run_graph([graph, "--dataset", "regdb", "--trial", 4], data) == 0
-    known = description.from_texts(description.as_texts(replace(engines.OnnxEngine(graph).description, trial=4)), "x")
-    assert known.trial == 4
-
-
-def test_a_graph_of_another_program_or_for_a_backend_is_refused(graph, tmp_path, capsys):
-    onnx = pytest.importorskip("onnx")
-    made = onnx.load(str(graph))
-    del made.metadata_props[:]
-    onnx.save(made, str(tmp_path / "bare.onnx"))
-    assert run_graph([tmp_path / "bare.onnx", "--dataset", "dukemtmc"], opened()) == 2
-    assert "does not say how its images are prepared" in capsys.readouterr().err
-    assert run_graph([tmp_path / "absent.onnx", "--dataset", "dukemtmc"], opened()) == 2
-    assert "is not there" in capsys.readouterr().err
-    assert run([graph], opened()) == 2
-    assert f"duoreid evaluate {graph}" in capsys.readouterr().err
-    assert cli.main(["evaluate", str(graph), "--backend", "torch"]) == 2
-    assert "leave --backend torch out" in capsys.readouterr().err

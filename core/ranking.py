@@ -19,6 +19,7 @@ from duoreid.core.numeric.positions import Positions
 from duoreid.core.numeric.products import product
 from duoreid.core.numeric.threads import workers
 
+SHORT = 1 << 15  # items of a row; NumPy's calls on shorter ones are so brief that two threads wait for each other
 UNIT = 1e-5  # squared norms this near to one leave cosine distances as they are
 
 
@@ -132,7 +133,7 @@ def rank_blocks(
     """
     max_rank = as_count(max_rank, "max_rank")
     scores = np.full((3, matches.queries), np.nan)  # average precision, inverse penalty, rank of the first match
-    threads = workers()
+    threads = workers() if matches.gallery >= SHORT else 1
     scratch = [Positions(matches.gallery) for _ in range(threads)]
 
     def score(worker: int, start: int, distances: np.ndarray) -> None:

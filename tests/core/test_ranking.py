@@ -77,8 +77,11 @@ def test_positives_near_the_front(far, placed, levels, monkeypatch):
     assert levels == 7 or set(ways) == placed
 
 
-def test_many_blocks(monkeypatch):
-    """Of 64 queries, the last one shorter; real ones hold some eight million distances."""
+@pytest.mark.parametrize("threads", [1, 3])
+def test_many_blocks(monkeypatch, threads):
+    """Of 64 queries, the last one shorter; real ones hold some eight million distances. Long rows go to threads."""
+    monkeypatch.setattr("duoreid.core.ranking.SHORT", 0)
+    monkeypatch.setattr("duoreid.core.ranking.workers", lambda: threads)
     monkeypatch.setattr("duoreid.core.ranking.row_blocks", lambda *shape, **_: row_blocks(*shape, entries=1, fewest=64))
     random = np.random.default_rng(1)
     labels = draw_labels(random, 150, 2000, 900, 3)

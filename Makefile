@@ -20,7 +20,7 @@ TWO_AT_A_TIME := --no-print-directory --jobs=2 --output-sync=target
 WHICH := -m "not long"
 
 test: $(VENV)/.all  ## both backends: every claim but those whose proof takes long
-	@echo "Five groups of tests, two at a time, each printed when it has ended: 12 to 15 minutes on 2 quiet cores."
+	@echo "Five groups of tests, two at a time, each printed when it has ended: 9 to 13 minutes on 2 quiet cores."
 	@OMP_NUM_THREADS=1 $(MAKE) $(TWO_AT_A_TIME) $(GROUPS)
 
 test-long: $(VENV)/.all  ## the others, marked `long`; CI runs both

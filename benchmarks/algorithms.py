@@ -129,9 +129,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def keep(output: Path, name: str, rows: list[dict[str, Any]], measured: dict[str, Any]) -> dict[str, Any]:
-    """Write the rows of one case in the place of its earlier ones, each with its threads, commit and load; return the report.
+    """Write the rows of one case in the place of its earlier ones; return the report.
 
-    The file is written after each case, so that a run that is cut off keeps what it has.
+    Each row says its threads, commit and load. The file is written after each case, so that a run that is cut off
+    keeps what it has.
     """
     earlier = json.loads(output.read_text())["rows"] if output.exists() else []
     cases = {case: [row for row in earlier if row["algorithm"] == case] for case in CASES}

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: train train-mindspore test test-long test-fast fast-core fast-others test-backends test-processes test-runs test-core test-numpy2 test-numpy2-others test-cuda lint format check clean
+.PHONY: train train-mindspore test test-long test-fast fast-core fast-others test-backends test-processes test-runs test-core test-golden-mmt test-golden-mvd test-numpy2 test-numpy2-others test-cuda lint format check clean
 
 train: $(VENV)/.torch  ## train, adapt and test on the synthetic pair with torch
 	$(BIN)/duoreid train --backend torch $(ARGS)
@@ -15,17 +15,17 @@ train-mindspore: $(VENV)/.all  ## the same with MindSpore
 # One thread each, two at a time: threads that wait for each other on shared cores cost more than they bring. The
 # largest come first, so that both cores stay busy to the end. What MindSpore has compiled serves every test of its process: those of one
 # network belong together, conformance and parity too.
-GROUPS := test-backends test-core test-runs test-processes test-numpy2
+GROUPS := test-backends test-core test-runs test-golden-mmt test-golden-mvd
 TWO_AT_A_TIME := --no-print-directory --jobs=2 --output-sync=target
 WHICH := -m "not long"
 
 test: $(VENV)/.all  ## both backends: every claim but those whose proof takes long
-	@echo "Five groups of tests, two at a time, each printed when it has ended: 9 to 13 minutes on 2 quiet cores."
-	@OMP_NUM_THREADS=1 $(MAKE) $(TWO_AT_A_TIME) $(GROUPS)
+	@echo "Six groups of tests, two at a time, each printed when it has ended: 8 to 12 minutes on 2 quiet cores."
+	@OMP_NUM_THREADS=1 $(MAKE) $(TWO_AT_A_TIME) $(GROUPS) test-numpy2
 
-test-long: $(VENV)/.all  ## the others, marked `long`; CI runs both
-	@echo "The long tests, in the same groups: some 10 minutes on 2 quiet cores."
-	@OMP_NUM_THREADS=1 $(MAKE) $(TWO_AT_A_TIME) $(filter-out test-numpy2,$(GROUPS)) test-numpy2-others WHICH="-m long"
+test-long: $(VENV)/.all  ## the others: marked `long`, or of several processes or a killed one; CI runs both
+	@echo "The long tests, in the same groups: some 11 minutes on 2 quiet cores."
+	@OMP_NUM_THREADS=1 $(MAKE) $(TWO_AT_A_TIME) test-processes $(GROUPS) test-numpy2-others WHICH="-m long"
 
 test-fast: $(VENV)/.all  ## for every edit: neither MindSpore nor whole runs
 	@OMP_NUM_THREADS=1 $(MAKE) $(TWO_AT_A_TIME) fast-core fast-others
@@ -41,7 +41,7 @@ fast-core:
 fast-others:  ## FILES of core are here so that both take as long
 	$(BIN)/python -m pytest $(FILES) tests/datasets tests/serving tests/report tests/golden tests/test_architecture.py $(FAST) $(ARGS)
 
-# Several processes, or one that is killed, stopped, or succeeded by another.
+# Several processes, or one that is killed, stopped, or succeeded by another: the long ones with the others.
 PROCESSES := $(addprefix tests/,test_faults.py test_faults_mindspore.py test_resume.py test_processes.py \
 	parity/test_processes.py)
 
@@ -52,13 +52,23 @@ test-backends:  ## both against float64, and against each other
 # here and one in a child process choose the same kernels, and can be compared bit by bit.
 
 test-processes:
-	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest $(PROCESSES) $(WHICH) $(ARGS)
+	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest $(PROCESSES) $(ARGS)
 
 test-runs:
 	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest $(filter-out $(PROCESSES),$(wildcard tests/test_*.py)) $(WHICH) $(ARGS)
 
+MMT := $(wildcard tests/golden/test_mmt_*.py)
+MVD := $(wildcard tests/golden/test_mvd_*.py)
+
+test-golden-mmt:  ## beside the public code's numbers
+	$(BIN)/python -m pytest $(MMT) $(WHICH) $(ARGS)
+
+test-golden-mvd:
+	$(BIN)/python -m pytest $(MVD) $(WHICH) $(ARGS)
+
 test-core:
-	$(BIN)/python -m pytest tests --ignore tests/conformance --ignore tests/parity --ignore-glob 'tests/test_*.py' $(WHICH) $(ARGS)
+	$(BIN)/python -m pytest tests --ignore tests/conformance --ignore tests/parity --ignore-glob 'tests/test_*.py' \
+		$(addprefix --ignore ,$(MMT) $(MVD)) $(WHICH) $(ARGS)
 
 WITHOUT_MINDSPORE := --ignore tests/conformance/test_ascend.py \
 	--ignore-glob 'tests/conformance/test_mindspore_*.py' -k "not mindspore"

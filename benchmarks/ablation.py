@@ -24,7 +24,7 @@ import numpy as np
 
 from duoreid.benchmarks import style
 from duoreid.benchmarks.ablation_rows import ABLATIONS, Ablation, Row
-from duoreid.benchmarks.measure import environment, inherited
+from duoreid.benchmarks.measure import command_of, environment, inherited
 from duoreid.core.checkpoints.files import write_atomically
 from duoreid.core.commands.command import guarded
 from duoreid.core.errors import UserError, unknown
@@ -214,7 +214,7 @@ def run(given: argparse.Namespace, more: Sequence[str]) -> None:
             results[name].append(run_row(ablation, ablation.by_name[name], seed, given, more))
     rows = compare(results, ablation.against)
     here = environment()
-    command = " ".join(["python -m benchmarks.ablation", *sys.argv[1:]])
+    command = command_of("ablation")
     about = f"{command}; commit {here['commit']}, {here['processor']}; seeds {seeds[0]} to {seeds[-1]}"
     print(f"\n{text(ablation, rows)}\n\nDifferences are from {ablation.against!r}, seed by seed.\n{about}")
     output = given.output or given.runs / "ablation.json"

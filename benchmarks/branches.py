@@ -18,7 +18,7 @@ import torch
 
 from duoreid.backends.torch.multi_view import both_forms
 from duoreid.backends.torch.networks import VariationalNetwork
-from duoreid.benchmarks.measure import environment
+from duoreid.benchmarks.measure import command_of, environment
 from duoreid.core.checkpoints.trained import open_trained
 from duoreid.core.commands.command import guarded
 from duoreid.core.contract.state import network
@@ -84,7 +84,7 @@ def run(given: argparse.Namespace) -> None:
             row["rank-1"].append(100 * float(np.mean([mean.rank1 for mean in means])))
     print(table(("feature", "mAP", "rank-1"), [[name, *map(_cell, row.values())] for name, row in rows.items()]))
     if given.json:
-        command = " ".join(["python -m benchmarks.branches", *sys.argv[1:]])
+        command = command_of("branches")
         given.json.write_text(json.dumps({"command": command, **environment(), "rows": rows}, indent=1) + "\n")
 
 

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from duoreid.benchmarks.measure import environment, inherited
+from duoreid.benchmarks.measure import command_of, environment, inherited
 from duoreid.benchmarks.step import PUBLISHED, prepared
 from duoreid.core.commands.command import guarded
 from duoreid.core.commands.options import parse
@@ -173,7 +173,7 @@ def run(given: argparse.Namespace, more: Sequence[str]) -> None:
         rows[backend] = summary(seconds) | {"seconds": seconds}
         print(text(backend, summary(seconds)) + "\n", flush=True)
     here = environment()
-    command = " ".join(["python -m benchmarks.busy", *sys.argv[1:]])
+    command = command_of("busy")
     print(f"{command}; commit {here['commit']}, {here['cores']} cores of {here['processor']}, load {here['load']:.1f}")
     if given.output:
         given.output.parent.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from duoreid.benchmarks.measure import environment, inherited
+from duoreid.benchmarks.measure import command_of, environment, inherited
 from duoreid.benchmarks.soak import RUN, lines
 from duoreid.core.commands.command import guarded
 from duoreid.core.errors import UserError
@@ -106,7 +106,7 @@ def run(given: argparse.Namespace, more: Sequence[str]) -> None:
             rows[backend] = {"bytes_a_step": slope(readings), "readings": readings}
             print(text(backend, readings), flush=True)
     if given.json:
-        command = " ".join(["python -m benchmarks.endurance", *sys.argv[1:]])
+        command = command_of("endurance")
         given.json.write_text(json.dumps({"command": command, **environment(), "backends": rows}) + "\n")
 
 

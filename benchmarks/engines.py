@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from duoreid.benchmarks.algorithms import RESULTS
-from duoreid.benchmarks.measure import environment, inherited
+from duoreid.benchmarks.measure import command_of, environment, inherited
 from duoreid.core.gallery.exact import exact
 from duoreid.core.ranking import rank
 from duoreid.core.settings.config import DataConfig
@@ -149,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     rows = measure(given.model, given.dataset, given.data, given.engines)
     print(shown(rows))
-    command = f"python -m benchmarks.engines {shlex.join(sys.argv[1:] if arguments is None else arguments)}"
+    command = command_of("engines", arguments)
     report = {"command": command, **environment(), "rows": rows}
     given.json.write_text(json.dumps(report, indent=1) + "\n")
     others = sum(row["other"] for row in rows)

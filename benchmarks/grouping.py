@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from duoreid.benchmarks.measure import environment
+from duoreid.benchmarks.measure import command_of, environment
 from duoreid.core.agreement import agreement
 from duoreid.core.commands.calibrate import embed
 from duoreid.core.grouping import EPS, group
@@ -125,7 +124,7 @@ def main() -> int:
     people = len(np.unique(identities))
     print(f"{len(identities):,} images of {people} people; ARI, all: each outlier counts as a group of its own")
     if given.json:
-        command = f"python -m benchmarks.grouping {shlex.join(sys.argv[1:])}"
+        command = command_of("grouping")
         facts = {"command": command, "images": len(identities), "people": people, **environment()}
         given.json.write_text(json.dumps({**facts, "digest": model.digest, "rows": rows}, indent=1) + "\n")
     return 0

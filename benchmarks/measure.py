@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import statistics
 import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,11 @@ def inherited() -> dict[str, str]:
     """Return the environment of a child process that imports the same checkout, from whatever folder it runs in."""
     root, before = str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH")
     return os.environ | {"PYTHONPATH": os.pathsep.join([root, before] if before else [root])}
+
+
+def command_of(module: str, words: Sequence[str] | None = None) -> str:
+    """Return the command that figures belong to, as a shell takes it: that of this process, or with other words."""
+    return shlex.join(["python", "-m", f"benchmarks.{module}", *(sys.argv[1:] if words is None else words)])
 
 
 def environment() -> dict[str, Any]:

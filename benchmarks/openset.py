@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from duoreid.benchmarks.measure import environment
+from duoreid.benchmarks.measure import command_of, environment
 from duoreid.core.commands.calibrate import embed
 from duoreid.core.numeric.strangers import BestOf
 from duoreid.core.openset import Comparison, calibrate, compare
@@ -106,7 +105,7 @@ def main() -> int:
     inside = sum(one["inside"] for one in cases)
     print(f"the false-accept rate of the other half lies in its interval in {inside} of {len(cases)} cases")
     if given.json:
-        command = f"python -m benchmarks.openset {shlex.join(sys.argv[1:])}"
+        command = command_of("openset")
         facts = {"command": command, "people": len(np.unique(test.identities[test.identities > 0])), **environment()}
         facts |= {"digest": model.digest, "inside": inside, "cases": len(cases), "rows": cases}
         given.json.write_text(json.dumps(facts, indent=1) + "\n")

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from duoreid.benchmarks.measure import environment
+from duoreid.benchmarks.measure import command_of, environment
 from duoreid.benchmarks.recipe_sets import features, people, size_of, test_of, training_set
 from duoreid.benchmarks.watched import Cuda, Read, Unknown, Watched
 from duoreid.core.checkpoints import files
@@ -271,7 +271,7 @@ def run(given: argparse.Namespace, more: Sequence[str]) -> None:
     """Measure, print the table and write the JSON file."""
     bench = prepared(given.backend, given.share, more)
     parts, about = measure(bench), bench.entry.about(bench.runtime)
-    here, command = environment(), " ".join(["python -m benchmarks.recipe", *sys.argv[1:]])
+    here, command = environment(), command_of("recipe")
     print(text(bench.config, about, given.share, parts))
     print(
         f"\n{command}; commit {here['commit']}, {here['cores']} cores of {here['processor']}, load {here['load']:.1f}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from duoreid.benchmarks.measure import environment
+from duoreid.benchmarks.measure import command_of, environment
 from duoreid.core.agreement import agreement
 from duoreid.core.commands.calibrate import embed
 from duoreid.core.commands.command import guarded
@@ -90,7 +89,7 @@ def run(given: argparse.Namespace) -> None:
         print(f"{path} is done", file=sys.stderr, flush=True)
     print(text(models, given.restarts))
     if given.json:
-        command = f"python -m benchmarks.restarts {shlex.join(sys.argv[1:])}"
+        command = command_of("restarts")
         given.json.write_text(json.dumps({"command": command, **environment(), "models": models}, indent=1) + "\n")
 
 

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from duoreid.benchmarks.measure import environment, inherited, peak_memory
+from duoreid.benchmarks.measure import command_of, environment, inherited, peak_memory
 from duoreid.core.commands.command import guarded
 from duoreid.core.commands.options import parse
 from duoreid.core.data import INFRARED, VISIBLE, Split, TrainingSet
@@ -196,7 +196,7 @@ def _reason(done: subprocess.CompletedProcess) -> str:
 def _tell(rows: Sequence[dict[str, Any]], output: Path | None) -> None:
     """Print the table and write the JSON file."""
     here = environment()
-    command = " ".join(["python -m benchmarks.step", *sys.argv[1:]])
+    command = command_of("step")
     print(f"{text(rows)}\n\n{command}; commit {here['commit']}, {here['cores']} cores of {here['processor']}")
     print(f"load {here['load']:.1f}")
     if output:

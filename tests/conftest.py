@@ -40,6 +40,7 @@ LONG = {
     "tests/conformance/test_step.py::test_the_second_view_of_the_source_method_moves_statistics[mindspore]": "torch's",
     "tests/conformance/test_verbs.py::test_relabel_beyond_the_capacity[mindspore]": "torch's is short",
     "tests/datasets/test_crew.py::test_a_signal_leaves_nothing_running[1-129]": "SIGTERM's and SIGINT's",
+    "tests/datasets/test_crew.py::test_a_script_without_a_guard[standard input]": "a file's",
     "tests/docs/test_docs.py::test_blocks_run_or_are_accepted[docs/runs.md]": "README's commands are short",
     "tests/docs/test_docs.py::test_blocks_run_or_are_accepted[docs/training.md]": "README's commands are short",
     "tests/docs/test_docs.py::test_blocks_run_or_are_accepted[docs/using.md]": "README's commands are short",
@@ -48,6 +49,7 @@ LONG = {
     "tests/test_backbone_exam.py::test_training_evaluation_export_and_import[mindspore]": "torch's",
     "tests/test_export.py::test_files_of_mvd_s_tensors_are_read_back_whole[mindspore-npz]": "the .ckpt's",
     "tests/test_export.py::test_mindir[gem-uint8]": "the other graph's",
+    "tests/test_train_mvd.py::test_a_diverging_run_of_mindspore_ends_in_one_message": "conformance has the check",
     "tests/test_resume.py::test_killed_again_and_again[torch]": "tests/test_faults.py kills once",
 }
 """Cases of tests whose other cases are short, marked `long` here: how they are called, and what stands beside them."""

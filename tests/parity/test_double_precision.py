@@ -1,4 +1,7 @@
-"""Whole training runs in float64: torch and MindSpore stay equal to 1e-9, step after step."""
+"""Whole training runs in float64: torch and MindSpore stay equal to 1e-9, step after step.
+
+test_one_step.py has the first of them, which takes less.
+"""
 
 from functools import cache
 
@@ -12,6 +15,8 @@ from tests.tolerances import check_close
 STEPS, RELABEL_AT = 20, 12
 """How many, and before which the classifiers are replaced. The device halves of the other methods, source and baseline,
 are parts of MMT's; `tests/conformance` holds each of them to float64."""
+
+pytestmark = pytest.mark.long
 
 
 @cache

@@ -13,8 +13,8 @@ from duoreid.backends.torch.entry import BACKEND
 from duoreid.core.commands.command import guarded
 from duoreid.core.commands.report import report
 from duoreid.core.settings.config import as_dict
+from tests.evaluated import CONFIG, opened
 from tests.report.examples import events
-from tests.test_evaluate import CONFIG, opened, saved  # noqa: F401
 
 pytest.importorskip("jinja2")
 
@@ -36,7 +36,7 @@ def run(*words: object) -> int:
 
 
 @pytest.fixture
-def folder(saved, tmp_path):  # noqa: F811
+def folder(saved, tmp_path):
     """A run's folder with networks, settings and a log."""
     shutil.copy(saved[0], tmp_path / "last.safetensors")
     settings = as_dict(CONFIG) | {"backend": {"about": "torch on a CPU"}}
@@ -65,7 +65,7 @@ def test_a_run_s_folder_becomes_one_file(folder, capsys, monkeypatch):
     assert "Curves" in html
 
 
-def test_a_checkpoint_needs_no_folder(saved, tmp_path):  # noqa: F811
+def test_a_checkpoint_needs_no_folder(saved, tmp_path):
     output = tmp_path / "pages" / "one.html"
     assert run(saved[0], "--network", "student1", "--dataset", "market1501", "-o", output, "--device", "cpu") == 0
     html = output.read_text()
@@ -96,6 +96,6 @@ def test_a_mistake_ends_in_one_message(folder, words, text, capsys):
     assert not (folder / "report.html").exists()
 
 
-def test_records_of_a_file_are_refused(saved, capsys):  # noqa: F811
+def test_records_of_a_file_are_refused(saved, capsys):
     assert run(saved[0], "--records-only") == 2
     assert "needs the folder of a run" in capsys.readouterr().err

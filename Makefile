@@ -20,7 +20,7 @@ TWO_AT_A_TIME := --no-print-directory --jobs=2 --output-sync=target
 WHICH := -m "not long"
 
 test: $(VENV)/.all  ## both backends: every claim but those whose proof takes long
-	@echo "Six groups of tests, two at a time, each printed when it has ended: 8 to 12 minutes on 2 quiet cores."
+	@echo "Six groups of tests, two at a time, each printed when it has ended: 9 to 12 minutes on 2 quiet cores."
 	@OMP_NUM_THREADS=1 $(MAKE) $(TWO_AT_A_TIME) $(GROUPS) test-numpy2
 
 test-long: $(VENV)/.all  ## the others: marked `long`, or of several processes or a killed one; CI runs both
